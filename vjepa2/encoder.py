@@ -1,0 +1,46 @@
+"""Video → tokens: a pre-norm vision transformer without class token or learned positions."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vjepa2.config import VJEPA2Config
+from vjepa2.layers import LAYER_NORM_EPS, Block, PatchEmbed
+from vjepa2.rope import grid_tables
+
+
+class Encoder(nn.Module):
+    """The V-JEPA 2 video encoder."""
+
+    def __init__(self, config: VJEPA2Config) -> None:
+        super().__init__()
+        self.head_dim = config.width // config.heads
+        self.patch_embed = PatchEmbed(config.width, config.patch, config.tubelet)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
+
+    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Encode a clip, or only some of its tokens.
+
+        Args:
+            pixels: ``[B, 3, T, H, W]``, normalised as :func:`vjepa2.preprocess.preprocess` does. T even (an odd
+                last frame is dropped), H and W multiples of the patch side.
+            keep: Token indices ``[B, K]``; the other tokens are dropped before any attention, so that nothing of
+                them reaches the result. Kept tokens keep their positions.
+
+        Returns:
+            ``[B, N, D]``, or ``[B, K, D]`` with ``keep``; token ``t·n + y·g + x``, time slowest.
+        """
+        size = (self.patch_embed.patch, self.patch_embed.patch)
+        rows, columns = (side // step for side, step in zip(pixels.shape[-2:], size, strict=True))
+        tubelets = pixels.shape[2] // self.patch_embed.tubelet
+        x = self.patch_embed(pixels)
+        cos, sin = grid_tables(tubelets, rows, columns, self.head_dim, x.dtype, x.device)
+        if keep is not None:
+            x = x.gather(1, keep[:, :, None].expand(-1, -1, x.shape[-1]))
+            cos, sin = cos[keep][:, None], sin[keep][:, None]  # [B, 1, K, d]
+        for block in self.blocks:
+            x = block(x, cos, sin)
+        return self.norm(x)

@@ -1,0 +1,78 @@
+"""Building blocks that encoder and predictors share. Parameter names are those of the released checkpoints."""
+
+from __future__ import annotations
+
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vjepa2.rope import rotate
+
+LAYER_NORM_EPS = 1e-6
+
+
+class PatchEmbed(nn.Module):
+    """Cuts a video into ``tubelet × patch × patch`` blocks and maps each to one token."""
+
+    def __init__(self, width: int, patch: int, tubelet: int) -> None:
+        super().__init__()
+        self.patch, self.tubelet = patch, tubelet
+        size = (tubelet, patch, patch)
+        self.proj = nn.Conv3d(3, width, kernel_size=size, stride=size)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """``[B, 3, T, H, W]`` → ``[B, T/tubelet · H/patch · W/patch, D]``; an odd last frame is dropped."""
+        frames = pixels.shape[2] - pixels.shape[2] % self.tubelet
+        patches = rearrange(
+            pixels[:, :, :frames],
+            "b c (t dt) (h dh) (w dw) -> b (t h w) (c dt dh dw)",
+            dt=self.tubelet,
+            dh=self.patch,
+            dw=self.patch,
+        )
+        # A convolution whose stride is its kernel is a matrix product, which is the faster kernel everywhere.
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with rotary positions; one fused projection whose rows are [q | k | v]."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``x [B, N, D]``; ``cos, sin [N, d]`` or ``[B, 1, N, d]``; ``mask [N, N]`` is true where seen."""
+        q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        out = F.scaled_dot_product_attention(
+            rotate(q, cos, sin), rotate(k, cos, sin), v, attn_mask=mask
+        )
+        return self.proj(rearrange(out, "b h n d -> b n (h d)"))
+
+
+class MLP(nn.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))  # the exact erf form: tanh is off by 4e-4
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, width: int, heads: int, mlp_width: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.mlp = MLP(width, mlp_width)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``[B, N, D]`` → ``[B, N, D]``; the other arguments go to :class:`Attention`."""
+        x = x + self.attn(self.norm1(x), cos, sin, mask)
+        return x + self.mlp(self.norm2(x))
