@@ -70,7 +70,9 @@ def _layout(
     steps: int, extra: int, grid: int, head_dim: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rotary tables and block-causal mask of ``steps`` time steps of ``extra`` conditions + g² patches."""
-    patches = grid_positions(steps, grid, grid, table_dtype(dtype), device).unflatten(0, (steps, -1))
+    patches = grid_positions(steps, grid, grid, table_dtype(dtype), device).unflatten(
+        0, (steps, -1)
+    )
     # Condition tokens have a time but no place: only their time channels turn.
     conditions = patches[:, :1].expand(-1, extra, -1).clone()
     conditions[:, :, 1:] = math.nan

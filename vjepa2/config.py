@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class VJEPA2Config:
         return self.predictor.action_dim is not None
 
 
-_VITG = {"width": 1408, "depth": 40, "heads": 22, "mlp_width": 6144}
+_VITG = VJEPA2Config(name="vitg", width=1408, depth=40, heads=22, mlp_width=6144)
 
 MODELS: dict[str, VJEPA2Config] = {
     config.name: config
@@ -90,18 +90,16 @@ MODELS: dict[str, VJEPA2Config] = {
             mlp_width=1024,
             crop=64,
             patch=8,
-            predictor=PredictorConfig(width=192, depth=6, heads=3, mask_tokens=1),
+            predictor=PredictorConfig(width=256, depth=6, heads=4, mask_tokens=1),
         ),
         VJEPA2Config(name="vitl", width=1024, depth=24, heads=16, mlp_width=4096),
         VJEPA2Config(name="vith", width=1280, depth=32, heads=16, mlp_width=5120),
-        VJEPA2Config(name="vitg", **_VITG),
-        VJEPA2Config(name="vitg384", **_VITG, crop=384),
-        VJEPA2Config(
+        _VITG,
+        replace(_VITG, name="vitg384", crop=384),
+        replace(
+            _VITG,
             name="vitgac",
-            **_VITG,
-            predictor=PredictorConfig(
-                width=1024, depth=24, heads=16, mask_tokens=0, action_dim=7
-            ),
+            predictor=PredictorConfig(width=1024, depth=24, heads=16, mask_tokens=0, action_dim=7),
         ),
     )
 }

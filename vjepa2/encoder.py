@@ -25,10 +25,10 @@ class Encoder(nn.Module):
         """Encode a clip, or only some of its tokens.
 
         Args:
-            pixels: ``[B, 3, T, H, W]``, normalised as :func:`vjepa2.preprocess.preprocess` does. T even (an odd
-                last frame is dropped), H and W multiples of the patch side.
-            keep: Token indices ``[B, K]``; the other tokens are dropped before any attention, so that nothing of
-                them reaches the result. Kept tokens keep their positions.
+            pixels: ``[B, 3, T, H, W]``, normalised as :func:`vjepa2.preprocess.preprocess` does. T
+                even (an odd last frame is dropped), H and W multiples of the patch side.
+            keep: Token indices ``[B, K]``; the other tokens are dropped before any attention, so
+                that nothing of them reaches the result. Kept tokens keep their positions.
 
         Returns:
             ``[B, N, D]``, or ``[B, K, D]`` with ``keep``; token ``t·n + y·g + x``, time slowest.

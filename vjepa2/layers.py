@@ -1,4 +1,6 @@
-"""Building blocks that encoder and predictors share. Parameter names are those of the released checkpoints."""
+"""Building blocks that encoder and predictors share. Parameter names are those of the released
+checkpoints.
+"""
 
 from __future__ import annotations
 

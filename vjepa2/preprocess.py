@@ -1,4 +1,6 @@
-"""Video → the pixels that the encoder sees. Float throughout, no clamp, no rounding: differentiable end to end."""
+"""Video → the pixels that the encoder sees. Float throughout, no clamp, no rounding:
+differentiable end to end.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def resize(frames: Tensor, crop: int) -> Tensor:
     """Resize ``[..., H, W]`` floating-point frames to ``crop × crop``, ignoring the aspect ratio.
 
-    Bilinear with antialias: without it a strong reduction is off by up to 27 grey levels. A no-op at that size.
+    Bilinear with antialias: without it a strong reduction is off by up to 27 grey levels. A no-op
+    at that size.
     """
     if frames.shape[-2:] == (crop, crop):
         return frames
@@ -36,8 +39,8 @@ def preprocess(video: Tensor, crop: int) -> Tensor:
     """Prepare a video in [−1, 1].
 
     Args:
-        video: ``[B, 3, T, H, W]``, float32 or float64; half precision is refused because it keeps only 8 bits of a
-            grey value. Values outside [−1, 1] pass through, with their gradient.
+        video: ``[B, 3, T, H, W]``, float32 or float64; half precision is refused because it keeps
+            only 8 bits of a grey value. Values outside [−1, 1] pass through, with their gradient.
         crop: Side of the square the model was trained at.
 
     Returns:

@@ -1,9 +1,9 @@
 """Rotary position embedding over time, row and column, as the released V-JEPA 2 weights expect it.
 
-A head of d channels is split into three blocks of r = 2·⌊⌊d/3⌋/2⌋ channels (time, row, column); the rest is not
-rotated. Within a block the list of angles is *tiled* while the partner channels are *adjacent*, so the two
-members of a pair turn by different angles. That is not a rotation; the weights were trained with it, and any
-textbook variant gives wrong features.
+A head of d channels is split into three blocks of r = 2·⌊⌊d/3⌋/2⌋ channels (time, row, column);
+the rest is not rotated. Within a block the list of angles is *tiled* while the partner channels
+are *adjacent*, so the two members of a pair turn by different angles. That is not a rotation; the
+weights were trained with it, and any textbook variant gives wrong features.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def rotary_tables(positions: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
     """Cosine and sine of every token's angles.
 
     Args:
-        positions: ``[..., 3]`` (time, row, column), floating point; its dtype is the dtype of the tables. A NaN
+        positions: ``[..., 3]`` (time, row, column), floating point; its dtype is the dtype of the
+            tables. A NaN
             marks an axis on which the token has no place: those channels stay as they are.
         head_dim: Channels of one attention head, d.
 

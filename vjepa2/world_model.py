@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vjepa2.ac_predictor import ActionPredictor
 from vjepa2.config import VJEPA2Config
 from vjepa2.encoder import Encoder
+from vjepa2.layers import Block
 from vjepa2.predictor import PARITY_MASK_TOKEN, Predictor
 from vjepa2.preprocess import preprocess
 
@@ -32,7 +33,9 @@ class FutureLatents(NamedTuple):
 
 @dataclass(frozen=True)
 class Branches:
-    """Which stored encoder serves which side: ``online`` was trained to feed the predictor, ``ema`` to be the target."""
+    """Which stored encoder serves which side: ``online`` was trained to feed the predictor,
+    ``ema`` to be the target.
+    """
 
     context: str = "online"
     target: str = "online"
@@ -46,7 +49,8 @@ class Branches:
 class VJEPA2(nn.Module):
     """A V-JEPA 2 world model.
 
-    One encoder serves both sides unless ``branches`` asks for two different ones: they would hold the same weights.
+    One encoder serves both sides unless ``branches`` asks for two different ones: they would hold
+    the same weights.
 
     Attributes:
         config: Sizes.
@@ -108,8 +112,8 @@ class VJEPA2(nn.Module):
         total, seen = pixels.shape[2] // tubelet, context_frames // tubelet
         if not 0 < seen < total:
             raise ValueError(
-                f"context_frames={context_frames} must leave at least one tubelet of {tubelet} frames on both "
-                f"sides of a window of {pixels.shape[2]} frames"
+                f"context_frames={context_frames} must leave at least one tubelet of {tubelet} frames "
+                f"on both sides of a window of {pixels.shape[2]} frames"
             )
         pixels = pixels.to(self.dtype)
         # no_grad, not inference_mode: the prediction meets a differentiated target in one expression.
@@ -124,5 +128,5 @@ class VJEPA2(nn.Module):
     def compile_blocks(self) -> None:
         """Compile every transformer block in place (seconds, where whole-model compilation takes minutes)."""
         for module in self.modules():
-            if type(module).__name__ == "Block":
+            if isinstance(module, Block):
                 module.compile(dynamic=False)

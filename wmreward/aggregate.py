@@ -1,7 +1,7 @@
 """From the surprise of every window to one score per video.
 
-Every rule is the mean over a selection of windows, so a rule is a selection: that is also what lets a gradient be
-computed for the selected windows alone.
+Every rule is the mean over a selection of windows, so a rule is a selection: that is also what
+lets a gradient be computed for the selected windows alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ _PATTERN = re.compile(r"(mean|max|median|topk|topp)(\d+(?:\.\d+)?)?")
 
 
 def selection_size(mode: str, windows: int) -> int:
-    """How many of ``windows`` windows ``mode`` averages over; raises ``UsageError`` for a mode that cannot be."""
+    """How many of ``windows`` windows ``mode`` averages over; raises ``UsageError`` for a mode
+    that cannot be.
+    """
     match = _PATTERN.fullmatch(mode)
     if not match or (match[2] is None) != (match[1] in ("mean", "max", "median")):
         raise UsageError(f"unknown mode {mode!r}: use {MODES_HELP}")
@@ -45,7 +47,7 @@ def selection_size(mode: str, windows: int) -> int:
 
 
 def select_windows(per_window: Tensor, mode: str) -> Tensor:
-    """Indices ``[B, K]`` of the windows of ``per_window [B, W]`` whose mean is the score; SPEC of each mode above.
+    """Indices ``[B, K]`` of the windows of ``per_window [B, W]`` whose mean is the score.
 
     The median of an even number of windows is the lower middle one, as in ``torch.median``.
     """

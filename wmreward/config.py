@@ -21,10 +21,11 @@ class SurpriseConfig:
         context_frames: Frames the model may see before it predicts, c.
         stride: Frames from one window to the next. The published function uses 2, its command line 8.
         mode: How windows make a score: see :mod:`wmreward.aggregate`.
-        similarity: Axis of the cosine. ``feature`` is the paper's equation (one value per token); ``token`` is what
-            the published scorer computes (one value per feature channel). They differ in value and in ranking.
-        score: ``plain`` surprise (the paper's), or relative to what copying the last context latent would get:
-            ``excess`` and ``relative``, see :mod:`wmreward.surprise`.
+        similarity: Axis of the cosine. ``feature`` is the paper's equation (one value per token);
+            ``token`` is what the published scorer computes (one value per feature channel). They
+            differ in value and in ranking.
+        score: ``plain`` surprise (the paper's), or relative to what copying the last context
+            latent would get: ``excess`` and ``relative``, see :mod:`wmreward.surprise`.
         context_grad: Let the gradient flow through the prediction too (off in the reference).
     """
 

@@ -31,9 +31,11 @@ class SurpriseScorer:
     """The surprise of a world model as a function of a video.
 
     Args:
-        model: Any :class:`wmreward.protocols.WorldModel`; its parameters are expected not to require gradients.
+        model: Any :class:`wmreward.protocols.WorldModel`; its parameters are expected not to
+            require gradients.
         config: What is computed.
-        batch_size: Windows per forward pass. More is faster until the device is busy and costs memory in proportion.
+        batch_size: Windows per forward pass. More is faster until the device is busy and costs
+            memory in proportion.
         grad_batch_size: Windows per forward-and-backward pass.
     """
 
@@ -59,16 +61,19 @@ class SurpriseScorer:
     def __call__(self, video: Tensor) -> Tensor:
         """Score each video: ``[B, 3, T, H, W]`` in [−1, 1] → ``[B]``.
 
-        Differentiable with respect to ``video`` (once, not twice). Windows are processed ``grad_batch_size`` at a time
-        and their gradients added up, so memory does not grow with the length of the video. Rules that keep few
-        windows (max, median, topk) score first and then differentiate only those.
+        Differentiable with respect to ``video`` (once, not twice). Windows are processed
+        ``grad_batch_size`` at a time and their gradients added up, so memory does not grow with
+        the length of the video. Rules that keep few windows (max, median, topk) score first and
+        then differentiate only those.
         """
         if video.requires_grad and torch.is_grad_enabled():
             return _ChunkedScore.apply(video, self)  # type: ignore[no-any-return]
         return aggregate(self.score_windows(video).values, self.config.mode)
 
     def score_windows(self, video: Tensor) -> WindowScores:
-        """Score every window of ``[B, 3, T, H, W]`` in [−1, 1], by plain autograd if the video requires gradients."""
+        """Score every window of ``[B, 3, T, H, W]`` in [−1, 1], by plain autograd if the video
+        requires gradients.
+        """
         return self.score_pixels(self.model.preprocess(video))
 
     def score_pixels(self, pixels: Tensor) -> WindowScores:
@@ -101,7 +106,9 @@ class SurpriseScorer:
         return window_surprise(latents, self.config)
 
     def score_and_gradient(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores ``[B]`` and their gradient ``[B, 3, T, H, W]``: each video's own score with respect to it."""
+        """Scores ``[B]`` and their gradient ``[B, 3, T, H, W]``: each video's own score with
+        respect to it.
+        """
         leaf = video.detach().requires_grad_()
         with torch.enable_grad():
             pixels = self.model.preprocess(leaf)

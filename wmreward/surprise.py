@@ -20,7 +20,9 @@ COPY_WEIGHT = 0.5
 TOP_FRACTION = 1 / 16
 """``excess``: share of the target tokens that speak for a window (16 of the embedded model's 256)."""
 COPY_FLOOR = 0.02
-"""``relative``: keeps the ratio finite where nothing moves; near the copy error of a still scene with sensor noise."""
+"""``relative``: keeps the ratio finite where nothing moves; near the copy error of a still scene
+with sensor noise.
+"""
 
 
 def _normalised(latent: Tensor) -> Tensor:
@@ -36,17 +38,20 @@ def token_surprise(latents: Latents) -> Tensor:
 
 
 def copy_surprise(latents: Latents) -> Tensor:
-    """The same for a prediction that just copies the last context latent at the same place: how much really changed.
+    """The same for a prediction that just copies the last context latent at the same place: how
+    much really changed.
 
-    ``[B, t, n]``. It costs nothing: the context encoder has seen that step anyway. Without gradient through the copy,
-    like the prediction.
+    ``[B, t, n]``. It costs nothing: the context encoder has seen that step anyway. Without
+    gradient through the copy, like the prediction.
     """
     z, h = _normalised(latents.last_context)[:, None], _normalised(latents.observed)
     return 1 - F.cosine_similarity(z, h, dim=-1, eps=1e-8)
 
 
 def channel_surprise(latents: Latents) -> Tensor:
-    """``[B]``: the published scorer's variant, the cosine over the token axis and the mean over feature channels."""
+    """``[B]``: the published scorer's variant, the cosine over the token axis and the mean over
+    feature channels.
+    """
     z, h = (_normalised(side).flatten(1, 2) for side in (latents.predicted, latents.observed))
     return (1 - F.cosine_similarity(z, h, dim=1, eps=1e-8)).mean(dim=-1)
 
@@ -55,12 +60,13 @@ def window_surprise(latents: Latents, config: SurpriseConfig) -> tuple[Tensor, T
     """Surprise of each window ``[B]`` and its map per token ``[B, t, n]`` by the rule of ``config``.
 
     * ``plain``: mean of S, the token surprise. The map is S.
-    * ``excess``: mean of the largest 1/16 of S − ½·S_copy, where S_copy is :func:`copy_surprise`. The map is that
-      difference, which may be negative.
-    * ``relative``: mean(S) / (mean(S_copy) + 0.02). The map is S / (mean(S_copy) + 0.02), so that its mean is the value.
+    * ``excess``: mean of the largest 1/16 of S − ½·S_copy, where S_copy is :func:`copy_surprise`.
+      The map is that difference, which may be negative.
+    * ``relative``: mean(S) / (mean(S_copy) + 0.02). The map is S / (mean(S_copy) + 0.02), so that
+      its mean is the value.
 
-    Under the plain rule a frozen video is easy and so looks plausible; the other two measure it against how much
-    there was to predict. ``similarity="token"`` has no map.
+    Under the plain rule a frozen video is easy and so looks plausible; the other two measure it
+    against how much there was to predict. ``similarity="token"`` has no map.
     """
     if config.similarity == "token":
         return channel_surprise(latents), None

@@ -59,7 +59,9 @@ def window_spans(
 
 
 def gather_windows(pixels: Tensor, which: Sequence[tuple[int, int]], window_size: int) -> Tensor:
-    """Windows ``[len(which), C, w, H, W]`` of ``pixels [B, C, T, H, W]``; ``which`` lists (video, first frame)."""
+    """Windows ``[len(which), C, w, H, W]`` of ``pixels [B, C, T, H, W]``; ``which`` lists (video,
+    first frame).
+    """
     return torch.stack([pixels[video, :, start : start + window_size] for video, start in which])
 
 

@@ -1,0 +1,102 @@
+"""Where the weights of a model are: given path, official files, embedded, or the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from vjepa2.errors import WeightsError
+
+CHECKPOINT_DIR_VARIABLE = "VJEPA_CHECKPOINT_DIR"
+EMBEDDED = {"tiny": Path(__file__).parent / "weights" / "tiny.safetensors"}
+
+OFFICIAL_URL = "https://dl.fbaipublicfiles.com/vjepa2"
+OFFICIAL_FILES = {
+    "vitl": "vitl.pt",
+    "vith": "vith.pt",
+    "vitg": "vitg.pt",
+    "vitg384": "vitg-384.pt",
+    "vitgac": "vjepa2-ac-vitg.pt",
+}
+HUB_IDS = {
+    "vitl": "facebook/vjepa2-vitl-fpc64-256",
+    "vith": "facebook/vjepa2-vith-fpc64-256",
+    "vitg": "facebook/vjepa2-vitg-fpc64-256",
+    "vitg384": "facebook/vjepa2-vitg-fpc64-384",
+}
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Files to read and where they came from, for messages and records."""
+
+    description: str
+    files: tuple[Path, ...]
+
+
+def find_weights(model: str, weights: str | Path | None = None) -> WeightsSource:
+    """Locate the weights of ``model``; nothing is read yet, but files of the Hub are downloaded.
+
+    Order: ``weights`` if given (a ``.pt`` or ``.safetensors`` file, or a folder in Hugging Face
+    layout); the embedded file; the official file in ``$VJEPA_CHECKPOINT_DIR`` or
+    ``./checkpoints``; the Hub (cache, then download).
+
+    Raises:
+        WeightsError: nothing there; says how to get them.
+    """
+    if weights is not None:
+        return _given(Path(weights).expanduser())
+    if model in EMBEDDED:
+        return WeightsSource("embedded in the package", (EMBEDDED[model],))
+    for folder in checkpoint_folders():
+        path = folder / OFFICIAL_FILES[model]
+        if path.exists() or any(folder.glob(f"{path.stem}.encoder.safetensors")):
+            return WeightsSource("official file", (path,))
+    return _from_hub(model)
+
+
+def checkpoint_folders() -> list[Path]:
+    """Where official files are looked for."""
+    variable = os.environ.get(CHECKPOINT_DIR_VARIABLE)
+    return ([Path(variable).expanduser()] if variable else []) + [Path("checkpoints")]
+
+
+def _given(path: Path) -> WeightsSource:
+    if path.is_dir():
+        files = tuple(sorted(path.glob("*.safetensors")))
+        if not files:
+            raise WeightsError(f"no *.safetensors files in the weights folder {path}")
+        return WeightsSource("local folder", files)
+    if not path.exists():
+        raise WeightsError(f"weights file {path} does not exist")
+    return WeightsSource("local file", (path,))
+
+
+def _from_hub(model: str) -> WeightsSource:
+    places = " or ".join(str(folder) for folder in checkpoint_folders())
+    by_hand = (
+        f"put {OFFICIAL_URL}/{OFFICIAL_FILES[model]} into {places} (or set {CHECKPOINT_DIR_VARIABLE}); "
+        "--model tiny works now, without any download"
+    )
+    if model not in HUB_IDS:
+        raise WeightsError(f"no weights for {model}: {by_hand}")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    repo = HUB_IDS[model]
+    try:
+        file = hf_hub_download(
+            repo, "model.safetensors"
+        )  # resumes, shows progress, obeys HF_HUB_OFFLINE
+    except OfflineModeIsEnabled:
+        reason = "is not in the local cache and HF_HUB_OFFLINE is set"
+    except LocalEntryNotFoundError:
+        reason = "is not in the local cache and the Hub cannot be reached"
+    except HfHubHTTPError as error:
+        reason = f"could not be downloaded ({str(error).splitlines()[0]})"
+    except OSError as error:
+        reason = f"could not be downloaded ({error})"
+    else:
+        return WeightsSource(f"Hugging Face Hub, {repo}", (Path(file),))
+    raise WeightsError(f"no weights for {model}: {repo} {reason}; {by_hand}") from None
