@@ -27,6 +27,20 @@ class WindowScores(NamedTuple):
     maps: Tensor | None
 
 
+class GradientScores(NamedTuple):
+    """Scores of a batch of videos, their gradient, and the windows they come from.
+
+    Attributes:
+        scores: ``[B]``.
+        gradient: ``[B, 3, T, H, W]``: each video's own score with respect to it.
+        windows: All windows, without gradient.
+    """
+
+    scores: Tensor
+    gradient: Tensor
+    windows: WindowScores
+
+
 class SurpriseScorer:
     """The surprise of a world model as a function of a video.
 
@@ -66,9 +80,15 @@ class SurpriseScorer:
         the length of the video. Rules that keep few windows (max, median, topk) score first and
         then differentiate only those.
         """
-        if video.requires_grad and torch.is_grad_enabled():
-            return _ChunkedScore.apply(video, self)  # type: ignore[no-any-return]
-        return aggregate(self.score_windows(video).values, self.config.mode)
+        return self.score(video)[0]
+
+    def score(self, video: Tensor) -> tuple[Tensor, WindowScores]:
+        """The same, with the windows (without gradient) that the scores come from."""
+        if not (video.requires_grad and torch.is_grad_enabled()):
+            windows = self.score_windows(video)
+            return aggregate(windows.values, self.config.mode), windows
+        scored = self.score_and_gradient(video.detach())
+        return _AttachGradient.apply(video, scored.scores, scored.gradient), scored.windows
 
     def score_windows(self, video: Tensor) -> WindowScores:
         """Score every window of ``[B, 3, T, H, W]`` in [−1, 1], by plain autograd if the video
@@ -78,87 +98,89 @@ class SurpriseScorer:
 
     def score_pixels(self, pixels: Tensor) -> WindowScores:
         """Score every window of preprocessed ``[B, 3, T, crop, crop]``."""
+        return self._score_chosen(pixels, self._all_windows(pixels), self.batch_size)
+
+    def _all_windows(self, pixels: Tensor) -> list[tuple[int, int]]:
         starts = window_starts(pixels.shape[2], self.config.window_size, self.config.stride)
-        which = [(video, start) for video in range(len(pixels)) for start in starts]
-        values, maps = [], []
-        for chunk in even_chunks(which, self.batch_size):
-            value, token_map = self._score_chunk(pixels, chunk)
-            values.append(value)
-            maps.append(token_map)
-        shape = (len(pixels), len(starts))
-        grid = self.model.config.grid
-        return WindowScores(
-            torch.cat(values).view(shape),
-            None
-            if maps[0] is None
-            else torch.cat([m for m in maps if m is not None])
-            .unflatten(-1, (grid, grid))
-            .unflatten(0, shape),
-        )
+        return [(video, start) for video in range(len(pixels)) for start in starts]
 
-    def _score_chunk(
-        self, pixels: Tensor, which: Sequence[tuple[int, int]]
-    ) -> tuple[Tensor, Tensor | None]:
-        windows = gather_windows(pixels, which, self.config.window_size)
-        latents = self.model.future_latents(
-            windows, self.config.context_frames, context_grad=self.config.context_grad
-        )
-        return window_surprise(latents, self.config)
+    def _score_chosen(
+        self,
+        pixels: Tensor,
+        which: list[tuple[int, int]],
+        batch_size: int,
+        gradient: Tensor | None = None,
+        weight: float = 1.0,
+    ) -> WindowScores:
+        """Score the windows ``which`` = (video, first frame), equally many of each video.
 
-    def score_and_gradient(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores ``[B]`` and their gradient ``[B, 3, T, H, W]``: each video's own score with
-        respect to it.
+        With ``gradient`` (like ``pixels``), adds ``weight`` times the gradient of every window to it.
         """
+        values, maps = [], []
+        for chunk in even_chunks(which, batch_size):
+            windows = gather_windows(pixels, chunk, self.config.window_size)
+            with torch.set_grad_enabled(gradient is not None or torch.is_grad_enabled()):
+                if gradient is not None:
+                    windows.requires_grad_()
+                latents = self.model.future_latents(
+                    windows, self.config.context_frames, context_grad=self.config.context_grad
+                )
+                value, token_map = window_surprise(latents, self.config)
+            if gradient is not None:
+                (part,) = torch.autograd.grad(value, windows, torch.full_like(value, weight))
+                for (video, start), window in zip(chunk, part, strict=True):
+                    gradient[video, :, start : start + self.config.window_size] += window
+                value, token_map = value.detach(), None if token_map is None else token_map.detach()
+            values.append(value)
+            if token_map is not None:
+                maps.append(token_map)
+        shape, grid = (len(pixels), -1), self.model.config.grid
+        return WindowScores(
+            torch.cat(values).unflatten(0, shape),
+            torch.cat(maps).unflatten(-1, (grid, grid)).unflatten(0, shape) if maps else None,
+        )
+
+    def score_and_gradient(self, video: Tensor) -> GradientScores:
+        """Scores and gradients of ``[B, 3, T, H, W]`` in [−1, 1]; see :meth:`__call__`."""
         leaf = video.detach().requires_grad_()
         with torch.enable_grad():
-            pixels = self.model.preprocess(leaf)
-        scores, pixel_gradient = self._pixel_gradient(pixels.detach())
-        (gradient,) = torch.autograd.grad(pixels, leaf, pixel_gradient)
-        return scores, gradient
-
-    def _pixel_gradient(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        starts = window_starts(pixels.shape[2], self.config.window_size, self.config.stride)
+            preprocessed = self.model.preprocess(leaf)
+        pixels = preprocessed.detach()
+        gradient = torch.zeros_like(pixels)
+        every = self._all_windows(pixels)
         if self.config.mode == "mean":
-            chosen = torch.arange(len(starts)).expand(len(pixels), -1)
+            share = len(pixels) / len(every)
+            windows = self._score_chosen(pixels, every, self.grad_batch_size, gradient, share)
+            scores = windows.values.mean(dim=1)
         else:
             with torch.no_grad():
-                chosen = select_windows(self.score_pixels(pixels).values, self.config.mode)
-        share = 1 / chosen.shape[1]
-        which = [(b, starts[i]) for b, row in enumerate(chosen.tolist()) for i in row]
-        gradient, values = torch.zeros_like(pixels), []
-        for chunk in even_chunks(which, self.grad_batch_size):
-            leaf = gather_windows(pixels, chunk, self.config.window_size).requires_grad_()
-            with torch.enable_grad():
-                latents = self.model.future_latents(
-                    leaf, self.config.context_frames, context_grad=self.config.context_grad
-                )
-                value, _ = window_surprise(latents, self.config)
-            (part,) = torch.autograd.grad(value, leaf, torch.full_like(value, share))
-            for (video, start), window in zip(chunk, part, strict=True):
-                gradient[video, :, start : start + self.config.window_size] += window
-            values.append(value.detach())
-        return torch.cat(values).view(chosen.shape).mean(dim=1), gradient
+                windows = self._score_chosen(pixels, every, self.batch_size)
+            chosen = select_windows(windows.values, self.config.mode)
+            count = windows.values.shape[1]
+            which = [every[b * count + i] for b, row in enumerate(chosen.tolist()) for i in row]
+            share = 1 / chosen.shape[1]
+            again = self._score_chosen(pixels, which, self.grad_batch_size, gradient, share)
+            scores = again.values.mean(dim=1)
+        (gradient,) = torch.autograd.grad(preprocessed, leaf, gradient)
+        return GradientScores(scores, gradient, windows)
 
 
-class _ChunkedScore(torch.autograd.Function):
-    """Computes score and gradient together in the forward pass, as each chunk's graph is freed at once."""
+class _AttachGradient(torch.autograd.Function):
+    """Gives scores the gradient that was computed with them, as each chunk's graph is freed at once."""
 
     @staticmethod
-    def forward(ctx: Any, video: Tensor, scorer: SurpriseScorer) -> Tensor:
-        scores, gradient = scorer.score_and_gradient(video)
+    def forward(ctx: Any, video: Tensor, scores: Tensor, gradient: Tensor) -> Tensor:
         ctx.save_for_backward(gradient)
-        return scores
+        return scores.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_scores: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad_scores: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_scores.to(gradient.dtype)[:, None, None, None, None], None
+        return gradient * grad_scores.to(gradient.dtype)[:, None, None, None, None], None, None
 
 
-def even_chunks(
-    items: Sequence[tuple[int, int]], size: int
-) -> Iterator[Sequence[tuple[int, int]]]:
+def even_chunks(items: Sequence[tuple[int, int]], size: int) -> Iterator[Sequence[tuple[int, int]]]:
     """Split into the fewest chunks of at most ``size``, as equal as can be.
 
     Equal shapes keep compiled kernels from being built again for an odd last chunk.

@@ -1,0 +1,135 @@
+"""The two losses of the embedded world model.
+
+Stage 1 learns features by filling in pixels (a masked autoencoder). Stage 2 freezes them and learns
+to predict them in the future: V-JEPA's latent prediction with a teacher that stands still. Letting
+the teacher follow the student, as V-JEPA does, starts from almost constant targets and needs far
+more data.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.masks import Masks
+from vjepa2.config import VJEPA2Config
+from vjepa2.encoder import Encoder
+from vjepa2.predictor import Predictor
+
+# Change of normalised pixels (mean over a patch) below which a token counts as still, and the range
+# over which its weight grows: sensor noise alone reaches about 0.12.
+STILL, MOVING_RANGE, MOVING_WEIGHT = 0.12, 0.4, 5.0
+
+
+def patches_of(pixels: Tensor, config: VJEPA2Config) -> Tensor:
+    """``[B, 3, T, H, W]`` → ``[B, N, 3·τ·p²]`` in token order."""
+    return rearrange(
+        pixels,
+        "b c (t dt) (h dh) (w dw) -> b (t h w) (c dt dh dw)",
+        dt=config.tubelet,
+        dh=config.patch,
+        dw=config.patch,
+    )
+
+
+def motion_weight(patches: Tensor, reference: Tensor) -> Tensor:
+    """Weight of each token ``[B, N]``, mean 1: most of a scene stands still and would drown what moves."""
+    change = (patches - reference).abs().mean(dim=-1)
+    weight = 1 + MOVING_WEIGHT * ((change - STILL) / MOVING_RANGE).clamp(0, 1)
+    return weight / weight.mean()
+
+
+def _take(tokens: Tensor, indices: Tensor) -> Tensor:
+    if indices.ndim == 1:
+        return tokens[:, indices]
+    return tokens.gather(1, indices[:, :, None].expand(-1, -1, tokens.shape[-1]))
+
+
+class PixelModel(nn.Module):
+    """Stage 1: encoder, predictor trunk and a linear pixel head."""
+
+    def __init__(self, config: VJEPA2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.predictor = Predictor(config)
+        self.pixel_head = nn.Linear(config.predictor.width, 3 * config.tubelet * config.patch**2)
+
+    def forward(self, pixels: Tensor, causal: Masks, block: Masks) -> Tensor:
+        """Mean squared error of the hidden patches, under both masks."""
+        patches = patches_of(pixels, self.config)
+        n = self.config.tokens_per_tubelet
+        last_seen = patches[:, len(causal.keep) - n : len(causal.keep)]
+        steps = len(causal.target) // n
+        seen_frames = len(causal.keep) // n * self.config.tubelet
+        future = self._error(
+            self.encoder(pixels[:, :, :seen_frames]), patches, last_seen.repeat(1, steps, 1), causal
+        )
+        mean = patches.unflatten(1, (-1, n)).mean(dim=1, keepdim=True)
+        mean = mean.expand(-1, patches.shape[1] // n, -1, -1).flatten(1, 2)
+        filled = self._error(
+            self.encoder(pixels, block.keep), patches, _take(mean, block.target), block
+        )
+        return future + filled
+
+    def _error(self, context: Tensor, patches: Tensor, reference: Tensor, masks: Masks) -> Tensor:
+        predicted = self.pixel_head(self.predictor.hidden(context, masks.keep, masks.target))
+        wanted = _take(patches, masks.target)
+        error = (predicted.float() - wanted).square().mean(dim=-1)
+        return (motion_weight(wanted, reference) * error).mean()
+
+
+class LatentStep(NamedTuple):
+    """Stage 2's loss and the teacher latents it was measured against, ``[B, N, D]``."""
+
+    loss: Tensor
+    latents: Tensor
+
+
+class LatentModel(nn.Module):
+    """Stage 2: the frozen teacher is context and target encoder; only the predictor learns."""
+
+    def __init__(self, config: VJEPA2Config, teacher: Encoder, predictor: Predictor) -> None:
+        super().__init__()
+        self.config = config
+        self.teacher = teacher.requires_grad_(False)
+        self.predictor = predictor
+
+    def forward(self, pixels: Tensor) -> LatentStep:
+        """L1 between prediction and LayerNormed latents of the second half of the clip."""
+        config = self.config
+        tubelets = pixels.shape[2] // config.tubelet
+        seen = tubelets // 2
+        with torch.no_grad():
+            context = self.teacher(pixels[:, :, : seen * config.tubelet])
+            latents = self.teacher(pixels)
+        first = seen * config.tokens_per_tubelet
+        wanted = F.layer_norm(latents[:, first:].float(), (config.width,))
+        predicted = self.predictor.predict_future(context, tubelets)
+        patches = patches_of(pixels, config)
+        last_seen = patches[:, first - config.tokens_per_tubelet : first]
+        weight = motion_weight(patches[:, first:], last_seen.repeat(1, tubelets - seen, 1))
+        error = (predicted.float() - wanted).abs().mean(dim=-1)
+        return LatentStep((weight * error).mean(), latents)
+
+
+def collapse_diagnostics(latents: Tensor) -> dict[str, float]:
+    """Whether features still say something: ``latents [B, N, D]`` of different clips.
+
+    ``rank`` is the participation ratio of the covariance (1 = one direction holds everything, at most
+    D), ``std`` the mean standard deviation of a feature, ``clip_std`` the same between clips at one
+    place. All near zero or one: collapsed.
+    """
+    flat = latents.float().flatten(0, 1)
+    centred = flat - flat.mean(dim=0)
+    covariance = centred.T @ centred / len(flat)
+    rank = covariance.trace() ** 2 / covariance.square().sum()
+    return {
+        "rank": rank.item(),
+        "std": flat.std(dim=0).mean().item(),
+        "clip_std": latents.float().std(dim=0).mean().item(),
+    }

@@ -1,0 +1,102 @@
+"""Whatever a user calls a video → a checked tensor in [−1, 1], and what is known of its clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wmreward.errors import UsageError
+from wmreward.video_io import Clip, read_uniform, stream_fps
+
+ValueRange = Literal["-1,1", "0,1", "0,255"]
+_TO_UNIT = {"-1,1": (1.0, 0.0), "0,1": (2.0, -1.0), "0,255": (1 / 127.5, -1.0)}
+
+STREAM_FRAMES = 64
+"""Frames decoded and held at once when streaming at a true rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Which frames of a file are looked at.
+
+    Attributes:
+        max_frames: Uniform sampling: at most this many over the whole video, whatever its length (the
+            published rule; it changes the speed of what is seen).
+        fps: Sample at this true rate instead, over the whole video.
+        decoder: ``pyav``, or ``decord`` where installed.
+    """
+
+    max_frames: int = 49
+    fps: float | None = None
+    decoder: str = "pyav"
+
+    def __post_init__(self) -> None:
+        if self.max_frames < 2:
+            raise UsageError(f"max_frames={self.max_frames} must be at least 2")
+        if self.fps is not None and not 0 < self.fps < 1000:
+            raise UsageError(f"fps={self.fps} must be above 0 and below 1000")
+        if self.fps is not None and self.decoder != "pyav":
+            raise UsageError("sampling at a true rate needs decoder='pyav'")
+
+    def clips(self, path: str | Path) -> Iterator[Clip]:
+        """Frames of a file, all at once (uniform) or a bounded number at a time (true rate)."""
+        if self.fps is None:
+            yield read_uniform(path, self.max_frames, decoder=self.decoder)
+        else:
+            yield from stream_fps(path, self.fps, STREAM_FRAMES)
+
+
+def video_tensor(
+    video: Tensor | NDArray[np.generic] | Sequence[NDArray[np.generic]],
+    value_range: ValueRange | None,
+) -> Tensor:
+    """Arrays and tensors → ``[B, 3, T, H, W]``, uint8 or floating point in [−1, 1]; differentiable.
+
+    Accepts uint8 ``[T, H, W, 3]`` or ``[B, T, H, W, 3]`` arrays, and tensors ``[3, T, H, W]`` or
+    ``[B, 3, T, H, W]`` whose range ``value_range`` states: guessing it from the values goes wrong on
+    dark videos.
+    """
+    if isinstance(video, Tensor):
+        tensor = video
+        if tensor.ndim in (4, 5) and tensor.dtype == torch.uint8 and tensor.shape[-1] == 3:
+            tensor = tensor.movedim(-1, -4)
+    else:
+        array = np.asarray(video)
+        if array.dtype != np.uint8:
+            raise UsageError(
+                f"a video array must be uint8 [T, H, W, 3], not {array.dtype}; "
+                "pass a torch tensor with value_range for other types"
+            )
+        if array.ndim not in (4, 5) or array.shape[-1] != 3:
+            raise UsageError(f"a video array must be [T, H, W, 3], not {list(array.shape)}")
+        tensor = torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, -4)
+    if tensor.ndim not in (4, 5) or tensor.shape[-4] != 3:
+        raise UsageError(
+            f"a video tensor must be [3, T, H, W] or [B, 3, T, H, W], not {list(video.shape)}"  # type: ignore[union-attr]
+        )
+    if 0 in tensor.shape:
+        raise UsageError(f"the video is empty: shape {list(tensor.shape)}")
+    tensor = tensor if tensor.ndim == 5 else tensor[None]
+    if tensor.dtype == torch.uint8:
+        if value_range not in (None, "0,255"):
+            raise UsageError(f"a uint8 video is in 0,255, not in {value_range}")
+        return tensor
+    if not tensor.is_floating_point():
+        raise UsageError(f"a video tensor must be uint8 or floating point, not {tensor.dtype}")
+    if value_range not in _TO_UNIT:
+        raise UsageError(
+            f"say what range the tensor is in: value_range one of {', '.join(_TO_UNIT)}"
+            + (f", not {value_range!r}" if value_range else "")
+        )
+    if not tensor.detach().isfinite().all():
+        raise UsageError("the video contains NaN or infinity")
+    scale, shift = _TO_UNIT[value_range]
+    tensor = tensor if tensor.dtype == torch.float64 else tensor.float()
+    return tensor if (scale, shift) == (1.0, 0.0) else tensor * scale + shift
