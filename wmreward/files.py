@@ -37,13 +37,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         WMRewardError: one line, for a full disk, a missing permission, or a folder at `path`.
     """
     target = Path(path)
-    if target.is_dir():
-        raise WMRewardError(f"{target}: is a folder; give the name of a file to write")
-    if target.exists() and not target.is_file():
-        yield target
-        return
     temporary = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}{target.suffix}")
     try:
+        if target.is_dir():
+            raise WMRewardError(f"{target}: is a folder; give the name of a file to write")
+        if target.exists() and not target.is_file():
+            yield target
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _flush_to_disk(temporary)

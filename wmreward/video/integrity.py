@@ -107,11 +107,9 @@ def scan(path: Path) -> Scan:
     has_all = file_format.startswith(("mov", "avi")) and 0 < promised <= num_packets
     cut_short = not has_all and _is_cut_short(path)
     if num_damaged or cut_short:
-        raise VideoError(
-            path,
-            f"{'truncated' if cut_short else 'damaged'}: {num_packets - num_damaged} of "
-            f"{max(promised, num_packets)} frames are whole; {_AGAIN}",
-        )
+        whole, of = num_packets - num_damaged, max(promised, num_packets)
+        count = f"{whole} of {of} frames are whole" if whole < of else f"ends after {of} frames"
+        raise VideoError(path, f"{'truncated' if cut_short else 'damaged'}: {count}; {_AGAIN}")
     sorted_pts = np.sort(np.asarray(pts, dtype=np.int64))
     lost_s = duration_s - end_s
     # A Matroska reader skips over damage without a word. With even times the duration tells; with
