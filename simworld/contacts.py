@@ -27,9 +27,6 @@ from simworld.geometry import (
 )
 from simworld.scenes import WALL
 
-CORNERS = 6
-"""Corner slots per object: enough for a hexagon."""
-
 
 @dataclasses.dataclass(frozen=True)
 class State(TensorBatch):
@@ -79,11 +76,14 @@ class Contacts:
     other_arm: Tensor | None  # [B, O, C, 2] from the partner's centre, None if immovable
 
 
-def corner_offsets(shape: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """Corner circle centres [..., V, 2] in the body's frame and which of them exist [..., V]."""
+def corner_offsets(shape: Tensor, size: Tensor, corners: int) -> tuple[Tensor, Tensor]:
+    """Corner circle centres [..., V, 2] in the body's frame and which of them exist [..., V].
+
+    `corners` is the number of slots V, at least the number of sides of the shapes.
+    """
     table = shape_table(shape.device)
     sides = table.sides[shape].unsqueeze(-1)
-    k = torch.arange(CORNERS, device=shape.device)
+    k = torch.arange(corners, device=shape.device)
     angle = (2.0 * k + 1.0) * math.pi / sides
     radius = (table.corner[shape] * size).unsqueeze(-1)
     offsets = radius.unsqueeze(-1) * torch.stack((angle.cos(), angle.sin()), dim=-1)
@@ -182,100 +182,106 @@ def static_contacts(state: State, bodies: Bodies) -> Contacts:
 
 
 def resolve(
-    state: State, bodies: Bodies, contacts: Contacts, *, bounce: bool, slow: Tensor
+    state: State, bodies: Bodies, contacts: Contacts, *, slow: Tensor, first: bool
 ) -> State:
-    """Apply normal impulses, friction and rolling resistance, and push overlaps apart.
+    """Apply normal impulses, friction and rolling resistance; the first time push overlaps apart.
 
     Args:
-        bounce: use the restitution; later sweeps only remove what approach is left.
         slow: [B, 1, 1] approach speed below which nothing bounces, so that things come to rest.
+        first: whether this is the first of several sweeps over the same contacts. Later ones use no
+            restitution and leave positions alone: they only remove what approach is left.
     """
-    pairs = contacts.other_arm is not None
     other_arm = contacts.other_arm
     velocity, spin = state.velocity, state.spin
     objects = velocity.shape[1]
+    slots = contacts.depth.shape[2] // objects
     inverse_mass = bodies.inverse_mass.unsqueeze(2)
     inverse_inertia = bodies.inverse_inertia.unsqueeze(2)
 
     def partner(values: Tensor) -> Tensor:
-        """Values of the partner objects, [B, 1, O * V]."""
-        return values.repeat_interleave(contacts.depth.shape[2] // objects, dim=1).unsqueeze(1)
+        """Values [B, O, ...] of the partner objects, [B, 1, C, ...]."""
+        return values.repeat_interleave(slots, dim=1).unsqueeze(1)
 
     def total(values: Tensor) -> Tensor:
         """Sum per partner, [B, O, C, ...] -> [B, O, ...]."""
         summed = values.sum(1)
-        return summed.reshape(values.shape[0], objects, -1, *values.shape[3:]).sum(2)
+        return summed.unflatten(1, (objects, slots)).sum(2)
 
     def share(active: Tensor) -> Tensor:
         """Largest number of active contacts at either body of each contact, [B, O, C]."""
-        number = active.sum(2)
-        if not pairs:
-            return number.unsqueeze(2).clamp(min=1).to(velocity.dtype)
-        number = number + total(active)
-        return torch.maximum(number.unsqueeze(2), partner(number)).clamp(min=1).to(velocity.dtype)
+        number = active.sum(2, dtype=velocity.dtype)
+        if other_arm is None:
+            return number.unsqueeze(2).clamp(min=1.0)
+        number = number + total(active.to(velocity.dtype))
+        return torch.maximum(number.unsqueeze(2), partner(number)).clamp(min=1.0)
 
-    def relative(direction: Tensor) -> Tensor:
+    def relative(direction: Tensor, lever: Tensor, other_lever: Tensor | None) -> Tensor:
         """Relative velocity at the contacts along `direction`, [B, O, C]."""
-        speed = dot(velocity.unsqueeze(2), direction) + spin.unsqueeze(2) * cross(
-            contacts.arm, direction
-        )
-        if other_arm is not None:
-            speed = speed - dot(partner_vector(velocity), direction)
-            speed = speed - partner(spin) * cross(other_arm, direction)
-        return speed
+        speed = dot(velocity.unsqueeze(2), direction) + spin.unsqueeze(2) * lever
+        if other_lever is None:
+            return speed
+        return speed - dot(partner(velocity), direction) - partner(spin) * other_lever
 
-    def partner_vector(values: Tensor) -> Tensor:
-        return values.repeat_interleave(contacts.depth.shape[2] // objects, dim=1).unsqueeze(1)
-
-    def inverse_effective_mass(direction: Tensor) -> Tensor:
-        mass = inverse_mass + cross(contacts.arm, direction) ** 2 * inverse_inertia
-        if other_arm is not None:
+    def inverse_effective_mass(lever: Tensor, other_lever: Tensor | None) -> Tensor:
+        mass = inverse_mass + lever * lever * inverse_inertia
+        if other_lever is not None:
             mass = mass + partner(bodies.inverse_mass)
-            mass = mass + cross(other_arm, direction) ** 2 * partner(bodies.inverse_inertia)
+            mass = mass + other_lever * other_lever * partner(bodies.inverse_inertia)
         return mass.clamp(min=1e-9)
 
-    def push(impulse: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    def push(
+        impulse: Tensor, direction: Tensor, lever: Tensor, other_lever: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         force = impulse.unsqueeze(-1) * direction
-        torque = impulse * cross(contacts.arm, direction)
-        linear, angular = force.sum(2), torque.sum(2)
-        if other_arm is not None:
+        linear, angular = force.sum(2), (impulse * lever).sum(2)
+        if other_lever is not None:
             linear = linear - total(force)
-            angular = angular - total(impulse * cross(other_arm, direction))
+            angular = angular - total(impulse * other_lever)
         return (
             velocity + linear * bodies.inverse_mass.unsqueeze(-1),
             spin + angular * bodies.inverse_inertia,
         )
 
     normal = contacts.normal
-    approach = -relative(normal)
-    if not pairs:
-        # The substep overshot the surface by `depth`: take back the speed that gravity gave there,
-        # otherwise every bounce would lift the object's energy by the overshoot.
-        fall = 2.0 * bodies.gravity.unsqueeze(2) * normal[..., 1] * contacts.depth
-        exact = (approach**2 - fall).clamp(min=0.0).sqrt()
-        target = torch.where(fall > 0, torch.minimum(exact, approach), approach)
-    else:
-        target = approach
+    lever = cross(contacts.arm, normal)
+    other_lever = None if other_arm is None else cross(other_arm, normal)
+    approach = -relative(normal, lever, other_lever)
     active = contacts.touching & (approach > 0)
-    elastic = torch.where(target > slow, contacts.restitution, 0.0) if bounce else None
-    factor = 1.0 if elastic is None else 1.0 + elastic
+    change, factor = approach, torch.ones_like(approach)
+    if first:
+        rebound = approach
+        if other_arm is None:
+            # The substep overshot the surface by `depth`: take back the speed that gravity gave
+            # there, otherwise every bounce would lift the object's energy by the overshoot.
+            fall = 2.0 * bodies.gravity.unsqueeze(2) * normal[..., 1] * contacts.depth
+            exact = (approach * approach - fall).clamp(min=0.0).sqrt()
+            rebound = torch.minimum(exact, approach)
+        elastic = torch.where(rebound > slow, contacts.restitution, 0.0)
+        change, factor = approach + elastic * rebound, 1.0 + elastic
     weight = (2.0 / (factor * share(active))).clamp(max=1.0)
-    change = approach if elastic is None else approach + elastic * target
-    impulse = torch.where(active, weight * change / inverse_effective_mass(normal), 0.0)
-    velocity, spin = push(impulse, normal)
+    impulse = weight * change / inverse_effective_mass(lever, other_lever)
+    impulse = torch.where(active, impulse, 0.0)
+    velocity, spin = push(impulse, normal, lever, other_lever)
 
     tangent = torch.stack((-normal[..., 1], normal[..., 0]), dim=-1)
+    lever = dot(contacts.arm, normal)  # = cross(arm, tangent)
+    other_lever = None if other_arm is None else dot(other_arm, normal)
     limit = contacts.friction * impulse
-    grip = -weight * relative(tangent) / inverse_effective_mass(tangent)
-    velocity, spin = push(torch.minimum(torch.maximum(grip, -limit), limit), tangent)
+    grip = -weight * relative(tangent, lever, other_lever)
+    grip = grip / inverse_effective_mass(lever, other_lever)
+    grip = torch.minimum(torch.maximum(grip, -limit), limit)
+    velocity, spin = push(grip, tangent, lever, other_lever)
 
-    if not pairs:
+    if other_arm is None:
         brake = bodies.rolling * bodies.size * impulse.sum(2) * bodies.inverse_inertia
         spin = spin - torch.minimum(torch.maximum(spin, -brake), brake)
-
-    mobility = inverse_mass + partner(bodies.inverse_mass) if pairs else inverse_mass
-    move = torch.where(contacts.touching, contacts.depth, 0.0) / mobility.clamp(min=1e-9)
-    shift = (move / share(contacts.touching)).unsqueeze(-1) * normal
-    shift = shift.sum(2) - total(shift) if pairs else shift.sum(2)
-    position = state.position + shift * bodies.inverse_mass.unsqueeze(-1)
+    position = state.position
+    if first:
+        mobility = (
+            inverse_mass if other_arm is None else inverse_mass + partner(bodies.inverse_mass)
+        )
+        move = torch.where(contacts.touching, contacts.depth, 0.0) / mobility.clamp(min=1e-9)
+        shift = (move / share(contacts.touching)).unsqueeze(-1) * normal
+        shift = shift.sum(2) if other_arm is None else shift.sum(2) - total(shift)
+        position = position + shift * bodies.inverse_mass.unsqueeze(-1)
     return State(position=position, velocity=velocity, angle=state.angle, spin=spin)

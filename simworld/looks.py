@@ -112,15 +112,14 @@ def palette(device: torch.device | str) -> Tensor:
     return torch.tensor(list(PALETTE.values()), dtype=torch.float32, device=device)
 
 
-def _farthest_first(draw: Draw, candidates: Tensor, number: int, avoid: Tensor) -> Tensor:
+def _distinct(draw: Draw, candidates: Tensor, number: int, avoid: Tensor) -> Tensor:
     """Ids [B, number] of different random palette colours, away from the colours `avoid` [B, A, 3].
 
-    `candidates` [P] holds the weight of every palette colour, 0 to leave it out.
+    `candidates` [P] are the allowed ones; if too few of them stand out, close ones follow last.
     """
     colors = palette(draw.device)
     near = torch.cdist(colors.expand(draw.count, -1, -1), avoid).amin(2) < _DISTINCT  # [B, P]
-    score = draw.uniform(0.0, 1.0, len(colors)) + 1.0 * (candidates > 0) - 0.7 * near
-    score = score + 0.3 * candidates
+    score = draw.uniform(0.0, 1.0, len(colors)) + 4.0 * candidates - 2.0 * near
     return score.topk(number, dim=1).indices
 
 
@@ -146,36 +145,34 @@ def sample_looks(
     draw = Draw(count, resolve_generator(seed, generator, f"looks/{split}", device))
     ood = split == "ood"
     colors = palette(draw.device)
-    vivid = torch.zeros(len(colors), device=draw.device)
-    vivid[:VIVID] = 1.0
-    muted = 1.0 - vivid
+    vivid = torch.arange(len(colors), device=draw.device) < VIVID
 
     def jittered(ids: Tensor, amount: float = _JITTER) -> Tensor:
         return (colors[ids] + amount * draw.uniform(-1.0, 1.0, *ids.shape[1:], 3)).clamp(0.0, 1.0)
 
     none = torch.full((count, 1, 3), -9.0, device=draw.device)
-    wall_id = _farthest_first(draw, muted, 1, none)[:, 0]
+    wall_id = _distinct(draw, ~vivid, 1, none)[:, 0]
     wall = jittered(wall_id)
     shade = draw.uniform(0.72, 1.2).unsqueeze(1)
     wall_color = torch.stack((wall, (wall * shade).clamp(0.0, 1.0)), dim=1)
-    floor_id = _farthest_first(draw, muted, 1, wall_color)[:, 0]
+    floor_id = _distinct(draw, ~vivid, 1, wall_color)[:, 0]
     floor = jittered(floor_id)
     backdrop = torch.cat((wall_color, floor.unsqueeze(1)), dim=1)
 
-    object_id = _farthest_first(draw, vivid, OBJECTS, backdrop)
+    object_id = _distinct(draw, vivid, OBJECTS, backdrop)
     object_color = jittered(object_id)
     seen = torch.cat((backdrop, object_color), dim=1)
-    other_id = _farthest_first(draw, vivid, OBJECTS, seen)
+    other_id = _distinct(draw, vivid, OBJECTS, seen)
     # Walls and occluders may have any colour that stands out.
-    anything = vivid + muted
+    anything = torch.ones_like(vivid)
     seen_first = torch.cat((backdrop, object_color[:, :1]), dim=1)
-    static_id = _farthest_first(draw, anything, len(STATICS), seen_first)
+    static_id = _distinct(draw, anything, len(STATICS), seen_first)
     static_id[:, 0] = floor_id
     static_id[:, 2] = static_id[:, 1]  # both side walls are alike
     static_color = jittered(static_id)
     static_color[:, 0] = floor
     static_color[:, 2] = static_color[:, 1]
-    occluder_id = _farthest_first(draw, anything, OCCLUDERS, seen_first)
+    occluder_id = _distinct(draw, anything, OCCLUDERS, seen_first)
 
     top = 9.0 if ood else 4.5
     frequency = draw.uniform(0.6, top, 3, WAVES, 1)

@@ -86,13 +86,17 @@ def initial_state(scenes: Scenes) -> State:
 
 def make_bodies(
     scenes: Scenes,
+    corners: int,
     shape: Tensor | None = None,
     present: Tensor | None = None,
     ghost: Tensor | None = None,
     halted: Tensor | None = None,
     gravity_factor: Tensor | None = None,
 ) -> Bodies:
-    """Physical parameters of one frame; the optional arguments carry an intervention's state."""
+    """Physical parameters of one frame; the optional arguments carry an intervention's state.
+
+    `corners` is the number of corner slots per object, see `corner_offsets`.
+    """
     shape = scenes.shape if shape is None else shape
     present = scenes.exists if present is None else present
     table = shape_table(shape.device)
@@ -103,7 +107,7 @@ def make_bodies(
     inverse_inertia = inverse_mass / (table.inertia[shape] * size**2)
     inverse_inertia = inverse_inertia * (~scenes.tethered).to(size.dtype)
     gravity = scenes.gravity if gravity_factor is None else scenes.gravity * gravity_factor
-    corner, has_corner = corner_offsets(shape, size)
+    corner, has_corner = corner_offsets(shape, size, corners)
     not_self = ~torch.eye(OBJECTS, dtype=torch.bool, device=shape.device)
     hits_static = scenes.exists.unsqueeze(2) & scenes.static_exists.unsqueeze(1)
     return Bodies(
@@ -188,12 +192,13 @@ def substep(state: State, bodies: Bodies, scenes: Scenes, rod: Tensor, dt: float
     state = _swing(state, bodies, scenes, rod, free, dt)
     # What one substep of gravity gives, a few times over, is no bounce.
     slow = (4.0 * dt * scenes.gravity)[:, None, None] + 0.001
-    for sweep in range(SWEEPS):
-        bounce = sweep == 0
-        touching = object_contacts(state, bodies)
-        state = resolve(state, bodies, touching, bounce=bounce, slow=slow)
-        standing = static_contacts(state, bodies)
-        state = resolve(state, bodies, standing, bounce=bounce, slow=slow)
+    between = object_contacts(state, bodies)
+    state = resolve(state, bodies, between, slow=slow, first=True)
+    standing = static_contacts(state, bodies)
+    state = resolve(state, bodies, standing, slow=slow, first=True)
+    for _ in range(SWEEPS - 1):
+        state = resolve(state, bodies, between, slow=slow, first=False)
+        state = resolve(state, bodies, standing, slow=slow, first=False)
     return _constrain(state, scenes, rod)
 
 
@@ -223,7 +228,10 @@ def simulate(
     state, rod = initial_state(scenes), rod_length(scenes)
     plan = Intervention.none(scenes) if intervention is None else intervention
     intervened = intervention is not None
-    bodies = make_bodies(scenes)
+    # One look at the data, before the first step: boxes need fewer corner slots than hexagons.
+    shapes = torch.cat((scenes.shape, plan.shape.clamp(min=0)))
+    corners = int(shape_table(rod.device).sides[shapes].max())
+    bodies = make_bodies(scenes, corners)
     record: dict[str, list[Tensor]] = {
         k: [] for k in ("position", "angle", "visible", "shape", "recolor")
     }
@@ -240,6 +248,7 @@ def simulate(
             halted = begun & plan.halt
             bodies = make_bodies(
                 scenes,
+                corners,
                 shape,
                 present,
                 begun.unsqueeze(2) & plan.ghost,

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from simworld.camera import camera_center
 from simworld.geometry import shape_table
 from simworld.looks import PATTERNS, Looks
 from simworld.scenes import FLOOR, LEFT, PLATFORM, RAMP, RIGHT, WALL
@@ -34,8 +35,12 @@ def _rgb(color: Tensor) -> Tensor:
 
 
 def _paint(canvas: Tensor, color: Tensor, alpha: Tensor) -> Tensor:
-    """Lay `color` over `canvas` [B, 3, T, H, W] with coverage `alpha` [B, T, H, W]."""
-    return canvas + alpha.unsqueeze(1) * (color - canvas)
+    """Lay `color` over `canvas` [B, 3, T, H, W] with coverage `alpha` [B, T, H, W].
+
+    In this form, full coverage leaves no trace of the canvas, not even a rounding error.
+    """
+    alpha = alpha.unsqueeze(1)
+    return canvas * (1.0 - alpha) + color * alpha
 
 
 def _coverage(distance: Tensor, pixel: Tensor) -> Tensor:
@@ -152,7 +157,7 @@ def render(
     # World coordinates of the pixel centres, x [B, T, 1, W] and y [B, T, H, 1].
     grid = (torch.arange(size, device=device) + 0.5) / size - 0.5
     pixel = _field(1.0 / (size * looks.zoom))
-    camera = 0.5 + looks.shift.unsqueeze(1) + looks.pan.unsqueeze(1) * cut["clock"].unsqueeze(-1)
+    camera = camera_center(looks, cut["clock"])
     x = _field(camera[..., 0]) + grid[None, None, None, :] * _field(looks.mirror / looks.zoom)
     y = _field(camera[..., 1]) - grid[None, None, :, None] / _field(looks.zoom)
     lx, ly = _field(looks.light[:, 0]), _field(looks.light[:, 1])

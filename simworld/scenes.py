@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -124,7 +125,7 @@ def sample_scenes(
     seed: int | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
-    scenario: str | None = None,
+    scenario: str | Sequence[str] | None = None,
     occlusion: float = 0.62,
 ) -> Scenes:
     """Draw `count` scenes.
@@ -136,15 +137,18 @@ def sample_scenes(
     Args:
         seed: seed of a stream of its own for this split; or pass `generator`, on its own device.
         device: where the tensors live when `seed` is given. Draws are reproducible per device type.
-        scenario: draw only this one of `SCENARIOS`.
+        scenario: draw only this one, or these, of `SCENARIOS`.
         occlusion: share of scenes with an occluder aimed at object 0. A few of them find no
             suitable moment and stay without.
     """
     check_split(split)
-    if scenario is not None and scenario not in SCENARIOS:
-        raise ValueError(f"scenario must be one of {', '.join(SCENARIOS)}; got {scenario!r}")
+    wanted = SCENARIO_NAMES if scenario is None else scenario
+    wanted = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    for name in wanted:
+        if name not in SCENARIOS:
+            raise ValueError(f"scenario must be among {', '.join(SCENARIOS)}; got {name!r}")
     draw = Draw(count, resolve_generator(seed, generator, f"scenes/{split}", device))
-    return _build(draw, split, scenario, occlusion)
+    return _build(draw, split, wanted, occlusion)
 
 
 def _where(condition: Tensor, a: Tensor | float, b: Tensor) -> Tensor:
@@ -158,9 +162,9 @@ def _pair(x: Tensor, y: Tensor) -> Tensor:
     return torch.stack((x, y), dim=-1)
 
 
-def _build(draw: Draw, split: Split, only: str | None, occlusion: float) -> Scenes:
+def _build(draw: Draw, split: Split, wanted: Sequence[str], occlusion: float) -> Scenes:
     b, device = draw.count, draw.device
-    weights = [w if only in (None, name) else 0.0 for name, w in SCENARIOS.items()]
+    weights = [share if name in wanted else 0.0 for name, share in SCENARIOS.items()]
     scenario = draw.choice(weights)
     is_ = {name: scenario == i for i, name in enumerate(SCENARIO_NAMES)}
 
@@ -215,7 +219,7 @@ def _build(draw: Draw, split: Split, only: str | None, occlusion: float) -> Scen
     roll_x, roll_v = draw.uniform(-0.12, 0.25), draw.uniform(0.014, 0.036)
 
     # A hit at a chosen time: the ballistic arc through the start and a point on the wall's face.
-    wall_x, wall_half = draw.uniform(0.46, 0.80), draw.uniform(0.022, 0.055)
+    wall_x, wall_half = draw.uniform(0.46, 0.80), draw.uniform(0.030, 0.060)
     hit_time = draw.uniform(7.0, 27.0)
     wall_rolls = draw.chance(0.45)
     wall_height = 2.2 * r0 + draw.uniform(0.02, 0.30)
