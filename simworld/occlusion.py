@@ -46,7 +46,7 @@ def place_occluders(
 
     dice = scenes.occluder_dice[:, 1]
     plain_center = torch.stack((0.1 + 0.8 * dice[:, 0], 0.15 + 0.75 * dice[:, 1]), dim=-1)
-    plain_half = torch.stack((0.03 + 0.09 * dice[:, 2], 0.04 + 0.16 * dice[:, 3]), dim=-1)
+    plain_half = torch.stack((0.05 + 0.09 * dice[:, 2], 0.05 + 0.15 * dice[:, 3]), dim=-1)
     drift = torch.where(dice[:, 4] < 0.4, 0.012 * (2.0 * dice[:, 5] - 1.0), 0.0)
     time = torch.arange(frames, device=position.device) - 0.5 * frames
     moved = torch.stack((torch.zeros_like(time), time), dim=-1)

@@ -1,15 +1,11 @@
-"""Pairs of a possible and an impossible video of one scene, drawn by rejection, and their file."""
+"""Pairs of a possible and an impossible video of one scene, drawn by rejection."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from simworld.batch import Draw, make_generator
@@ -20,7 +16,6 @@ from simworld.trajectories import Trajectories
 from simworld.twins import HIDDEN, KIND_SCENARIOS, VIOLATIONS, make_twins
 
 _MOST_ROUNDS = 60
-_FORMAT = "simworld pairs 1"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,8 +25,8 @@ from simworld.occlusion import place_occluders
 from simworld.scenes import OBJECTS, STATICS, Scenes
 from simworld.trajectories import Trajectories
 
-SWEEPS = 2
-"""Rounds over all contacts in a substep: the first bounces, the second settles what is left."""
+SWEEPS = 3
+"""Rounds over all contacts in a substep: the first bounces, the others settle what is left."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -248,8 +248,10 @@ def render(
         ey = ey - _field(static.occluder_half[:, k, 1])
         distance = torch.maximum(ex, ey)
         alpha = _coverage(distance, pixel) * _field(static.occluder_exists[:, k].to(torch.float32))
-        rim = 1.0 - 0.3 * _step(distance + 0.014, 0.014 + pixel)
-        color = _rgb(looks.occluder_color[:, k]) * (surface * rim).unsqueeze(1)
+        # A bright frame tells screens in the foreground from walls, which have a dark outline.
+        rim = 0.4 * _step(distance + 0.016, 0.016 + pixel).unsqueeze(1)
+        color = _rgb(looks.occluder_color[:, k]) * surface.unsqueeze(1)
+        color = color + rim * (1.0 - color)
         canvas = _paint(canvas, color, alpha)
 
     canvas = canvas * looks.gain[:, None, None, None, None]

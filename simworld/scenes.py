@@ -177,7 +177,8 @@ def _build(draw: Draw, split: Split, wanted: Sequence[str], occlusion: float) ->
         gravity = draw.log_uniform(0.0016, 0.0075)
         shapes = torch.tensor(TRAIN_SHAPES, device=device)[draw.choice([2.0, 1, 1], OBJECTS)]
         size = draw.uniform(0.055, 0.115, OBJECTS)
-    circle, ring, square = (SHAPES.index(name) for name in ("circle", "ring", "square"))
+    names = ("circle", "ring", "square", "hexagon")
+    circle, ring, square, hexagon = (SHAPES.index(name) for name in names)
     # What rolls should mostly be round; piles are mostly made of boxes.
     roller = circle if split != "ood" else ring
     rolls = is_["roll"] | is_["ramp"] | is_["collide"]
@@ -186,6 +187,8 @@ def _build(draw: Draw, split: Split, wanted: Sequence[str], occlusion: float) ->
         pile = is_["stack"].unsqueeze(1) & draw.chance(0.7, OBJECTS - 2)
         shapes[:, 1:3] = torch.where(pile, square, shapes[:, 1:3])
     half_height, radius = rest_height(shapes, size), reach(shapes, size)
+    # Lying on a side, shapes with an odd number of sides point upwards.
+    top = torch.where((shapes == square) | (shapes == hexagon), half_height, radius)
 
     speed = gravity.sqrt()  # the natural unit of speed: a fall through half of the picture
     floor = draw.uniform(0.10, 0.22)
@@ -298,7 +301,7 @@ def _build(draw: Draw, split: Split, wanted: Sequence[str], occlusion: float) ->
     # Piles stand under the drop; the object hit in "collide" waits (or comes) from the right.
     has_pile = is_["stack"] & piled
     pile_y1 = floor + half_height[:, 1]
-    pile_y2 = pile_y1 + half_height[:, 1] + half_height[:, 2]
+    pile_y2 = pile_y1 + top[:, 1] + half_height[:, 2]
     x[:, 0] = torch.where(has_pile, drop_x + draw.uniform(-0.04, 0.04), x[:, 0])
     x[:, 1] = torch.where(has_pile, x[:, 0] + draw.uniform(-0.02, 0.02), x[:, 1])
     y[:, 0] = torch.where(has_pile, pile_y1, y[:, 0])

@@ -1,0 +1,90 @@
+"""Look at scenes, or at pairs of a possible video and its impossible twin.
+
+    python -m simworld --out /tmp/scenes
+    python -m simworld --kind vanish --seed 3 --out /tmp/vanish
+
+Writes contact_sheet.png (one row per video; for pairs the possible above the impossible one) and
+one mp4 per row.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from simworld.batch import make_generator
+from simworld.looks import sample_looks
+from simworld.media import contact_sheet, write_mp4, write_png
+from simworld.pairs import make_pairs
+from simworld.physics import simulate
+from simworld.render import render, sensor_noise
+from simworld.scenes import SCENARIO_NAMES, Split, sample_scenes
+from simworld.twins import VIOLATIONS
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m simworld",
+        description=__doc__,
+        formatter_class=type(
+            "Help",
+            (argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter),
+            {},
+        ),
+    )
+    add = parser.add_argument
+    add("--kind", choices=VIOLATIONS, default=None, help="violation; without it, plain scenes")
+    add("--scenario", choices=SCENARIO_NAMES, default=None, help="only this kind of plain scenes")
+    add("--split", choices=get_args(Split), default="id", help="distribution of scenes and looks")
+    add("--seed", type=int, default=0, help="seed of scenes, looks and noise")
+    add("--count", type=int, default=4, help="number of scenes or pairs")
+    add("--frames", type=int, default=40, help="length of the videos")
+    add("--size", type=int, default=64, help="height and width in pixels")
+    add("--every", type=int, default=2, help="show every n-th frame in the contact sheet")
+    add("--out", type=Path, required=True, help="folder for the results")
+    return parser
+
+
+def _draw_rows(args: argparse.Namespace) -> tuple[list[str], Tensor]:
+    """Names and videos [R, 3, T, H, W] of all rows."""
+    generator = make_generator(args.seed, "noise")
+    noise = sensor_noise(args.count, args.frames, args.size, generator=generator)
+    if args.kind is None:
+        scenes = sample_scenes(args.count, split=args.split, seed=args.seed, scenario=args.scenario)
+        looks = sample_looks(args.count, split=args.split, seed=args.seed)
+        names = [SCENARIO_NAMES[i] for i in scenes.scenario.tolist()]
+        sides = [simulate(scenes, args.frames)]
+    else:
+        pairs = make_pairs(
+            args.kind, args.count, split=args.split, seed=args.seed, frames=args.frames
+        )
+        looks = pairs.looks
+        names = [f"{args.kind}_at_{frame}" for frame in pairs.violation_frame.tolist()]
+        sides = [pairs.possible, pairs.impossible]
+    videos = [
+        render(side, looks, size=args.size, frames=args.frames, noise=noise) for side in sides
+    ]
+    endings = [""] if len(sides) == 1 else ["_possible", "_impossible"]
+    labels = [f"{i:02d}_{name}{end}" for i, name in enumerate(names) for end in endings]
+    return labels, torch.stack(videos, dim=1).flatten(0, 1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = _parser().parse_args(argv)
+    labels, videos = _draw_rows(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_png(args.out / "contact_sheet.png", contact_sheet(videos, every=args.every))
+    for label, video in zip(labels, videos, strict=True):
+        write_mp4(args.out / f"{label}.mp4", video)
+    print(f"wrote contact_sheet.png and {len(labels)} videos to {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
