@@ -27,15 +27,15 @@ from simworld.scenes import SCENARIO_NAMES, Split, sample_scenes
 from simworld.twins import VIOLATIONS
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults and keeps the line breaks of the description."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m simworld",
         description=__doc__,
-        formatter_class=type(
-            "Help",
-            (argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter),
-            {},
-        ),
+        formatter_class=_Help,
     )
     add = parser.add_argument
     add("--kind", choices=VIOLATIONS, default=None, help="violation; without it, plain scenes")

@@ -61,19 +61,27 @@ class Bodies(TensorBatch):
     static_center: Tensor  # [B, S, 2]
     static_half: Tensor  # [B, S, 2]
     static_angle: Tensor  # [B, S]
+    static_corner: Tensor  # [B, E, 2] corners of the boxes inside the scene
 
 
 @dataclasses.dataclass(frozen=True)
 class Contacts:
-    """Contacts of every object, [B, O, C]; `other` fields are zero-width for immovable partners."""
+    """Contacts of every object, [B, O, C], with all that stays constant over the sweeps.
+
+    A direction is three numbers, first dimension: how the object's velocity (x, y) and spin add up
+    to the speed of the contact point along it. The partners' directions are None if immovable.
+    """
 
     touching: Tensor  # [B, O, C]
-    normal: Tensor  # [B, O, C, 2] from the partner to the object
     depth: Tensor  # [B, O, C] overlap, positive where touching
-    arm: Tensor  # [B, O, C, 2] from the object's centre to the contact
+    normal: Tensor  # [3, B, O, C] from the partner to the object
+    tangent: Tensor  # [3, B, O, C]
+    other_normal: Tensor | None  # [3, B, O, C]
+    other_tangent: Tensor | None  # [3, B, O, C]
+    normal_mass: Tensor  # [B, O, C] effective mass along the normal
+    tangent_mass: Tensor  # [B, O, C]
     restitution: Tensor  # [B, O, C]
     friction: Tensor  # [B, O, C]
-    other_arm: Tensor | None  # [B, O, C, 2] from the partner's centre, None if immovable
 
 
 def corner_offsets(shape: Tensor, size: Tensor, corners: int) -> tuple[Tensor, Tensor]:
@@ -91,12 +99,68 @@ def corner_offsets(shape: Tensor, size: Tensor, corners: int) -> tuple[Tensor, T
     return offsets, exists
 
 
-def object_contacts(state: State, bodies: Bodies) -> Contacts:
+def turned_corners(state: State, bodies: Bodies) -> Tensor:
+    """Corner circles relative to the objects' centres in world directions, [B, O, V, 2]."""
+    return rotate(bodies.corner, state.angle.unsqueeze(-1))
+
+
+def _partner(values: Tensor, slots: int) -> Tensor:
+    """Values [..., B, O] of the partner objects, [..., B, 1, C]; C = O * `slots`."""
+    return values.unsqueeze(-1).expand(*values.shape, slots).flatten(-2).unsqueeze(-2)
+
+
+def _directions(normal: Tensor, arm: Tensor) -> tuple[Tensor, Tensor]:
+    """Normal and tangent directions [3, B, O, C] from vectors [B, O, C, 2]."""
+    x, y = normal.unbind(-1)
+    # cross(arm, tangent) = dot(arm, normal)
+    return torch.stack((x, y, cross(arm, normal))), torch.stack((-y, x, dot(arm, normal)))
+
+
+def _inverse_masses(bodies: Bodies) -> Tensor:
+    """[3, B, O] what an impulse of one along x, y and around the centre changes."""
+    return torch.stack((bodies.inverse_mass, bodies.inverse_mass, bodies.inverse_inertia))
+
+
+def _contacts(
+    bodies: Bodies,
+    touching: Tensor,
+    depth: Tensor,
+    normal: Tensor,
+    arm: Tensor,
+    other_arm: Tensor | None,
+    restitution: Tensor,
+    friction: Tensor,
+) -> Contacts:
+    """Assemble contacts from vectors [B, O, C, 2] and numbers [B, O, C]."""
+    inverse = _inverse_masses(bodies)
+    along, across = _directions(normal, arm)
+    softness = [(inverse.unsqueeze(-1) * d * d).sum(0) for d in (along, across)]
+    other_along, other_across = None, None
+    if other_arm is not None:
+        other_along, other_across = _directions(normal, other_arm)
+        other_inverse = _partner(inverse, depth.shape[2] // depth.shape[1])
+        softness[0] = softness[0] + (other_inverse * other_along * other_along).sum(0)
+        softness[1] = softness[1] + (other_inverse * other_across * other_across).sum(0)
+    return Contacts(
+        touching=touching,
+        depth=depth,
+        normal=along,
+        tangent=across,
+        other_normal=other_along,
+        other_tangent=other_across,
+        # Between two held objects nothing moves; the bound only avoids a division by zero.
+        normal_mass=1.0 / softness[0].clamp(min=1e-9),
+        tangent_mass=1.0 / softness[1].clamp(min=1e-9),
+        restitution=restitution,
+        friction=friction,
+    )
+
+
+def object_contacts(state: State, bodies: Bodies, corners: Tensor) -> Contacts:
     """Contacts between objects: corners of object i against the outline of object j, C = O * V."""
     b, o, v = bodies.has_corner.shape
-    arm = rotate(bodies.corner, state.angle.unsqueeze(-1))  # [B, O, V, 2]
-    corner = arm + state.position.unsqueeze(2)
-    relative = corner.unsqueeze(2) - state.position[:, None, :, None]  # [B, i, j, V, 2]
+    place = corners + state.position.unsqueeze(2)
+    relative = place.unsqueeze(2) - state.position[:, None, :, None]  # [B, i, j, V, 2]
 
     def target(values: Tensor) -> Tensor:
         return values[:, None, :, None]
@@ -117,41 +181,32 @@ def object_contacts(state: State, bodies: Bodies) -> Contacts:
     toward = -rounding.unsqueeze(-1) * normal
     restitution = (bodies.restitution.unsqueeze(2) * bodies.restitution.unsqueeze(1)).sqrt()
     friction = (bodies.friction.unsqueeze(2) * bodies.friction.unsqueeze(1)).sqrt()
-    shape = (b, o, o * v)
-    return Contacts(
-        touching=((depth > 0) & allowed).reshape(shape),
-        normal=normal.reshape(*shape, 2),
-        depth=depth.reshape(shape),
-        arm=(arm.unsqueeze(2) + toward).reshape(*shape, 2),
-        restitution=restitution.repeat_interleave(v, dim=2),
-        friction=friction.repeat_interleave(v, dim=2),
-        other_arm=(relative + toward).reshape(*shape, 2),
+    return _contacts(
+        bodies,
+        touching=((depth > 0) & allowed).flatten(2),
+        depth=depth.flatten(2),
+        normal=normal.flatten(2, 3),
+        arm=(corners.unsqueeze(2) + toward).flatten(2, 3),
+        other_arm=(relative + toward).flatten(2, 3),
+        restitution=restitution.unsqueeze(-1).expand(b, o, o, v).flatten(2),
+        friction=friction.unsqueeze(-1).expand(b, o, o, v).flatten(2),
     )
 
 
-def static_contacts(state: State, bodies: Bodies) -> Contacts:
+def static_contacts(state: State, bodies: Bodies, corners: Tensor) -> Contacts:
     """Contacts with the immovable boxes, C = S * V + 4 * (boxes inside the scene)."""
-    b, o, v = bodies.has_corner.shape
-    s = bodies.static_half.shape[1]
-    arm = rotate(bodies.corner, state.angle.unsqueeze(-1))
-    corner = arm + state.position.unsqueeze(2)
-    relative = corner.unsqueeze(2) - bodies.static_center[:, None, :, None]  # [B, O, S, V, 2]
+    place = corners + state.position.unsqueeze(2)
+    relative = place.unsqueeze(2) - bodies.static_center[:, None, :, None]  # [B, O, S, V, 2]
     distance, normal = box_distance(
         relative, bodies.static_angle[:, None, :, None], bodies.static_half[:, None, :, None]
     )
     rounding = bodies.rounding[:, :, None, None]
     depth = rounding - distance
     touching = (depth > 0) & bodies.hits_static.unsqueeze(-1) & bodies.has_corner.unsqueeze(2)
-    flat = (b, o, s * v)
+    arm = corners.unsqueeze(2) - rounding.unsqueeze(-1) * normal
 
     # Corners of walls, ramps and platforms against the flat sides of polygons.
-    signs = corner.new_tensor([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
-    edges = bodies.static_half[:, WALL:, None] * signs
-    edges = (
-        rotate(edges, bodies.static_angle[:, WALL:, None]) + bodies.static_center[:, WALL:, None]
-    )
-    edges = edges.reshape(b, 1, -1, 2)  # [B, 1, E, 2]
-    from_center = edges - state.position.unsqueeze(2)
+    from_center = bodies.static_corner.unsqueeze(1) - state.position.unsqueeze(2)  # [B, O, E, 2]
     edge_distance, edge_normal = polygon_distance(
         from_center,
         state.angle.unsqueeze(2),
@@ -160,25 +215,27 @@ def static_contacts(state: State, bodies: Bodies) -> Contacts:
         bodies.half_side.unsqueeze(2),
     )
     edge_depth = bodies.rounding.unsqueeze(2) - edge_distance
-    edge_hit = (edge_depth > 0) & bodies.hits_static[:, :, WALL:].repeat_interleave(4, dim=2)
-    edge_hit = edge_hit & ~bodies.is_round.unsqueeze(2)
+    hits = bodies.hits_static[:, :, WALL:] & ~bodies.is_round.unsqueeze(2)
+    edge_touching = (edge_depth > 0) & hits.unsqueeze(-1).expand(*hits.shape, 4).flatten(2)
 
-    touching = torch.cat((touching.reshape(flat), edge_hit), dim=2)
-    return Contacts(
+    touching = torch.cat((touching.flatten(2), edge_touching), dim=2)
+    return _contacts(
+        bodies,
         touching=touching,
-        normal=torch.cat((normal.reshape(*flat, 2), -edge_normal), dim=2),
-        depth=torch.cat((depth.reshape(flat), edge_depth), dim=2),
-        arm=torch.cat(
-            (
-                (arm.unsqueeze(2) - rounding.unsqueeze(-1) * normal).reshape(*flat, 2),
-                from_center,
-            ),
-            dim=2,
-        ),
+        depth=torch.cat((depth.flatten(2), edge_depth), dim=2),
+        normal=torch.cat((normal.flatten(2, 3), -edge_normal), dim=2),
+        arm=torch.cat((arm.flatten(2, 3), from_center), dim=2),
+        other_arm=None,
         restitution=bodies.restitution.unsqueeze(2).expand_as(touching),
         friction=bodies.friction.unsqueeze(2).expand_as(touching),
-        other_arm=None,
     )
+
+
+def static_corners(center: Tensor, half: Tensor, angle: Tensor) -> Tensor:
+    """Corners [B, E, 2] of the boxes that stand inside the scene, four for each."""
+    signs = half.new_tensor([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
+    corners = rotate(half[:, WALL:, None] * signs, angle[:, WALL:, None])
+    return (corners + center[:, WALL:, None]).flatten(1, 2)
 
 
 def resolve(
@@ -191,97 +248,73 @@ def resolve(
         first: whether this is the first of several sweeps over the same contacts. Later ones use no
             restitution and leave positions alone: they only remove what approach is left.
     """
-    other_arm = contacts.other_arm
-    velocity, spin = state.velocity, state.spin
-    objects = velocity.shape[1]
+    pairs = contacts.other_normal is not None
+    objects = bodies.size.shape[1]
     slots = contacts.depth.shape[2] // objects
-    inverse_mass = bodies.inverse_mass.unsqueeze(2)
-    inverse_inertia = bodies.inverse_inertia.unsqueeze(2)
-
-    def partner(values: Tensor) -> Tensor:
-        """Values [B, O, ...] of the partner objects, [B, 1, C, ...]."""
-        return values.repeat_interleave(slots, dim=1).unsqueeze(1)
+    motion = torch.cat((state.velocity.movedim(-1, 0), state.spin.unsqueeze(0)))  # [3, B, O]
+    inverse = _inverse_masses(bodies)
 
     def total(values: Tensor) -> Tensor:
-        """Sum per partner, [B, O, C, ...] -> [B, O, ...]."""
-        summed = values.sum(1)
-        return summed.unflatten(1, (objects, slots)).sum(2)
+        """Sum per partner, [..., B, O, C] -> [..., B, O]."""
+        return values.sum(-2).unflatten(-1, (objects, slots)).sum(-1)
 
     def share(active: Tensor) -> Tensor:
         """Largest number of active contacts at either body of each contact, [B, O, C]."""
-        number = active.sum(2, dtype=velocity.dtype)
-        if other_arm is None:
+        active = active.to(motion.dtype)
+        number = active.sum(2)
+        if not pairs:
             return number.unsqueeze(2).clamp(min=1.0)
-        number = number + total(active.to(velocity.dtype))
-        return torch.maximum(number.unsqueeze(2), partner(number)).clamp(min=1.0)
+        number = number + total(active)
+        return torch.maximum(number.unsqueeze(2), _partner(number, slots)).clamp(min=1.0)
 
-    def relative(direction: Tensor, lever: Tensor, other_lever: Tensor | None) -> Tensor:
-        """Relative velocity at the contacts along `direction`, [B, O, C]."""
-        speed = dot(velocity.unsqueeze(2), direction) + spin.unsqueeze(2) * lever
-        if other_lever is None:
-            return speed
-        return speed - dot(partner(velocity), direction) - partner(spin) * other_lever
+    def relative(direction: Tensor, other: Tensor | None) -> Tensor:
+        """Relative velocity at the contacts along a direction, [B, O, C]."""
+        speed = (motion.unsqueeze(-1) * direction).sum(0)
+        return speed if other is None else speed - (_partner(motion, slots) * other).sum(0)
 
-    def inverse_effective_mass(lever: Tensor, other_lever: Tensor | None) -> Tensor:
-        mass = inverse_mass + lever * lever * inverse_inertia
-        if other_lever is not None:
-            mass = mass + partner(bodies.inverse_mass)
-            mass = mass + other_lever * other_lever * partner(bodies.inverse_inertia)
-        return mass.clamp(min=1e-9)
+    def push(impulse: Tensor, direction: Tensor, other: Tensor | None) -> Tensor:
+        """The motion after impulses [B, O, C] along a direction."""
+        received = (impulse * direction).sum(-1)
+        if other is not None:
+            received = received - total(impulse * other)
+        return motion + inverse * received
 
-    def push(
-        impulse: Tensor, direction: Tensor, lever: Tensor, other_lever: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        force = impulse.unsqueeze(-1) * direction
-        linear, angular = force.sum(2), (impulse * lever).sum(2)
-        if other_lever is not None:
-            linear = linear - total(force)
-            angular = angular - total(impulse * other_lever)
-        return (
-            velocity + linear * bodies.inverse_mass.unsqueeze(-1),
-            spin + angular * bodies.inverse_inertia,
-        )
-
-    normal = contacts.normal
-    lever = cross(contacts.arm, normal)
-    other_lever = None if other_arm is None else cross(other_arm, normal)
-    approach = -relative(normal, lever, other_lever)
+    approach = -relative(contacts.normal, contacts.other_normal)
     active = contacts.touching & (approach > 0)
-    change, factor = approach, torch.ones_like(approach)
     if first:
         rebound = approach
-        if other_arm is None:
+        if not pairs:
             # The substep overshot the surface by `depth`: take back the speed that gravity gave
             # there, otherwise every bounce would lift the object's energy by the overshoot.
-            fall = 2.0 * bodies.gravity.unsqueeze(2) * normal[..., 1] * contacts.depth
-            exact = (approach * approach - fall).clamp(min=0.0).sqrt()
-            rebound = torch.minimum(exact, approach)
+            fall = 2.0 * bodies.gravity.unsqueeze(2) * contacts.normal[1] * contacts.depth
+            rebound = torch.minimum((approach * approach - fall).clamp(min=0.0).sqrt(), approach)
         elastic = torch.where(rebound > slow, contacts.restitution, 0.0)
-        change, factor = approach + elastic * rebound, 1.0 + elastic
-    weight = (2.0 / (factor * share(active))).clamp(max=1.0)
-    impulse = weight * change / inverse_effective_mass(lever, other_lever)
-    impulse = torch.where(active, impulse, 0.0)
-    velocity, spin = push(impulse, normal, lever, other_lever)
+        change = approach + elastic * rebound
+        weight = (2.0 / ((1.0 + elastic) * share(active))).clamp(max=1.0)
+    else:
+        change = approach
+        weight = (2.0 / share(active)).clamp(max=1.0)
+    impulse = torch.where(active, weight * change * contacts.normal_mass, 0.0)
+    motion = push(impulse, contacts.normal, contacts.other_normal)
 
-    tangent = torch.stack((-normal[..., 1], normal[..., 0]), dim=-1)
-    lever = dot(contacts.arm, normal)  # = cross(arm, tangent)
-    other_lever = None if other_arm is None else dot(other_arm, normal)
     limit = contacts.friction * impulse
-    grip = -weight * relative(tangent, lever, other_lever)
-    grip = grip / inverse_effective_mass(lever, other_lever)
-    grip = torch.minimum(torch.maximum(grip, -limit), limit)
-    velocity, spin = push(grip, tangent, lever, other_lever)
+    grip = weight * relative(contacts.tangent, contacts.other_tangent) * contacts.tangent_mass
+    grip = -torch.minimum(torch.maximum(grip, -limit), limit)
+    motion = push(grip, contacts.tangent, contacts.other_tangent)
 
-    if other_arm is None:
+    spin = motion[2]
+    if not pairs:
         brake = bodies.rolling * bodies.size * impulse.sum(2) * bodies.inverse_inertia
         spin = spin - torch.minimum(torch.maximum(spin, -brake), brake)
     position = state.position
     if first:
-        mobility = (
-            inverse_mass if other_arm is None else inverse_mass + partner(bodies.inverse_mass)
-        )
+        mobility = bodies.inverse_mass.unsqueeze(2)
+        if pairs:
+            mobility = mobility + _partner(bodies.inverse_mass, slots)
         move = torch.where(contacts.touching, contacts.depth, 0.0) / mobility.clamp(min=1e-9)
-        shift = (move / share(contacts.touching)).unsqueeze(-1) * normal
-        shift = shift.sum(2) if other_arm is None else shift.sum(2) - total(shift)
-        position = position + shift * bodies.inverse_mass.unsqueeze(-1)
-    return State(position=position, velocity=velocity, angle=state.angle, spin=spin)
+        move = move / share(contacts.touching) * contacts.normal[:2]
+        shift = move.sum(-1) - total(move) if pairs else move.sum(-1)
+        position = position + (shift * bodies.inverse_mass).movedim(0, -1)
+    return State(
+        position=position, velocity=motion[:2].movedim(0, -1), angle=state.angle, spin=spin
+    )

@@ -55,7 +55,8 @@ class Looks(TensorBatch):
     object_color_id: Tensor
     """[B, O] index into `COLOR_NAMES`; the objects of a video have different ids."""
     other_color: Tensor
-    """[B, O, 3] worn where `Trajectories.recolor`; differs clearly from all colours of the video."""
+    """[B, O, 3] worn where `Trajectories.recolor`; differs clearly from the object's own and from the
+    background, and from the other objects' where there is a choice."""
     other_color_id: Tensor
     """[B, O]"""
     pattern: Tensor
@@ -112,14 +113,21 @@ def palette(device: torch.device | str) -> Tensor:
     return torch.tensor(list(PALETTE.values()), dtype=torch.float32, device=device)
 
 
-def _distinct(draw: Draw, candidates: Tensor, number: int, avoid: Tensor) -> Tensor:
-    """Ids [B, number] of different random palette colours, away from the colours `avoid` [B, A, 3].
+def _distinct(
+    draw: Draw, allowed: Tensor, number: int, avoid: Tensor, mildly: Tensor | None = None
+) -> Tensor:
+    """Ids [B, number] of different random palette colours that stand out against others.
 
-    `candidates` [P] are the allowed ones; if too few of them stand out, close ones follow last.
+    Args:
+        allowed: [P] which colours may be chosen. If too few of them stand out, close ones follow.
+        avoid: [B, A, 3] colours to stay away from.
+        mildly: [B, A', 3] colours to stay away from if there is a choice.
     """
-    colors = palette(draw.device)
-    near = torch.cdist(colors.expand(draw.count, -1, -1), avoid).amin(2) < _DISTINCT  # [B, P]
-    score = draw.uniform(0.0, 1.0, len(colors)) + 4.0 * candidates - 2.0 * near
+    colors = palette(draw.device).expand(draw.count, -1, -1)
+    near = torch.cdist(colors, avoid).amin(2) < _DISTINCT  # [B, P]
+    score = draw.uniform(0.0, 1.0, len(PALETTE)) + 8.0 * allowed - 4.0 * near
+    if mildly is not None:
+        score = score - 2.0 * (torch.cdist(colors, mildly).amin(2) < _DISTINCT)
     return score.topk(number, dim=1).indices
 
 
@@ -161,8 +169,13 @@ def sample_looks(
 
     object_id = _distinct(draw, vivid, OBJECTS, backdrop)
     object_color = jittered(object_id)
-    seen = torch.cat((backdrop, object_color), dim=1)
-    other_id = _distinct(draw, vivid, OBJECTS, seen)
+    others = [
+        _distinct(
+            draw, vivid, 1, torch.cat((backdrop, object_color[:, o : o + 1]), dim=1), object_color
+        )
+        for o in range(OBJECTS)
+    ]
+    other_id = torch.cat(others, dim=1)
     # Walls and occluders may have any colour that stands out.
     anything = torch.ones_like(vivid)
     seen_first = torch.cat((backdrop, object_color[:, :1]), dim=1)

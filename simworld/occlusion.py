@@ -82,7 +82,7 @@ def _aim(
         near_floor = (low[..., 1] - foot < 0.35) & (dice[:, :1] < 0.75)
         low_y = torch.where(near_floor, torch.minimum(low[..., 1], foot), low[..., 1])
         low = torch.stack((low[..., 0], low_y), dim=-1)
-    taller = (0.10 * dice[:, 2]).unsqueeze(1)
+    taller = ((0.03 if sliding else 0.10) * dice[:, 2]).unsqueeze(1)
     high = torch.stack((high[..., 0], high[..., 1] + taller), dim=-1)
     center, half = 0.5 * (low + high), 0.5 * (high - low)  # [B, S, 2]
 

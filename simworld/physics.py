@@ -19,6 +19,8 @@ from simworld.contacts import (
     object_contacts,
     resolve,
     static_contacts,
+    static_corners,
+    turned_corners,
 )
 from simworld.geometry import reach, shape_table
 from simworld.occlusion import place_occluders
@@ -130,6 +132,7 @@ def make_bodies(
         static_center=scenes.static_center,
         static_half=scenes.static_half,
         static_angle=scenes.static_angle,
+        static_corner=static_corners(scenes.static_center, scenes.static_half, scenes.static_angle),
     )
 
 
@@ -192,9 +195,10 @@ def substep(state: State, bodies: Bodies, scenes: Scenes, rod: Tensor, dt: float
     state = _swing(state, bodies, scenes, rod, free, dt)
     # What one substep of gravity gives, a few times over, is no bounce.
     slow = (4.0 * dt * scenes.gravity)[:, None, None] + 0.001
-    between = object_contacts(state, bodies)
+    corners = turned_corners(state, bodies)
+    between = object_contacts(state, bodies, corners)
     state = resolve(state, bodies, between, slow=slow, first=True)
-    standing = static_contacts(state, bodies)
+    standing = static_contacts(state, bodies, corners)
     state = resolve(state, bodies, standing, slow=slow, first=True)
     for _ in range(SWEEPS - 1):
         state = resolve(state, bodies, between, slow=slow, first=False)

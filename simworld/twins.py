@@ -20,7 +20,7 @@ from simworld.geometry import SHAPES, box_distance
 from simworld.looks import Looks
 from simworld.physics import Intervention, simulate
 from simworld.scenes import FLOOR, SCENARIO_NAMES, WALL, Scenes, Split
-from simworld.trajectories import Trajectories, hidden
+from simworld.trajectories import PER_FRAME, Trajectories, hidden
 
 VIOLATIONS = (
     "vanish",  # object 0 is gone
@@ -106,8 +106,8 @@ def choose_frame(good: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
 
 
 def first_difference(a: Trajectories, b: Trajectories) -> Tensor:
-    """[B] first frame at which object 0 differs at all (T if never)."""
-    differs = (a.position[:, :, 0] != b.position[:, :, 0]).any(-1)
+    """[B] first frame at which object 0 is elsewhere (T if never)."""
+    differs = ((a.position[:, :, 0] - b.position[:, :, 0]).abs() > 1e-5).any(-1)
     frames = differs.shape[1]
     return torch.where(differs.any(1), differs.to(torch.int64).argmax(1), frames)
 
@@ -288,6 +288,19 @@ def _in_the_open(
 def _select(
     possible: Trajectories, impossible: Trajectories, frame: Tensor, rows: Tensor, keep: Tensor
 ) -> Twins:
+    """Keep some candidates, and make the frames before the violation equal bit for bit.
+
+    They are equal anyway up to rounding, which on some devices depends on the size of the batch.
+    """
+    before = torch.arange(possible.frames, device=frame.device) < frame.unsqueeze(1)
+
+    def splice(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(before.reshape(before.shape + (1,) * (a.dim() - 2)), a, b)
+
+    impossible = dataclasses.replace(
+        impossible,
+        **{name: splice(getattr(possible, name), getattr(impossible, name)) for name in PER_FRAME},
+    )
     return Twins(possible[keep], impossible[keep], frame[keep], rows[keep])
 
 
@@ -378,7 +391,7 @@ def _behind_occluder(
     else:
         plan = dataclasses.replace(plan, recolor=_edit_object(plan.recolor, True))
     twin, rows = _rerun(scenes, possible, plan, keep)
-    return Twins(possible[rows], twin, frame[rows], rows)
+    return _select(possible[rows], twin, frame[rows], rows, torch.ones_like(rows).bool())
 
 
 def _retimed(kind: str, scenes: Scenes, possible: Trajectories, looks: Looks, draw: Draw) -> Twins:
