@@ -79,10 +79,16 @@ class ClipStream:
             generator=generator,
             device=self.device,
         )
-        trajectories = self._trajectories[chosen]
-        looks = simworld.sample_looks(trajectories, split="train", generator=generator)
+        looks = simworld.sample_looks(self.batch, split="train", generator=generator)
+        noise_shape = (self.batch, 3, CLIP_FRAMES, self.config.crop, self.config.crop)
+        noise = torch.randn(noise_shape, generator=generator, device=self.device)
         clips = self._render(
-            trajectories, looks, size=self.config.crop, start=start, frames=CLIP_FRAMES
+            self._trajectories[chosen],
+            looks,
+            size=self.config.crop,
+            start=start,
+            frames=CLIP_FRAMES,
+            noise=noise,
         )
         return normalise(degrade(clips, generator))
 

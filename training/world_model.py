@@ -55,7 +55,10 @@ class TrainConfig:
     pool: int = 32_768
 
 
-SMOKE = TrainConfig(pixel_steps=20, latent_steps=20, batch=8, pool=64)
+LOG_EVERY, CHECK_EVERY = 200, 20
+"""Steps between log lines, and between looks at the clock."""
+
+SMOKE = TrainConfig(pixel_steps=8, latent_steps=8, batch=4, pool=16)
 
 
 class Trainer:
@@ -277,12 +280,13 @@ def run(config: TrainConfig, out: Path, *, max_minutes: float, compiled: bool) -
     log = (out / "log.jsonl").open("a") if trainer.rank == 0 else None
     while trainer.step < trainer.total_steps:
         loss, latents = trainer.train_step()
-        if trainer.step % 200 and trainer.step != trainer.total_steps:
+        finished = trainer.step == trainer.total_steps
+        if trainer.step % CHECK_EVERY and not finished:
             continue
-        stop = torch.tensor(float(time.monotonic() - begun > 60 * max_minutes), device=device)
+        stop = torch.tensor(time.monotonic() - begun > 60 * max_minutes, device=device)
         if trainer.world > 1:
             dist.broadcast(stop, 0)
-        if log:
+        if log and (trainer.step % LOG_EVERY == 0 or finished):
             now = time.monotonic()
             record = {
                 "step": trainer.step,
@@ -291,14 +295,13 @@ def run(config: TrainConfig, out: Path, *, max_minutes: float, compiled: bool) -
                 "steps_per_s": round((trainer.step - first_step) / (now - last), 2),
                 "minutes": round((now - begun) / 60, 2),
             }
-            if latents is not None and trainer.step % 1000 == 0:
+            if latents is not None:
                 record |= {k: round(v, 3) for k, v in collapse_diagnostics(latents).items()}
             first_step, last = trainer.step, now
             line = json.dumps(record)
             log.write(line + "\n")
             log.flush()
-            if trainer.step % 1000 == 0 or trainer.step == trainer.total_steps:
-                print(line, file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
         if stop.item():
             break
     trainer.save()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vjepa2.config import VJEPA2Config
-from vjepa2.layers import LAYER_NORM_EPS, Block
+from vjepa2.layers import Block, LayerNorm, residual
 from vjepa2.rope import grid_positions, rotary_tables, table_dtype
 
 
@@ -30,7 +30,7 @@ class ActionPredictor(nn.Module):
         self.predictor_blocks = nn.ModuleList(
             Block(shape.width, shape.heads, 4 * shape.width) for _ in range(shape.depth)
         )
-        self.predictor_norm = nn.LayerNorm(shape.width, eps=LAYER_NORM_EPS)
+        self.predictor_norm = LayerNorm(shape.width)
         self.predictor_proj = nn.Linear(shape.width, config.width)
 
     def forward(
@@ -59,6 +59,7 @@ class ActionPredictor(nn.Module):
         x = torch.cat([torch.stack(conditions, dim=2), patches], dim=2).flatten(1, 2)
         extra = len(conditions)
         cos, sin, mask = _layout(steps, extra, self.grid, self.head_dim, x.dtype, x.device)
+        x = residual(x)
         for block in self.predictor_blocks:
             x = block(x, cos, sin, mask)
         x = x.unflatten(1, (steps, extra + n))[:, :, extra:].flatten(1, 2)

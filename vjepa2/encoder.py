@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vjepa2.config import VJEPA2Config
-from vjepa2.layers import LAYER_NORM_EPS, Block, PatchEmbed
+from vjepa2.layers import Block, LayerNorm, PatchEmbed, residual
 from vjepa2.rope import grid_tables
 
 
@@ -19,7 +19,7 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth)
         )
-        self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
+        self.norm = LayerNorm(config.width)
 
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Encode a clip, or only some of its tokens.
@@ -41,6 +41,7 @@ class Encoder(nn.Module):
         if keep is not None:
             x = x.gather(1, keep[:, :, None].expand(-1, -1, x.shape[-1]))
             cos, sin = cos[keep][:, None], sin[keep][:, None]  # [B, 1, K, d]
+        x = residual(x)
         for block in self.blocks:
             x = block(x, cos, sin)
         return self.norm(x)

@@ -4,13 +4,12 @@ checkpoints.
 
 from __future__ import annotations
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vjepa2.rope import rotate
-
-LAYER_NORM_EPS = 1e-6
 
 
 class PatchEmbed(nn.Module):
@@ -34,6 +33,29 @@ class PatchEmbed(nn.Module):
         )
         # A convolution whose stride is its kernel is a matrix product, which is the faster kernel everywhere.
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Normalises in float32 at least, whatever the precision of its weights, and returns theirs.
+
+    The residual stream of a half-precision model stays in float32: rounding it at every block would
+    cost more accuracy than all the matrix products together.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        out = F.layer_norm(
+            x.to(wide), self.normalized_shape, self.weight.to(wide), self.bias.to(wide), self.eps
+        )
+        return out.to(self.weight.dtype)
+
+
+def residual(x: Tensor) -> Tensor:
+    """Tokens as the residual stream carries them: float32, or float64 in a float64 model."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class Attention(nn.Module):
@@ -69,9 +91,9 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, mlp_width: int) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.norm1 = LayerNorm(width)
         self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.norm2 = LayerNorm(width)
         self.mlp = MLP(width, mlp_width)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:

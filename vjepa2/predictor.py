@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vjepa2.config import VJEPA2Config
-from vjepa2.layers import LAYER_NORM_EPS, Block
+from vjepa2.layers import Block, LayerNorm, residual
 from vjepa2.rope import grid_tables, rotary_tables, table_dtype
 
 PARITY_MASK_TOKEN = 1
@@ -28,7 +28,7 @@ class Predictor(nn.Module):
         self.predictor_blocks = nn.ModuleList(
             Block(shape.width, shape.heads, 4 * shape.width) for _ in range(shape.depth)
         )
-        self.predictor_norm = nn.LayerNorm(shape.width, eps=LAYER_NORM_EPS)
+        self.predictor_norm = LayerNorm(shape.width)
         self.predictor_proj = nn.Linear(shape.width, config.width)
 
     def forward(
@@ -50,14 +50,26 @@ class Predictor(nn.Module):
         Returns:
             ``[B, Kt, D]`` in the order of ``target_indices``, before the LayerNorm of the surprise.
         """
-        # Attention does not care about order, so the tokens carry their positions instead of being sorted.
+        hidden = self.hidden(context, context_indices, target_indices, mask_token=mask_token)
+        return self.predictor_proj(hidden)
+
+    def hidden(
+        self,
+        context: Tensor,
+        context_indices: Tensor,
+        target_indices: Tensor,
+        *,
+        mask_token: int = PARITY_MASK_TOKEN,
+    ) -> Tensor:
+        """Like :meth:`forward`, but before the projection to latents (training attaches other heads)."""
+        # Attention does not care about order, so tokens carry their positions instead of being sorted.
         where = torch.cat([context_indices, target_indices], dim=-1)
         n = self.grid**2
         positions = torch.stack([where // n, where % n // self.grid, where % self.grid], dim=-1)
         cos, sin = rotary_tables(positions.to(table_dtype(context.dtype)), self.head_dim)
         if where.ndim == 2:
             cos, sin = cos[:, None], sin[:, None]  # [B, 1, N, d]: the same for every head
-        return self._predict(context, target_indices.shape[-1], cos, sin, mask_token)
+        return self._hidden(context, target_indices.shape[-1], cos, sin, mask_token)
 
     def predict_future(
         self, context: Tensor, tubelets: int, *, mask_token: int = PARITY_MASK_TOKEN
@@ -69,14 +81,16 @@ class Predictor(nn.Module):
         cos, sin = grid_tables(
             tubelets, self.grid, self.grid, self.head_dim, context.dtype, context.device
         )
-        return self._predict(context, len(cos) - context.shape[1], cos, sin, mask_token)
+        targets = len(cos) - context.shape[1]
+        return self.predictor_proj(self._hidden(context, targets, cos, sin, mask_token))
 
-    def _predict(
+    def _hidden(
         self, context: Tensor, targets: int, cos: Tensor, sin: Tensor, mask_token: int
     ) -> Tensor:
         x = self.predictor_embed(context)
         mask = self.mask_tokens[mask_token % len(self.mask_tokens)]
-        x = torch.cat([x, mask.expand(len(x), targets, -1)], dim=1)
+        x = torch.cat([x, mask.to(x.dtype).expand(len(x), targets, -1)], dim=1)
+        x = residual(x)
         for block in self.predictor_blocks:
             x = block(x, cos, sin)
-        return self.predictor_proj(self.predictor_norm(x[:, -targets:]))
+        return self.predictor_norm(x[:, -targets:])

@@ -126,7 +126,15 @@ class VJEPA2(nn.Module):
         )
 
     def compile_blocks(self) -> None:
-        """Compile every transformer block in place (seconds, where whole-model compilation takes minutes)."""
+        """Compile every transformer block in place.
+
+        All blocks share one compiled kernel per shape, so this takes seconds where compiling the whole
+        model takes minutes.
+        """
+        # One code object serves encoder and predictor, context and window, scores and gradients, and
+        # every batch size: more variants than the default limit, beyond which blocks would run eagerly.
+        dynamo = torch._dynamo.config
+        dynamo.cache_size_limit = max(dynamo.cache_size_limit, 64)
         for module in self.modules():
             if isinstance(module, Block):
                 module.compile(dynamic=False)

@@ -1,0 +1,1 @@
+"""Measurements. Each script prints its machine, its table and, last, one line of JSON."""

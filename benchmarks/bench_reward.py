@@ -1,0 +1,168 @@
+"""Speed and memory of the surprise and of its pixel gradient, ours against the reference way.
+
+    python -m benchmarks.bench_reward                    # ViT-g at its real size, random weights, GPU
+    python -m benchmarks.bench_reward --model tiny --device cpu
+
+The reference way: float32, one window at a time, a second copy of the encoder as target encoder, and
+for the gradient the graphs of all windows alive at once. Ours: bfloat16 weights (float32 on a CPU),
+windows in batches, one encoder, and on a GPU compiled blocks. Both in this process, on the same
+random video and weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.machine import describe, matmul_rate, median_and_peak
+from vjepa2 import VJEPA2, VJEPA2Config, get_config
+from wmreward.config import SurpriseConfig
+from wmreward.scorer import SurpriseScorer
+from wmreward.surprise import window_surprise
+from wmreward.windows import window_starts
+
+
+def random_model(config: VJEPA2Config, device: torch.device) -> VJEPA2:
+    """Weights as V-JEPA initialises them: normal of 0.02, smaller where block i adds to the residual."""
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = VJEPA2(config)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim >= 2:
+            block = re.search(r"blocks\.(\d+)\.(?:attn\.proj|mlp\.fc2)", name)
+            scale = (2 * (int(block[1]) + 1)) ** -0.5 if block else 1.0
+            torch.nn.init.trunc_normal_(parameter, std=0.02 * scale)
+        elif name.endswith("bias"):
+            torch.nn.init.zeros_(parameter)
+    return model.requires_grad_(False).eval()
+
+
+def reference_score(model: VJEPA2, video: Tensor, config: SurpriseConfig) -> Tensor:
+    """One window after the other; the mean of what is kept of each."""
+    pixels = model.preprocess(video)
+    losses = []
+    for start in window_starts(pixels.shape[2], config.window_size, config.stride):
+        window = pixels[:, :, start : start + config.window_size]
+        latents = model.future_latents(window, config.context_frames)
+        losses.append(window_surprise(latents, config)[0])
+    return torch.stack(losses).mean()
+
+
+def flops(config: VJEPA2Config, windows: int, size: int, context: int) -> float:
+    """Multiply-adds × 2 of scoring: matrix products and attention, per window once each."""
+
+    def transformer(tokens: int, width: int, depth: int, mlp: int) -> float:
+        return depth * (2 * tokens * (4 * width**2 + 2 * width * mlp) + 4 * tokens**2 * width)
+
+    n, p = config.tokens_per_tubelet, config.predictor
+    seen, total = context // config.tubelet * n, size // config.tubelet * n
+    encoder = [transformer(t, config.width, config.depth, config.mlp_width) for t in (seen, total)]
+    return windows * (sum(encoder) + transformer(total, p.width, p.depth, 4 * p.width))
+
+
+def gradient(score: Callable[..., Tensor], video: Tensor) -> Tensor:
+    leaf = video.detach().requires_grad_()
+    return torch.autograd.grad(score(video=leaf), leaf)[0]
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    device = torch.device(args.device)
+    cuda = device.type == "cuda"
+    ours_dtype = torch.bfloat16 if cuda else torch.float32
+    config = get_config(args.model)
+    reference = random_model(config, device)
+    reference.target_encoder = copy.deepcopy(reference.encoder)
+    video = torch.rand(1, 3, args.frames, config.crop, config.crop, device=device) * 2 - 1
+    rate = matmul_rate(device, ours_dtype)
+    head = describe(device)
+    print("  ".join(f"{key} {value}" for key, value in head.items()), file=sys.stderr)
+    print(f"{str(ours_dtype)[6:]} matrix product: {rate / 1e12:.1f} TFLOP/s", file=sys.stderr)
+    rows: list[dict[str, Any]] = []
+
+    def measure(
+        what: str, who: str, stride: int, function: Callable[[], object], repeats: int
+    ) -> None:
+        windows = len(window_starts(args.frames, 16, stride))
+        row: dict[str, Any] = {"what": what, "who": who, "stride": stride, "windows": windows}
+        try:
+            row["seconds"], row["peak_gib"] = median_and_peak(function, device, repeats)
+        except torch.cuda.OutOfMemoryError:
+            row["seconds"] = row["peak_gib"] = None
+        if row["seconds"] and what == "score":
+            row["of_matmul_rate"] = flops(config, windows, 16, 8) / row["seconds"] / rate
+        rows.append(row)
+        print_row(row)
+
+    settings = {stride: SurpriseConfig(stride=stride) for stride in args.strides}
+    expected = {}
+    with torch.no_grad():
+        for stride, surprise in settings.items():
+            expected[stride] = reference_score(reference, video, surprise).item()
+    for stride, surprise in () if args.skip_reference else settings.items():
+        score = partial(reference_score, reference, config=surprise)
+        with torch.no_grad():
+            measure("score", "reference", stride, lambda s=score: s(video=video), 1)
+        measure("gradient", "reference", stride, lambda s=score: gradient(s, video), 1)
+    reference.target_encoder = reference.encoder
+    ours = reference.to(ours_dtype)
+    if cuda and not args.no_compile:
+        ours.compile_blocks()
+    for stride, surprise in settings.items():
+        scorer = SurpriseScorer(
+            ours, surprise, batch_size=args.batch, grad_batch_size=args.grad_batch
+        )
+        with torch.no_grad():
+            error = abs(scorer(video).item() - expected[stride])
+            measure("score", "ours", stride, lambda s=scorer: s(video), args.repeats)
+        rows[-1]["error"] = error
+        print(f"  score error against float32: {error:.2e}", file=sys.stderr)
+        measure(
+            "gradient", "ours", stride, lambda s=scorer: s.score_and_gradient(video), args.repeats
+        )
+    return {"benchmark": "reward", "model": args.model, **head, "matmul_flops": rate, "rows": rows}
+
+
+def print_row(row: dict[str, Any]) -> None:
+    took = "out of memory" if row["seconds"] is None else f"{row['seconds']:.3f} s"
+    peak = f"{row['peak_gib']:.1f} GiB" if row["peak_gib"] else ""
+    share = f"{row['of_matmul_rate']:.0%} of the matmul rate" if "of_matmul_rate" in row else ""
+    print(
+        f"{row['what']:9} {row['who']:10} stride {row['stride']}  {row['windows']:2} windows  "
+        f"{took:>13}  {peak:>9}  {share}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.bench_reward",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    add = parser.add_argument
+    add("--model", default="vitg" if default == "cuda" else "tiny", help="default %(default)s")
+    add("--device", default=default, help="default %(default)s")
+    add("--frames", type=int, default=49, help="frames of the video, default %(default)s")
+    add("--strides", type=int, nargs="+", default=[2, 8], help="default 2 8")
+    add("--batch", type=int, default=32, help="windows per forward pass, default %(default)s")
+    add("--grad_batch", type=int, default=4, help="windows per backward pass, default %(default)s")
+    add("--repeats", type=int, default=5, help="timed runs of ours, default %(default)s")
+    add("--no_compile", action="store_true", help="eager blocks")
+    add("--skip_reference", action="store_true", help="do not time the reference way")
+    print(json.dumps(run(parser.parse_args(argv))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
