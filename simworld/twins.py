@@ -50,7 +50,8 @@ _MOVING = tuple(name for name in SCENARIO_NAMES if name != "rest")
 _UNTIED = tuple(name for name in _MOVING if name != "pendulum")
 KIND_SCENARIOS = {
     "vanish": SCENARIO_NAMES,
-    "vanish_occ": SCENARIO_NAMES,
+    # A pendulum's rod would be seen to go with the bob.
+    "vanish_occ": tuple(name for name in SCENARIO_NAMES if name != "pendulum"),
     "appear": tuple(name for name in SCENARIO_NAMES if name != "pendulum"),
     "teleport": _UNTIED,
     "pass_wall": ("wall",),
@@ -391,7 +392,11 @@ def _behind_occluder(
     else:
         plan = dataclasses.replace(plan, recolor=_edit_object(plan.recolor, True))
     twin, rows = _rerun(scenes, possible, plan, keep)
-    return _select(possible[rows], twin, frame[rows], rows, torch.ones_like(rows).bool())
+    original, frame = possible[rows], frame[rows]
+    # What it held up or pushed must not give it away while it is still covered.
+    moved = (twin.position - original.position)[:, :, 1:].abs().amax((2, 3)) > 1e-4
+    revealed = moved & covered[rows] & (_since(frame, possible.frames) >= 0)
+    return _select(original, twin, frame, rows, ~revealed.any(1))
 
 
 def _retimed(kind: str, scenes: Scenes, possible: Trajectories, looks: Looks, draw: Draw) -> Twins:

@@ -23,7 +23,8 @@ from simworld.scenes import FLOOR, WALL
 from simworld.trajectories import PER_FRAME
 from simworld.twins import throughout, violation_range
 
-COUNT = 3
+COUNT = 2
+FRAMES = 28  # the default of 40 only takes longer
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,23 +37,22 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def pairs() -> dict[str, Pairs]:
-    return {kind: make_pairs(kind, COUNT, seed=1) for kind in VIOLATIONS}
+    return {kind: make_pairs(kind, COUNT, seed=1, frames=FRAMES) for kind in VIOLATIONS}
 
 
 def videos(pair: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
     """Both videos [N, 3, T, 64, 64] with the same sensor noise."""
-    noise = torch.randn(len(pair), 3, 40, 64, 64, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(len(pair), 3, FRAMES, 64, 64, generator=torch.Generator().manual_seed(0))
     return (
-        render(pair.possible, pair.looks, frames=40, noise=noise),
-        render(pair.impossible, pair.looks, frames=40, noise=noise),
+        render(pair.possible, pair.looks, frames=FRAMES, noise=noise),
+        render(pair.impossible, pair.looks, frames=FRAMES, noise=noise),
     )
 
 
 @pytest.mark.parametrize("kind", VIOLATIONS)
 def test_twins_are_equal_before_and_visibly_different_after(pairs, kind):
     pair = pairs[kind]
-    low, high = violation_range(40)
-    assert (low, high) == (13, 26)
+    low, high = violation_range(FRAMES)
     real, fake = videos(pair)
     change = (real - fake).abs().amax((1, 3, 4))  # [N, T]
     for i, frame in enumerate(pair.violation_frame.tolist()):
@@ -63,7 +63,8 @@ def test_twins_are_equal_before_and_visibly_different_after(pairs, kind):
         assert (change[i, :frame] == 0).all()
         assert change[i, frame:].max() > 0.15
         if kind in HIDDEN:
-            assert change[i, frame] == 0
+            covered = hidden(pair.possible)[i, :, 0]
+            assert (change[i, covered] == 0).all(), "seen although the object is hidden"
         # A difference of a few pixels at most would be no evidence for a viewer.
         many = ((real[i] - fake[i]).abs().amax(0) > 0.1).sum((1, 2))
         assert many.max() >= 12
@@ -124,23 +125,25 @@ def test_each_kind_does_what_its_name_says(pairs):
     for _, fake, t in at("reverse_mid"):
         assert torch.equal(fake.clock[0, t : t + 5], torch.arange(t - 2.0, t - 7.0, -1.0))
     for _, fake, t in at("shuffle"):
-        assert sorted(fake.clock[0].tolist()) == list(range(40))
+        assert sorted(fake.clock[0].tolist()) == list(range(FRAMES))
         assert fake.clock[0, t] != t
     for real, fake, _ in at("reverse_all"):
         assert torch.equal(fake.position, real.position.flip(1))
 
 
 def test_pairs_reproduce_and_depend_on_the_seed():
-    first, again = make_pairs("kick", 2, seed=4), make_pairs("kick", 2, seed=4)
+    assert violation_range(40) == (13, 26)
+    first, again, other = (
+        make_pairs("kick", 1, split="train", seed=seed, frames=18) for seed in (4, 4, 5)
+    )
     assert torch.equal(first.possible.position, again.possible.position)
     assert torch.equal(first.impossible.position, again.impossible.position)
     assert torch.equal(first.looks.object_color, again.looks.object_color)
-    other = make_pairs("kick", 2, seed=5)
     assert not torch.equal(first.possible.position, other.possible.position)
 
 
 def test_ood_pairs_use_unseen_shapes():
-    pair = make_pairs("shape", 2, split="ood", seed=0)
+    pair = make_pairs("shape", 2, split="ood", seed=0, frames=FRAMES)
     assert pair.possible.shape.min() >= 3 and pair.impossible.shape.min() >= 3
 
 
@@ -171,7 +174,7 @@ def test_pairs_index_like_their_parts(pairs):
     pair = pairs["color"]
     assert len(pair) == COUNT and len(pair[1]) == 1 and len(pair[-1]) == 1
     assert torch.equal(pair[-1].violation_frame, pair.violation_frame[-1:])
-    assert len(pair[torch.tensor([2, 0])]) == 2
+    assert len(pair[torch.tensor([1, 0])]) == 2
 
 
 def test_throughout_looks_around():
