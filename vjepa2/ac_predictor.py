@@ -71,13 +71,14 @@ def _layout(
     steps: int, extra: int, grid: int, head_dim: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rotary tables and block-causal mask of ``steps`` time steps of ``extra`` conditions + g² patches."""
-    patches = grid_positions(steps, grid, grid, table_dtype(dtype), device).unflatten(
-        0, (steps, -1)
-    )
-    # Condition tokens have a time but no place: only their time channels turn.
-    conditions = patches[:, :1].expand(-1, extra, -1).clone()
-    conditions[:, :, 1:] = math.nan
-    positions = torch.cat([conditions, patches], dim=1).flatten(0, 1)
-    cos, sin = rotary_tables(positions, head_dim)
-    step = torch.arange(steps, device=device).repeat_interleave(extra + grid**2)
-    return cos, sin, step[:, None] >= step[None, :]
+    # Not inference tensors: a kept table must be able to take part in a later gradient.
+    with torch.inference_mode(False):
+        patches = grid_positions(steps, grid, grid, table_dtype(dtype), device)
+        patches = patches.unflatten(0, (steps, -1))
+        # Condition tokens have a time but no place: only their time channels turn.
+        conditions = patches[:, :1].expand(-1, extra, -1).clone()
+        conditions[:, :, 1:] = math.nan
+        positions = torch.cat([conditions, patches], dim=1).flatten(0, 1)
+        cos, sin = rotary_tables(positions, head_dim)
+        step = torch.arange(steps, device=device).repeat_interleave(extra + grid**2)
+        return cos, sin, step[:, None] >= step[None, :]

@@ -93,4 +93,4 @@ class Predictor(nn.Module):
         x = residual(x)
         for block in self.predictor_blocks:
             x = block(x, cos, sin)
-        return self.predictor_norm(x[:, -targets:])
+        return self.predictor_norm(x[:, context.shape[1] :])

@@ -49,8 +49,9 @@ def grid_tables(
     Angles are formed in float32 even for half-precision models: in bfloat16 they would be off by up to 1.5 %.
     A float64 model gets float64 tables.
     """
-    positions = grid_positions(tubelets, rows, columns, table_dtype(dtype), device)
-    return rotary_tables(positions, head_dim)
+    with torch.inference_mode(False):  # else a kept table could not take part in a later gradient
+        positions = grid_positions(tubelets, rows, columns, table_dtype(dtype), device)
+        return rotary_tables(positions, head_dim)
 
 
 def table_dtype(dtype: torch.dtype) -> torch.dtype:
