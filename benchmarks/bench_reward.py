@@ -110,8 +110,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for stride, surprise in () if args.skip_reference else settings.items():
         score = partial(reference_score, reference, config=surprise)
         with torch.no_grad():
-            measure("score", "reference", stride, lambda s=score: s(video=video), 1)
-        measure("gradient", "reference", stride, lambda s=score: gradient(s, video), 1)
+            measure("score", "reference", stride, partial(score, video=video), 1)
+        measure("gradient", "reference", stride, partial(gradient, score, video), 1)
     reference.target_encoder = reference.encoder
     ours = reference.to(ours_dtype)
     if cuda and not args.no_compile:
@@ -122,12 +122,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
         with torch.no_grad():
             error = abs(scorer(video).item() - expected[stride])
-            measure("score", "ours", stride, lambda s=scorer: s(video), args.repeats)
+            measure("score", "ours", stride, partial(scorer, video), args.repeats)
         rows[-1]["error"] = error
         print(f"  score error against float32: {error:.2e}", file=sys.stderr)
-        measure(
-            "gradient", "ours", stride, lambda s=scorer: s.score_and_gradient(video), args.repeats
-        )
+        measure("gradient", "ours", stride, partial(scorer.score_and_gradient, video), args.repeats)
     return {"benchmark": "reward", "model": args.model, **head, "matmul_flops": rate, "rows": rows}
 
 

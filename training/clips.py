@@ -39,7 +39,7 @@ class ClipStream:
         seed: int,
         rank: int,
         device: torch.device,
-        pool: int = 32_768,
+        pool: int = 65_536,
         reuse: int = 4,
         frames: int = 40,
         compiled: bool = False,

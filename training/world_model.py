@@ -49,14 +49,14 @@ class TrainConfig:
     pixel_steps: int = 9_000
     latent_steps: int = 20_000
     batch: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     weight_decay: float = 0.04
     seed: int = 0
-    pool: int = 32_768
+    pool: int = 65_536
 
 
-LOG_EVERY, CHECK_EVERY = 200, 20
-"""Steps between log lines, and between looks at the clock."""
+CHECK_EVERY = 20
+"""Steps between looks at the clock."""
 
 SMOKE = TrainConfig(pixel_steps=8, latent_steps=8, batch=4, pool=16)
 
@@ -224,30 +224,31 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
 
     def export(self) -> Path:
-        """The finished model as the package stores it: int8 rows with scales, half-precision vectors."""
+        """The averaged model as the package stores it: int8 rows with scales, half-precision vectors."""
         assert isinstance(self.live, LatentModel)
-        self._load_average()
-        state = {f"encoder.{k}": v for k, v in self.live.teacher.state_dict().items()}
-        state |= {f"predictor.{k}": v for k, v in self.live.predictor.state_dict().items()}
-        packed = quantise({name: value.cpu() for name, value in state.items()})
+        teacher = self.live.teacher.state_dict()
+        names = [n for n, p in self.live.predictor.named_parameters() if p.requires_grad]
+        state = {f"encoder.{name}": value for name, value in teacher.items()}
+        state |= {f"predictor.{n}": v for n, v in zip(names, self.average, strict=True)}
         record = {
             "model": self.config.model,
             "training": json.dumps({**asdict(self.config), "processes": self.world}),
-            "clips": str(self.total_steps * self.config.batch * self.world),
+            "step": str(self.step),
             "torch": torch.__version__,
         }
         path = self.out / f"{self.config.model}.safetensors"
-        save_file({k: v.contiguous() for k, v in packed.items()}, path, metadata=record)
+        save_file(
+            quantise({k: v.cpu().contiguous() for k, v in state.items()}), path, metadata=record
+        )
         return path
 
 
 def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Conv3d):
+    if isinstance(module, nn.Linear | nn.Conv3d):
         fan_in = module.weight[0].numel()
-        nn.init.trunc_normal_(module.weight, std=fan_in**-0.5)
+        std = 0.02 if isinstance(module, nn.Linear) else fan_in**-0.5
+        nn.init.trunc_normal_(module.weight, std=std)
+        assert module.bias is not None
         nn.init.zeros_(module.bias)
 
 
@@ -260,7 +261,9 @@ def _schedule(progress: float, warmup: float = 0.04, floor: float = 0.02) -> flo
     return floor + (1 - floor) * cosine
 
 
-def run(config: TrainConfig, out: Path, *, max_minutes: float, compiled: bool) -> bool:
+def run(
+    config: TrainConfig, out: Path, *, max_minutes: float, log_every: int, compiled: bool
+) -> bool:
     """Train until done or out of time; returns whether it is done."""
     distributed = "RANK" in os.environ
     cuda = torch.cuda.is_available()
@@ -286,7 +289,7 @@ def run(config: TrainConfig, out: Path, *, max_minutes: float, compiled: bool) -
         stop = torch.tensor(time.monotonic() - begun > 60 * max_minutes, device=device)
         if trainer.world > 1:
             dist.broadcast(stop, 0)
-        if log and (trainer.step % LOG_EVERY == 0 or finished):
+        if log and (trainer.step % log_every == 0 or finished):
             now = time.monotonic()
             record = {
                 "step": trainer.step,
@@ -305,12 +308,11 @@ def run(config: TrainConfig, out: Path, *, max_minutes: float, compiled: bool) -
         if stop.item():
             break
     trainer.save()
-    done = trainer.step == trainer.total_steps
-    if done and trainer.rank == 0:
+    if trainer.stage == 2 and trainer.rank == 0:
         print(trainer.export())
     if distributed:
         dist.destroy_process_group()
-    return done
+    return trainer.step == trainer.total_steps
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -339,7 +341,9 @@ def main(argv: list[str] | None = None) -> int:
     given = {k: v for k in asdict(defaults) if (v := getattr(args, k)) is not None}
     config = TrainConfig(**{**asdict(base), **given})
     compiled = torch.cuda.is_available() and not args.no_compile
-    done = run(config, args.out, max_minutes=args.max_minutes, compiled=compiled)
+    done = run(
+        config, args.out, max_minutes=args.max_minutes, log_every=args.log_every, compiled=compiled
+    )
     if not done:
         print(f"stopped on time; run the same command to go on from {args.out}", file=sys.stderr)
     return 0
