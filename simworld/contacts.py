@@ -18,12 +18,12 @@ from torch import Tensor
 
 from simworld.batch import TensorBatch
 from simworld.geometry import (
+    ShapeTable,
     box_distance,
     cross,
     dot,
     polygon_distance,
     rotate,
-    shape_table,
 )
 from simworld.scenes import WALL
 
@@ -84,16 +84,15 @@ class Contacts:
     friction: Tensor  # [B, O, C]
 
 
-def corner_offsets(shape: Tensor, size: Tensor, corners: int) -> tuple[Tensor, Tensor]:
+def corner_offsets(table: ShapeTable, size: Tensor, corners: int) -> tuple[Tensor, Tensor]:
     """Corner circle centres [..., V, 2] in the body's frame and which of them exist [..., V].
 
     `corners` is the number of slots V, at least the number of sides of the shapes.
     """
-    table = shape_table(shape.device)
-    sides = table.sides[shape].unsqueeze(-1)
-    k = torch.arange(corners, device=shape.device)
+    sides = table.sides.unsqueeze(-1)
+    k = torch.arange(corners, device=size.device)
     angle = (2.0 * k + 1.0) * math.pi / sides
-    radius = (table.corner[shape] * size).unsqueeze(-1)
+    radius = (table.corner * size).unsqueeze(-1)
     offsets = radius.unsqueeze(-1) * torch.stack((angle.cos(), angle.sin()), dim=-1)
     exists = (k < sides) & ((radius > 0) | (k == 0))  # a circle has one, at its centre
     return offsets, exists

@@ -32,7 +32,7 @@ _ROWS = {
 
 
 class ShapeTable(NamedTuple):
-    """Columns of the shape table, looked up by shape id; lengths in units of the object's size."""
+    """Properties of shapes, each of the dimensions of the shape ids; lengths in object sizes."""
 
     sides: Tensor  # sectors of the fold
     corner: Tensor  # distance of the corner circles from the centre
@@ -44,45 +44,53 @@ class ShapeTable(NamedTuple):
     inertia: Tensor  # moment of inertia / (mass * size^2)
 
 
-def _column(values: list[float]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32)
-
-
-def _build_table() -> ShapeTable:
+def _columns() -> ShapeTable:
+    """The table as one list of numbers per property."""
     rows = [_ROWS[name] for name in SHAPES]
     apothem = [row[1] * math.cos(math.pi / row[0]) for row in rows]
-    return ShapeTable(
-        sides=_column([row[0] for row in rows]),
-        corner=_column([row[1] for row in rows]),
-        rounding=_column([row[2] for row in rows]),
-        apothem=_column(apothem),
-        half_side=_column([row[1] * math.sin(math.pi / row[0]) for row in rows]),
-        inner=_column(
-            [a if row[3] is None else row[3] for row, a in zip(rows, apothem, strict=True)]
-        ),
-        band=_column([99.0 if row[4] is None else row[4] for row in rows]),
-        inertia=_column([row[5] for row in rows]),
+    columns = (
+        [float(row[0]) for row in rows],
+        [row[1] for row in rows],
+        [row[2] for row in rows],
+        apothem,
+        [row[1] * math.sin(math.pi / row[0]) for row in rows],
+        [a if row[3] is None else row[3] for row, a in zip(rows, apothem, strict=True)],
+        [99.0 if row[4] is None else row[4] for row in rows],
+        [row[5] for row in rows],
     )
+    return ShapeTable(*columns)  # type: ignore[arg-type]
 
 
-_TABLE = _build_table()
+_COLUMNS = _columns()
 
 
-def shape_table(device: torch.device) -> ShapeTable:
-    """The shape table on `device`."""
-    return ShapeTable(*(column.to(device) for column in _TABLE))
+def look_up(shape: Tensor) -> ShapeTable:
+    """Properties of shape ids of any dimensions.
+
+    Selection among constants, not indexing: no table has to travel to the device, which would make
+    the host wait in the middle of a rendering loop.
+    """
+    same = [shape == i for i in range(1, len(SHAPES))]
+
+    def select(column: list[float]) -> Tensor:
+        value = torch.full(shape.shape, column[0], device=shape.device)
+        for mask, number in zip(same, column[1:], strict=True):
+            value = torch.where(mask, number, value)
+        return value
+
+    return ShapeTable(*(select(column) for column in _COLUMNS))  # type: ignore[arg-type]
 
 
 def reach(shape: Tensor, size: Tensor) -> Tensor:
     """Radius of the smallest circle around the object, for shape ids and sizes of equal dimensions."""
-    table = shape_table(shape.device)
-    return (table.corner + table.rounding)[shape] * size
+    table = look_up(shape)
+    return (table.corner + table.rounding) * size
 
 
 def rest_height(shape: Tensor, size: Tensor) -> Tensor:
     """Height of the centre above a surface on which the object lies flat."""
-    table = shape_table(shape.device)
-    return (table.apothem + table.rounding)[shape] * size
+    table = look_up(shape)
+    return (table.apothem + table.rounding) * size
 
 
 def rotate(vector: Tensor, angle: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from simworld.contacts import (
     static_corners,
     turned_corners,
 )
-from simworld.geometry import reach, shape_table
+from simworld.geometry import look_up, reach
 from simworld.occlusion import place_occluders
 from simworld.scenes import OBJECTS, STATICS, Scenes
 from simworld.trajectories import Trajectories
@@ -101,25 +101,25 @@ def make_bodies(
     """
     shape = scenes.shape if shape is None else shape
     present = scenes.exists if present is None else present
-    table = shape_table(shape.device)
+    table = look_up(shape)
     size = scenes.size
     # Density 1; all shapes of one size cover about the same area.
     free = torch.ones_like(size) if halted is None else (~halted).to(size.dtype)
     inverse_mass = free / size**2
-    inverse_inertia = inverse_mass / (table.inertia[shape] * size**2)
+    inverse_inertia = inverse_mass / (table.inertia * size**2)
     inverse_inertia = inverse_inertia * (~scenes.tethered).to(size.dtype)
     gravity = scenes.gravity if gravity_factor is None else scenes.gravity * gravity_factor
-    corner, has_corner = corner_offsets(shape, size, corners)
+    corner, has_corner = corner_offsets(table, size, corners)
     not_self = ~torch.eye(OBJECTS, dtype=torch.bool, device=shape.device)
     hits_static = scenes.exists.unsqueeze(2) & scenes.static_exists.unsqueeze(1)
     return Bodies(
-        sides=table.sides[shape],
-        apothem=table.apothem[shape] * size,
-        half_side=table.half_side[shape] * size,
-        rounding=table.rounding[shape] * size,
+        sides=table.sides,
+        apothem=table.apothem * size,
+        half_side=table.half_side * size,
+        rounding=table.rounding * size,
         corner=corner,
         has_corner=has_corner,
-        is_round=table.corner[shape] == 0,
+        is_round=table.corner == 0,
         size=size,
         inverse_mass=inverse_mass,
         inverse_inertia=inverse_inertia,
@@ -234,7 +234,7 @@ def simulate(
     intervened = intervention is not None
     # One look at the data, before the first step: boxes need fewer corner slots than hexagons.
     shapes = torch.cat((scenes.shape, plan.shape.clamp(min=0)))
-    corners = int(shape_table(rod.device).sides[shapes].max())
+    corners = int(look_up(shapes).sides.max())
     bodies = make_bodies(scenes, corners)
     record: dict[str, list[Tensor]] = {
         k: [] for k in ("position", "angle", "visible", "shape", "recolor")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from simworld.camera import camera_center
-from simworld.geometry import shape_table
+from simworld.geometry import ShapeTable, look_up
 from simworld.looks import PATTERNS, Looks
 from simworld.scenes import FLOOR, LEFT, PLATFORM, RAMP, RIGHT, WALL
 from simworld.trajectories import PER_FRAME, Trajectories
@@ -37,10 +37,9 @@ def _rgb(color: Tensor) -> Tensor:
 def _paint(canvas: Tensor, color: Tensor, alpha: Tensor) -> Tensor:
     """Lay `color` over `canvas` [B, 3, T, H, W] with coverage `alpha` [B, T, H, W].
 
-    In this form, full coverage leaves no trace of the canvas, not even a rounding error.
+    Full coverage leaves no trace of the canvas, not even a rounding error: `lerp` is exact there.
     """
-    alpha = alpha.unsqueeze(1)
-    return canvas * (1.0 - alpha) + color * alpha
+    return torch.lerp(canvas, color, alpha.unsqueeze(1))
 
 
 def _coverage(distance: Tensor, pixel: Tensor) -> Tensor:
@@ -79,25 +78,21 @@ def _turned_box(x: Tensor, y: Tensor, center: Tensor, half: Tensor, angle: Tenso
 
 def _shape_distance(u: Tensor, v: Tensor, shape: Tensor) -> Tensor:
     """Signed distance in units of the object's size, at body coordinates u, v [B, T, H, W]."""
-    table = shape_table(u.device)
-
-    def look_up(column: Tensor) -> Tensor:
-        return _field(column[shape])
-
-    sector = 2.0 * math.pi / look_up(table.sides)
+    table = ShapeTable(*(_field(column) for column in look_up(shape)))
+    sector = 2.0 * math.pi / table.sides
     phase = torch.atan2(v, u)
     phase = phase - sector * torch.round(phase / sector)
     radius = torch.hypot(u, v)
     px, py = radius * phase.cos(), radius * phase.sin().abs()
     # The edge in a sector runs from (inner, 0) to (apothem, half side).
-    inner, apothem = look_up(table.inner), look_up(table.apothem)
-    ex, ey = apothem - inner, look_up(table.half_side)
+    inner, apothem = table.inner, table.apothem
+    ex, ey = apothem - inner, table.half_side
     along = ((px - inner) * ex + py * ey) / (ex * ex + ey * ey).clamp(min=1e-6)
     along = along.clamp(0.0, 1.0)
     distance = torch.hypot(px - inner - along * ex, py - along * ey)
     inside = (px - inner) * ey - py * ex < 0
-    distance = torch.where(inside, -distance, distance) - look_up(table.rounding)
-    return torch.maximum(distance, -distance - look_up(table.band))
+    distance = torch.where(inside, -distance, distance) - table.rounding
+    return torch.maximum(distance, -distance - table.band)
 
 
 def _pattern(u: Tensor, v: Tensor, kind: Tensor, scale: Tensor, pixel: Tensor) -> Tensor:
@@ -147,8 +142,9 @@ def render(
         [B, 3, frames, size, size], RGB in [0, 1], row 0 at the top.
     """
     count, device = looks.zoom.shape[0], looks.zoom.device
-    first = torch.as_tensor(start, device=device).reshape(-1, 1).expand(count, 1)
-    index = (first + torch.arange(frames, device=device)).clamp(max=trajectories.clock.shape[1] - 1)
+    first = start.reshape(-1, 1) if isinstance(start, Tensor) else start
+    index = first + torch.arange(frames, device=device).expand(count, frames)
+    index = index.clamp(max=trajectories.clock.shape[1] - 1)
     rows = torch.arange(count, device=device).unsqueeze(1)
     cut = {name: getattr(trajectories, name)[rows, index] for name in PER_FRAME}
     position, angle = cut["position"], cut["angle"]
@@ -160,12 +156,13 @@ def render(
     camera = camera_center(looks, cut["clock"])
     x = _field(camera[..., 0]) + grid[None, None, None, :] * _field(looks.mirror / looks.zoom)
     y = _field(camera[..., 1]) - grid[None, None, :, None] / _field(looks.zoom)
+    white = torch.ones((), device=device)
     lx, ly = _field(looks.light[:, 0]), _field(looks.light[:, 1])
 
     # Background
     wave = _waves(x, y, looks.wave[:, 0], looks.square[:, 0], pixel) * _field(looks.texture[:, 0])
     low, high = looks.wall_color[:, 0], looks.wall_color[:, 1]
-    canvas = _rgb(low) + wave.unsqueeze(1) * (_rgb(high) - _rgb(low))
+    canvas = _paint(_rgb(low), _rgb(high), wave)
     canvas = canvas * (1.0 + _field(looks.gradient) * (y - 0.5)).unsqueeze(1)
 
     # Shadows on the background, away from the light: discs with soft edges
@@ -201,7 +198,7 @@ def render(
         wide = _field(static.size[:, o]) * (1.0 + height)
         sx = (x - _field(position[..., o, 0]) + 0.3 * lx * height) / wide
         sy = (below - 0.25 * wide) / (0.35 * wide)
-        fade = torch.exp(-sx * sx - sy * sy - 4.0 * height)
+        fade = (1.0 - 0.4 * (sx * sx + sy * sy)).clamp(min=0.0) ** 2 * torch.exp(-4.0 * height)
         ground = ground * (1.0 - _field(looks.shadow) * _field(visible[..., o]) * fade)
     canvas = _paint(
         canvas, _rgb(looks.static_color[:, FLOOR]) * ground.unsqueeze(1), _coverage(-below, pixel)
@@ -231,12 +228,11 @@ def render(
         base = base + changed * (looks.other_color[:, o].unsqueeze(1) - base)  # [B, T, 3]
         contrast = looks.pattern_contrast[:, o, None, None]
         second = base + torch.where(contrast > 0, contrast * (1.0 - base), contrast * base)
-        color = _rgb(base) + mix.unsqueeze(1) * (_rgb(second) - _rgb(base))
+        color = _paint(_rgb(base), _rgb(second), mix)
         lit = 1.0 + _field(looks.shading) * (dx * lx + dy * ly).clamp(-1.2, 1.2)
         gx, gy = dx - 0.4 * lx, dy - 0.4 * ly
-        glint = _field(looks.gloss[:, o]) * torch.exp(-6.0 * (gx * gx + gy * gy))
-        color = color * lit.unsqueeze(1)
-        color = color + glint.unsqueeze(1) * (1.0 - color)
+        glint = (1.0 - 2.5 * (gx * gx + gy * gy)).clamp(min=0.0) ** 2
+        color = _paint(color * lit.unsqueeze(1), white, _field(looks.gloss[:, o]) * glint)
         alpha = _coverage(distance, fine) * _field(visible[..., o])
         canvas = _paint(canvas, color, alpha)
 
@@ -249,9 +245,9 @@ def render(
         distance = torch.maximum(ex, ey)
         alpha = _coverage(distance, pixel) * _field(static.occluder_exists[:, k].to(torch.float32))
         # A bright frame tells screens in the foreground from walls, which have a dark outline.
-        rim = 0.4 * _step(distance + 0.016, 0.016 + pixel).unsqueeze(1)
+        rim = 0.4 * _step(distance + 0.016, 0.016 + pixel)
         color = _rgb(looks.occluder_color[:, k]) * surface.unsqueeze(1)
-        color = color + rim * (1.0 - color)
+        color = _paint(color, white, rim)
         canvas = _paint(canvas, color, alpha)
 
     canvas = canvas * looks.gain[:, None, None, None, None]

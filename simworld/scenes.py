@@ -126,7 +126,7 @@ def sample_scenes(
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
     scenario: str | Sequence[str] | None = None,
-    occlusion: float = 0.62,
+    occlusion: float = 0.65,
 ) -> Scenes:
     """Draw `count` scenes.
 
@@ -177,6 +177,14 @@ def _build(draw: Draw, split: Split, wanted: Sequence[str], occlusion: float) ->
         gravity = draw.log_uniform(0.0016, 0.0075)
         shapes = torch.tensor(TRAIN_SHAPES, device=device)[draw.choice([2.0, 1, 1], OBJECTS)]
         size = draw.uniform(0.055, 0.115, OBJECTS)
+    # Occluders stand still in front of small, fast objects, else they slide past.
+    plan = torch.zeros(b, OCCLUDERS, dtype=torch.long, device=device)
+    aimed = torch.where(draw.chance(0.75) & ~is_["rest"], STANDING, SLIDING)
+    plan[:, 0] = torch.where(draw.chance(occlusion), aimed, NO_OCCLUDER)
+    plan[:, 1] = torch.where(draw.chance(0.12), DECORATIVE, NO_OCCLUDER)
+    passes = plan[:, 0] == STANDING
+    smallest = 0.050 if split == "ood" else 0.055
+    size[:, 0] = torch.where(passes, smallest + 0.5 * (size[:, 0] - smallest), size[:, 0])
     names = ("circle", "ring", "square", "hexagon")
     circle, ring, square, hexagon = (SHAPES.index(name) for name in names)
     # What rolls should mostly be round; piles are mostly made of boxes.
@@ -219,11 +227,15 @@ def _build(draw: Draw, split: Split, wanted: Sequence[str], occlusion: float) ->
     flight_x, flight_y = draw.uniform(-0.05, 0.35), floor + r0 + draw.uniform(0.08, 0.60)
     flight_v = _pair(draw.uniform(0.10, 0.55) * speed, draw.uniform(-0.3, 0.8) * speed)
 
-    roll_x, roll_v = draw.uniform(-0.12, 0.25), draw.uniform(0.014, 0.036)
+    hurry = torch.where(passes, draw.uniform(1.2, 2.0), 1.0)
+    flight_v = flight_v * hurry.unsqueeze(1)
+
+    roll_x, roll_v = draw.uniform(-0.12, 0.25), draw.uniform(0.014, 0.036) * hurry
 
     # A hit at a chosen time: the ballistic arc through the start and a point on the wall's face.
     wall_x, wall_half = draw.uniform(0.46, 0.80), draw.uniform(0.030, 0.060)
     hit_time = draw.uniform(7.0, 27.0)
+    hit_time = torch.where(passes, 0.7 * hit_time, hit_time)
     wall_rolls = draw.chance(0.45)
     wall_height = 2.2 * r0 + draw.uniform(0.02, 0.30)
     start_x = torch.minimum(draw.uniform(0.02, 0.30), wall_x - wall_half - 1.5 * r0 - 0.12)
@@ -252,7 +264,7 @@ def _build(draw: Draw, split: Split, wanted: Sequence[str], occlusion: float) ->
     drop_x, drop_y = draw.uniform(0.25, 0.75), draw.uniform(0.55, 0.92)
 
     rest_x = draw.uniform(0.2, 0.8)
-    collide_x, collide_v = draw.uniform(-0.05, 0.2), draw.uniform(0.016, 0.036)
+    collide_x, collide_v = draw.uniform(-0.05, 0.2), draw.uniform(0.016, 0.036) * hurry
 
     starts = torch.stack(
         [
@@ -298,6 +310,9 @@ def _build(draw: Draw, split: Split, wanted: Sequence[str], occlusion: float) ->
     number = 1 + draw.choice([0.22, 0.33, 0.28, 0.17])
     exists = torch.arange(OBJECTS, device=device) < number.unsqueeze(1)
 
+    # A clear lane lets what rolls pass the occluder.
+    exists[:, 1:] &= ~(is_["roll"] & passes).unsqueeze(1) | draw.chance(0.25, OBJECTS - 1)
+
     # Piles stand under the drop; the object hit in "collide" waits (or comes) from the right.
     has_pile = is_["stack"] & piled
     pile_y1 = floor + half_height[:, 1]
@@ -337,6 +352,7 @@ def _build(draw: Draw, split: Split, wanted: Sequence[str], occlusion: float) ->
     static_center[:, WALL] = _pair(wall_x, floor + 0.5 * wall_height - 0.05)
     static_half[:, WALL] = _pair(wall_half, 0.5 * wall_height + 0.05)
     extra = draw.chance(0.25) & (is_["flight"] | is_["roll"] | is_["stack"] | is_["ramp"])
+    extra &= ~(is_["roll"] & passes)
     extra_height = draw.uniform(0.06, 0.22)
     static_exists[:, WALL] |= extra
     extra_center = _pair(draw.uniform(0.62, 0.92), floor + 0.5 * extra_height - 0.05)
@@ -395,11 +411,6 @@ def _build(draw: Draw, split: Split, wanted: Sequence[str], occlusion: float) ->
     friction = draw.uniform(0.10, 0.55, OBJECTS)
     slides = ((is_["ramp"] | rolls).unsqueeze(1) & ~round_) & draw.chance(0.8, OBJECTS)
     friction = torch.where(slides, draw.uniform(0.01, 0.10, OBJECTS), friction)
-
-    plan = torch.zeros(b, OCCLUDERS, dtype=torch.long, device=device)
-    aimed = torch.where(draw.chance(0.75) & ~is_["rest"], STANDING, SLIDING)
-    plan[:, 0] = torch.where(draw.chance(occlusion), aimed, NO_OCCLUDER)
-    plan[:, 1] = torch.where(draw.chance(0.12), DECORATIVE, NO_OCCLUDER)
 
     return Scenes(
         scenario=scenario,

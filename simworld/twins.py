@@ -58,7 +58,7 @@ KIND_SCENARIOS = {
     "fall_through_floor": _UNTIED,
     "gravity_flip": SCENARIO_NAMES,
     "kick": _UNTIED,
-    "hover_stop": ("flight", "wall", "stack", "pendulum"),
+    "hover_stop": ("flight", "wall", "stack"),
     "shape": SCENARIO_NAMES,
     "color": SCENARIO_NAMES,
     "color_occ": SCENARIO_NAMES,
@@ -71,6 +71,8 @@ KIND_SCENARIOS = {
 
 DIVERGENCE = 0.12
 """How far apart, in picture widths, the twins' objects must get where a trajectory is broken."""
+SMALLEST = {"shape": 0.07, "color": 0.06, "color_occ": 0.06}
+"""Smallest size of object 0, in picture widths, where its shape or colour has to be made out."""
 _SOON = 10  # frames within which they must be
 _PIXEL = 1.0 / 64.0
 
@@ -140,6 +142,11 @@ def _speed(possible: Trajectories, looks: Looks) -> Tensor:
     place = project(possible, looks)[:, :, 0]
     step = (place[:, 1:] - place[:, :-1]).norm(dim=-1)
     return torch.cat((step[:, :1], step), dim=1)
+
+
+def _large_enough(kind: str, scenes: Scenes, looks: Looks) -> Tensor:
+    """[B] object 0 is large enough in the picture for this kind."""
+    return scenes.size[:, 0] * looks.zoom >= SMALLEST.get(kind, 0.0)
 
 
 def _gap(trajectories: Trajectories, position: Tensor) -> Tensor:
@@ -233,8 +240,8 @@ def _in_the_open(
         )
     if kind == "kick":
         good = good & throughout(_gap_to_objects(possible) > 0.06, 2, 1)
-    if kind == "shape":
-        good = good & (scenes.size[:, :1] * looks.zoom[:, None] >= 0.07)
+    if kind in SMALLEST:
+        good = good & _large_enough(kind, scenes, looks).unsqueeze(1)
     frame, keep = choose_frame(good, draw)
     plan = dataclasses.replace(plan, frame=frame)
     edit: dict[str, Tensor] = {}
@@ -377,6 +384,7 @@ def _behind_occluder(
     covered = hidden(possible)[:, :, 0] & in_picture(possible, looks)[:, :, 0]
     in_sight = seen(possible, looks)[:, :, 0]
     frame, keep = choose_frame(throughout(covered, 1, 0), draw)
+    keep &= _large_enough(kind, scenes, looks)
     number = covered.sum(1)
     keep &= (number >= 4) & (number <= 9)
     since = _since(frame, possible.frames)

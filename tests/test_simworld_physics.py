@@ -11,7 +11,7 @@ from torch import Tensor
 
 from simworld import SHAPES, Scenes, sample_scenes, simulate
 from simworld.contacts import Bodies, State, object_contacts, static_contacts, turned_corners
-from simworld.geometry import box_distance, polygon_distance, shape_table
+from simworld.geometry import box_distance, look_up, polygon_distance
 from simworld.physics import (
     Intervention,
     initial_state,
@@ -65,7 +65,7 @@ def run(scenes: Scenes, steps: int) -> tuple[Bodies, list[State]]:
 def energy(scenes: Scenes, state: State) -> Tensor:
     """[B] kinetic plus potential energy; a pendulum's bob does not turn about itself."""
     mass = scenes.size**2 * scenes.exists
-    inertia = mass * scenes.size**2 * shape_table(mass.device).inertia[scenes.shape]
+    inertia = mass * scenes.size**2 * look_up(scenes.shape).inertia
     inertia = inertia * ~scenes.tethered
     kinetic = 0.5 * mass * state.velocity.square().sum(-1) + 0.5 * inertia * state.spin**2
     return (kinetic + mass * scenes.gravity[:, None] * state.position[..., 1]).sum(1)
@@ -74,7 +74,7 @@ def energy(scenes: Scenes, state: State) -> Tensor:
 def momentum(scenes: Scenes, state: State) -> tuple[Tensor, Tensor]:
     """Linear [B, 2] and angular [B] momentum."""
     mass = scenes.size**2 * scenes.exists
-    inertia = mass * scenes.size**2 * shape_table(mass.device).inertia[scenes.shape]
+    inertia = mass * scenes.size**2 * look_up(scenes.shape).inertia
     p = mass.unsqueeze(-1) * state.velocity
     orbit = state.position[..., 0] * p[..., 1] - state.position[..., 1] * p[..., 0]
     return p.sum(1), (orbit + inertia * state.spin).sum(1)
