@@ -16,7 +16,7 @@ from simworld.camera import in_picture, project, seen
 from simworld.geometry import OOD_SHAPES, SHAPES, TRAIN_SHAPES
 from simworld.looks import COLOR_NAMES, PALETTE, PATTERNS, Looks, sample_looks
 from simworld.pairs import Pairs, make_pairs
-from simworld.physics import Intervention, simulate
+from simworld.physics import Intervention, simulate, substep
 from simworld.render import render, sensor_noise
 from simworld.scenes import SCENARIO_NAMES, SCENARIOS, STATICS, Scenes, Split, sample_scenes
 from simworld.storage import load_pairs, save_pairs
@@ -55,5 +55,6 @@ __all__ = [
     "seen",
     "sensor_noise",
     "simulate",
+    "substep",
     "uncovered",
 ]

@@ -2,7 +2,7 @@
 
 Everything is painted back to front with coverage from signed distances, so edges are soft at any
 resolution and sub-pixel motion shows. Loops run over the few object slots, never over the batch; the
-peak memory in eager mode is about 30 maps of [B, T, size, size] floats (compiled: about 4).
+peak memory in eager mode is about 70 maps of [B, T, size, size] floats.
 """
 
 from __future__ import annotations

@@ -343,3 +343,10 @@ def test_bad_arguments_are_refused():
         simulate(sample_scenes(1, seed=0), frames=0)
     with pytest.raises(IndexError, match="outside a batch of 2"):
         sample_scenes(2, seed=0)[2]
+
+
+def test_a_substep_is_one_graph():
+    scenes = sample_scenes(4, seed=0)
+    compiled = torch.compile(substep, fullgraph=True, backend="eager")
+    compiled_path = simulate(scenes, 3, step=compiled).position
+    assert torch.equal(compiled_path, simulate(scenes, 3).position)
