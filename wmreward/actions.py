@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -50,19 +51,25 @@ def read_motion(path: str | Path) -> Motion:
     path = Path(path)
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here, as np.load leaves a damaged file open.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 fields = {key: file[key] for key in file.files}
         else:
             fields = json.loads(path.read_text())
         rows = [np.asarray(fields[key], dtype=np.float32) for key in ("actions", "states")]
     except FileNotFoundError:
         raise UsageError(f"actions file {path} does not exist") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except KeyError as error:
+        raise UsageError(f"{path} has no {error}; it must be {ACTIONS_HELP}") from None
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, BadZipFile) as error:
         raise UsageError(
             f"{path}: not an actions file ({error}); it must be {ACTIONS_HELP}"
         ) from None
     motion = Motion(*(torch.from_numpy(values) for values in rows))
-    check_motion(motion)
+    try:
+        check_motion(motion)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     return motion
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -56,8 +57,7 @@ class SurpriseConfig:
             raise UsageError(
                 f"score={self.score!r} compares tokens one by one: it needs similarity='feature'"
             )
-        if not self.mode.startswith("topk"):  # topkK depends on the number of windows
-            selection_size(self.mode, 1)
+        selection_size(self.mode, sys.maxsize)  # whether topkK has its K windows shows later
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

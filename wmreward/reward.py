@@ -175,17 +175,17 @@ class VideoScorer:
         self._check_motion_given(motion)
         seen: list[Clip] = []
 
-        def pixels() -> Iterator[Tensor]:
+        def parts() -> Iterator[Tensor]:
             for clip in clips:
                 # What the result needs of a clip is its clock, not its frames.
                 seen.append(_without_frames(clip))
-                yield self._pixels_of(torch.from_numpy(clip.frames).movedim(-1, 0)[None])
+                yield self._video_of(torch.from_numpy(clip.frames).movedim(-1, 0)[None])
 
         try:
             if motion is not None:
-                scores = self._score_motion(torch.cat(list(pixels()), dim=2), motion)
+                scores = self._score_motion(torch.cat(list(parts()), dim=2), motion)
             else:
-                scores = score_stream(self.scorer, pixels())
+                scores = score_stream(self.scorer, map(self.loaded.model.preprocess, parts()))
         except UsageError as error:
             raise VideoError(name, str(error)) from None
         indices = np.concatenate([clip.indices for clip in seen]).tolist()
@@ -204,18 +204,16 @@ class VideoScorer:
             return self._results(scores, *clock, None, None)
         if video.dtype == torch.uint8 or not (video.requires_grad and torch.is_grad_enabled()):
             with torch.no_grad():
-                scores = self.scorer.score_pixels(self._pixels_of(video))
+                scores = self.scorer.score_windows(self._video_of(video))
             return self._results(scores, *clock, None, None)
         score, scores = self.scorer.score(video.to(self.loaded.model.device))
         return self._results(scores, *clock, None, None, score)
 
-    def _pixels_of(self, video: Tensor) -> Tensor:
-        """``[B, 3, T, H, W]`` on any device → preprocessed pixels on the model's."""
+    def _video_of(self, video: Tensor) -> Tensor:
+        """``[B, 3, T, H, W]``, uint8 or in [−1, 1], on any device → in [−1, 1] on the model's."""
         model = self.loaded.model
         video = video.to(model.device, non_blocking=True)
-        if video.dtype == torch.uint8:
-            video = from_uint8(video, model.config.crop)
-        return model.preprocess(video)
+        return from_uint8(video, model.config.crop) if video.dtype == torch.uint8 else video
 
     def _check_motion_given(self, motion: Motion | None) -> None:
         needs = self.loaded.model.config.action_conditioned
@@ -230,9 +228,7 @@ class VideoScorer:
     def _score_motion(self, video: Tensor, motion: Motion) -> WindowScores:
         check_motion(motion, video.shape[2])
         model = self.loaded.model
-        video = video.to(model.device)
-        if video.dtype == torch.uint8:
-            video = from_uint8(video, model.config.crop)
+        video = self._video_of(video)
         actions, states = (
             side.to(model.device)[None].expand(len(video), -1, -1) for side in motion
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wmreward.aggregate import aggregate, select_windows
 from wmreward.config import SurpriseConfig
+from wmreward.errors import UsageError
 from wmreward.protocols import WorldModel
 from wmreward.surprise import window_surprise
 from wmreward.windows import gather_windows, window_starts
@@ -65,6 +66,12 @@ class SurpriseScorer:
         self.config = config or SurpriseConfig()
         self.batch_size = batch_size
         self.grad_batch_size = grad_batch_size
+        tubelet, window = model.config.tubelet, self.config.window_size
+        if not 0 < self.target_offset < window // tubelet * tubelet:
+            raise UsageError(
+                f"context_frames={self.config.context_frames} and window_size={window} must leave at "
+                f"least {tubelet} frames (one token of model {model.config.name!r}) on both sides"
+            )
 
     @property
     def target_offset(self) -> int:
