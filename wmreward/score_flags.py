@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
     def add(self, group: argparse._ArgumentGroup, flag: str, text: str, **how: Any) -> None:
         """Add a flag whose default stands in its help; the default is not filled in by argparse."""
-        default = how.pop("default", None)
+        default = how.pop("default", False if how.get("action") == "store_true" else None)
         self.defaults[flag.removeprefix("--")] = default
         shown = f"{text} (default: {default})" if default not in (None, False) else text
         group.add_argument(flag, help=shown, default=argparse.SUPPRESS, **how)
