@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,13 @@ from vjepa2.errors import WeightsError
 from vjepa2.key_maps import from_official, from_transformers, is_transformers, is_vjepa21
 from vjepa2.predictor import PARITY_MASK_TOKEN
 from vjepa2.quantise import dequantise
-from vjepa2.sources import WeightsSource, find_weights
+from vjepa2.sources import (
+    OFFICIAL_SUFFIXES,
+    WeightsSource,
+    converted_path,
+    find_weights,
+    first_line,
+)
 from vjepa2.world_model import VJEPA2, Branches
 
 log = logging.getLogger(__name__)
@@ -161,7 +166,6 @@ def fingerprint(state: State) -> str:
 
 
 # --- reading
-# -----------------------------------------------------------------------------------------------------
 
 
 def _read(source: WeightsSource, branches: Branches) -> State:
@@ -171,7 +175,7 @@ def _read(source: WeightsSource, branches: Branches) -> State:
     first = source.files[0]
     if first.suffix == ".safetensors":
         return _read_safetensors(source, branches)
-    if first.suffix in (".pt", ".pth"):
+    if first.suffix in OFFICIAL_SUFFIXES:
         return _read_official(first, branches)
     raise WeightsError(f"{first}: weights must be a .pt, .pth or .safetensors file, or a folder")
 
@@ -198,7 +202,9 @@ def _open_safetensors(file: Path) -> State:
         with safe_open(file, "pt") as handle:
             return {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{file} cannot be read: {error}; download it again") from None
+        raise WeightsError(
+            f"{file} cannot be read: {first_line(error)}; download it again"
+        ) from None
 
 
 def _read_official(path: Path, branches: Branches) -> State:
@@ -210,11 +216,6 @@ def _read_official(path: Path, branches: Branches) -> State:
         for ours, stored in needed.items()
         for key, value in _official_part(path, stored).items()
     }
-
-
-def converted_path(path: Path, stored: str) -> Path:
-    """``vitg.pt`` → ``vitg.encoder.safetensors`` beside it."""
-    return path.with_name(f"{path.stem}.{stored}.safetensors")
 
 
 def _official_part(path: Path, stored: str) -> State:
@@ -242,21 +243,25 @@ def _open_official(path: Path, stored: str) -> State:
         checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist, and it was never converted") from None
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except PermissionError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
+    except Exception as error:  # a damaged pickle fails in a dozen ways
         raise WeightsError(
-            f"{path} is not an official V-JEPA 2 checkpoint or is damaged ({reason}); download it again"
+            f"{path} is not an official V-JEPA 2 checkpoint or is damaged ({type(error).__name__}: "
+            f"{first_line(error)}); download it again"
         ) from None
     if not isinstance(checkpoint, dict):
         raise WeightsError(f"{path} holds a {type(checkpoint).__name__}, not a V-JEPA 2 checkpoint")
-    if "ema_encoder" in checkpoint:
+    keys = {str(key) for part in checkpoint.values() if isinstance(part, dict) for key in part}
+    if "ema_encoder" in checkpoint or is_vjepa21(keys):
         raise WeightsError(_vjepa21_message(path))
     part = checkpoint.get(stored)
     if not isinstance(part, dict):
         found = ", ".join(map(str, checkpoint)) or "nothing"
         raise WeightsError(f"{path} has no {stored!r}; it holds {found}")
-    if is_vjepa21(set(part)):
-        raise WeightsError(_vjepa21_message(path))
+    for key, value in part.items():
+        if not (isinstance(key, str) and isinstance(value, Tensor)):
+            raise WeightsError(f"{path}: {stored!r} holds {key!r}, which is no tensor")
     return part
 
 

@@ -55,8 +55,9 @@ def from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
                 break
         out[name.replace(".attention.", ".attn.")] = value
     for key in [key for key in out if ".attn.query." in key]:
-        parts = [out.pop(key.replace(".query.", f".{part}.")) for part in ("query", "key", "value")]
-        out[key.replace(".query.", ".qkv.")] = torch.cat(parts)
+        thirds = [key.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
+        if all(third in out and out[third].shape == out[key].shape for third in thirds):
+            out[key.replace(".query.", ".qkv.")] = torch.cat([out.pop(third) for third in thirds])
     return out
 
 

@@ -12,6 +12,7 @@ CHECKPOINT_DIR_VARIABLE = "VJEPA_CHECKPOINT_DIR"
 EMBEDDED = {"tiny": Path(__file__).parent / "weights" / "tiny.safetensors"}
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/vjepa2"
+OFFICIAL_SUFFIXES = (".pt", ".pth")
 OFFICIAL_FILES = {
     "vitl": "vitl.pt",
     "vith": "vith.pt",
@@ -51,7 +52,7 @@ def find_weights(model: str, weights: str | Path | None = None) -> WeightsSource
         return WeightsSource("embedded in the package", (EMBEDDED[model],))
     for folder in checkpoint_folders():
         path = folder / OFFICIAL_FILES[model]
-        if path.exists() or any(folder.glob(f"{path.stem}.encoder.safetensors")):
+        if path.exists() or was_converted(path):
             return WeightsSource("official file", (path,))
     return _from_hub(model)
 
@@ -68,9 +69,21 @@ def _given(path: Path) -> WeightsSource:
         if not files:
             raise WeightsError(f"no *.safetensors files in the weights folder {path}")
         return WeightsSource("local folder", files)
-    if not path.exists():
+    if not path.exists() and not was_converted(path):
         raise WeightsError(f"weights file {path} does not exist")
     return WeightsSource("local file", (path,))
+
+
+def converted_path(path: Path, stored: str) -> Path:
+    """``vitg.pt`` → ``vitg.encoder.safetensors`` beside it: where one part of an official file is kept."""
+    return path.with_name(f"{path.stem}.{stored}.safetensors")
+
+
+def was_converted(path: Path) -> bool:
+    """Whether parts of the official file ``path`` are there: it may itself be gone, to save its 16 GB."""
+    return path.suffix in OFFICIAL_SUFFIXES and any(
+        converted_path(path, stored).exists() for stored in ("encoder", "target_encoder")
+    )
 
 
 def _from_hub(model: str) -> WeightsSource:
@@ -81,7 +94,7 @@ def _from_hub(model: str) -> WeightsSource:
     )
     if model not in HUB_IDS:
         raise WeightsError(f"no weights for {model}: {by_hand}")
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     repo = HUB_IDS[model]
@@ -89,14 +102,16 @@ def _from_hub(model: str) -> WeightsSource:
         file = hf_hub_download(
             repo, "model.safetensors"
         )  # resumes, shows progress, obeys HF_HUB_OFFLINE
-    except OfflineModeIsEnabled:
-        reason = "is not in the local cache and HF_HUB_OFFLINE is set"
-    except LocalEntryNotFoundError:
-        reason = "is not in the local cache and the Hub cannot be reached"
-    except HfHubHTTPError as error:
-        reason = f"could not be downloaded ({str(error).splitlines()[0]})"
-    except OSError as error:
-        reason = f"could not be downloaded ({error})"
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError):
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
+        reason = f"is not in the local cache and {why}"
+    except (HfHubHTTPError, OSError) as error:
+        reason = f"could not be downloaded ({first_line(error)})"
     else:
         return WeightsSource(f"Hugging Face Hub, {repo}", (Path(file),))
     raise WeightsError(f"no weights for {model}: {repo} {reason}; {by_hand}") from None
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another package says, as one line."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
