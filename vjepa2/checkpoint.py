@@ -245,10 +245,12 @@ def _open_official(path: Path, stored: str) -> State:
         raise WeightsError(f"{path} does not exist, and it was never converted") from None
     except PermissionError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
-    except Exception as error:  # a damaged pickle fails in a dozen ways
+    except (
+        Exception
+    ) as error:  # a damaged pickle fails in a dozen ways, and torch advises to trust it
         raise WeightsError(
-            f"{path} is not an official V-JEPA 2 checkpoint or is damaged ({type(error).__name__}: "
-            f"{first_line(error)}); download it again"
+            f"{path} is not an official V-JEPA 2 checkpoint: it is damaged or holds more than weights "
+            f"({type(error).__name__}); download it again"
         ) from None
     if not isinstance(checkpoint, dict):
         raise WeightsError(f"{path} holds a {type(checkpoint).__name__}, not a V-JEPA 2 checkpoint")

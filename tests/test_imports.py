@@ -1,0 +1,173 @@
+"""Which package may import which, and that none needs more than the core dependencies."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "vjepa2": set(),
+    "simworld": set(),
+    "magi1": set(),
+    "wmreward": {"vjepa2"},
+    "training": {"vjepa2", "simworld"},
+    "benchmarks": {"vjepa2", "simworld", "wmreward", "magi1", "training"},
+    "compute_wmreward": {"vjepa2", "wmreward"},
+    "generate_magi1": {"vjepa2", "wmreward", "magi1"},
+}
+"""Each package of ours, and what it may import of ours besides itself. Scripts are imported by nothing."""
+
+OPTIONAL = {
+    "matplotlib",
+    "transformers",
+    "diffusers",
+    "decord",
+    "torchvision",
+    "timm",
+    "flash_attn",
+    "flashinfer",
+    "triton",
+    "cv2",
+    "pandas",
+    "hypothesis",
+    "pytest",
+}
+"""What may be missing: used only where asked for, or by the tests."""
+
+
+def package_folders() -> dict[str, Path]:
+    """Where each package or script lies, if it exists."""
+    places = {name: ROOT / name for name in MAY_IMPORT}
+    places["magi1"] = ROOT / "MAGI-1" / "magi1"
+    for script in ("compute_wmreward", "generate_magi1"):
+        places[script] = ROOT / f"{script}.py"
+    return {name: place for name, place in places.items() if place.exists()}
+
+
+def sources() -> list[tuple[str, Path]]:
+    """All our source files with the package they belong to."""
+    return [
+        (name, file)
+        for name, place in package_folders().items()
+        for file in ([place] if place.is_file() else sorted(place.rglob("*.py")))
+    ]
+
+
+def imported(file: Path) -> set[str]:
+    """Top-level names that a file imports anywhere, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute"
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_go_one_way(package: str) -> None:
+    files = [file for name, file in sources() if name == package]
+    if not files:
+        pytest.skip(f"{package} is not there yet")
+    allowed = MAY_IMPORT[package] | {package}
+    for file in files:
+        wrong = imported(file) & (MAY_IMPORT.keys() - allowed)
+        assert not wrong, f"{file.relative_to(ROOT)} imports {', '.join(sorted(wrong))}"
+
+
+def test_shapes_and_the_models_know_nothing_of_rewards() -> None:
+    """Inside wmreward: the arithmetic does not need to know which model it serves."""
+    for name in ("protocols", "windows", "aggregate", "surprise", "scorer", "config", "errors"):
+        assert not imported(ROOT / "wmreward" / f"{name}.py") & {"vjepa2", "simworld", "magi1"}
+
+
+def modules(package: str, place: Path) -> list[str]:
+    if place.is_file():
+        return [package]
+    names = []
+    for file in sorted(place.rglob("*.py")):
+        parts = file.relative_to(place.parent).with_suffix("").parts
+        if "__main__" in parts:
+            continue  # runs on import
+        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return names
+
+
+PROBE = """
+import importlib, json, sys
+optional, names = json.loads(sys.argv[1])
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in optional:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+for name in names:
+    before = set(sys.modules)
+    importlib.import_module(name)
+    pulled = {new.partition(".")[0] for new in set(sys.modules) - before} & set(optional)
+    assert not pulled, f"{name} imports {pulled}"
+import torch
+assert not torch.cuda.is_initialized(), "the GPU was touched"
+assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+print("all imported")
+"""
+
+
+def test_every_module_imports_with_the_core_dependencies_alone(tmp_path: Path) -> None:
+    """In a process where the optional packages cannot be found."""
+    names = [
+        name for package, place in package_folders().items() for name in modules(package, place)
+    ]
+    assert {
+        "vjepa2.checkpoint",
+        "wmreward.reward",
+        "simworld.pairs",
+        "training.world_model",
+    } <= set(names)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "MAGI-1")])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROBE, json.dumps([sorted(OPTIONAL), names])],
+        env=os.environ | {"PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "all imported"  # and nothing printed on import
+
+
+def test_heavy_packages_wait_until_they_are_used(tmp_path: Path) -> None:
+    """``import wmreward`` stays quick: no plotting, no Hub client, no compiler."""
+    code = "import json, sys, wmreward; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    assert not loaded & (OPTIONAL | {"huggingface_hub", "simworld", "training", "benchmarks"})
+
+
+def test_public_names_exist() -> None:
+    import vjepa2
+    import wmreward
+
+    for package in (vjepa2, wmreward):
+        assert sorted(package.__all__, key=str.lower) == sorted(set(package.__all__), key=str.lower)
+        for name in package.__all__:
+            assert hasattr(package, name), f"{package.__name__}.{name}"
