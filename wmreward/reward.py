@@ -186,13 +186,13 @@ class VideoScorer:
                 scores = self._score_motion(torch.cat(list(parts()), dim=2), motion)
             else:
                 scores = score_stream(self.scorer, map(self.loaded.model.preprocess, parts()))
-        except UsageError as error:
+            indices = np.concatenate([clip.indices for clip in seen]).tolist()
+            times = np.concatenate([clip.times_s for clip in seen]).tolist()
+            span = times[-1] - times[0]
+            rate = (len(times) - 1) / span if span > 0 else None
+            return self._results(scores, indices, times, rate, seen[0].source.fps)[0]
+        except UsageError as error:  # the video is too short for the settings
             raise VideoError(name, str(error)) from None
-        indices = np.concatenate([clip.indices for clip in seen]).tolist()
-        times = np.concatenate([clip.times_s for clip in seen]).tolist()
-        span = times[-1] - times[0]
-        rate = (len(times) - 1) / span if span > 0 else None
-        return self._results(scores, indices, times, rate, seen[0].source.fps)[0]
 
     def score_tensor(self, video: Tensor, motion: Motion | None = None) -> SurpriseBatch:
         """Score ``[B, 3, T, H, W]``, uint8 or in [−1, 1]; differentiable if it requires gradients."""
