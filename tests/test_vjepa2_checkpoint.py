@@ -669,6 +669,7 @@ def hub_errors() -> dict[str, Exception]:
         "disk": OSError(28, "No space left on device"),
         "certificate": OSError("certificate verify failed\nand more"),
         "nothing said": OSError(),
+        "broken off": RuntimeError("peer closed connection"),
     }
 
 
@@ -680,6 +681,7 @@ def hub_errors() -> dict[str, Exception]:
         ("disk", "No space left on device)"),
         ("certificate", "(certificate verify failed)"),
         ("nothing said", "(OSError)"),
+        ("broken off", "(peer closed connection)"),
     ],
 )
 def test_without_network_one_line_says_how(

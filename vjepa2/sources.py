@@ -95,7 +95,7 @@ def _from_hub(model: str) -> WeightsSource:
     if model not in HUB_IDS:
         raise WeightsError(f"no weights for {model}: {by_hand}")
     from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     repo = HUB_IDS[model]
     try:
@@ -105,7 +105,7 @@ def _from_hub(model: str) -> WeightsSource:
     except (OfflineModeIsEnabled, LocalEntryNotFoundError):
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
         reason = f"is not in the local cache and {why}"
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # of the Hub's client, its transport or the disk
         reason = f"could not be downloaded ({first_line(error)})"
     else:
         return WeightsSource(f"Hugging Face Hub, {repo}", (Path(file),))
