@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cli_fixtures
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,9 @@ from wmreward import reward
 from wmreward.actions import read_motion
 from wmreward.video_io import write_png
 
-pytest_plugins = ("cli_fixtures",)
+cli = cli_fixtures.cli
+videos = cli_fixtures.videos
+scored = cli_fixtures.scored
 
 
 # --- results ------------------------------------------------------------------------------------

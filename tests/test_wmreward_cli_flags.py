@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cli_fixtures
 import pytest
 from cli_fixtures import Cli
 
@@ -16,7 +17,8 @@ from wmreward.models import ModelChoice
 from wmreward.score_cli import main
 from wmreward.score_flags import build_parser
 
-pytest_plugins = ("cli_fixtures",)
+cli = cli_fixtures.cli
+videos = cli_fixtures.videos
 
 
 def test_defaults_are_those_of_the_functions() -> None:

@@ -6,12 +6,15 @@ import json
 import sys
 from pathlib import Path
 
+import cli_fixtures
 import pytest
 from cli_fixtures import Cli, write_clip
 
 from wmreward.video_io import probe
 
-pytest_plugins = ("cli_fixtures",)
+cli = cli_fixtures.cli
+videos = cli_fixtures.videos
+scored = cli_fixtures.scored
 
 
 def test_pictures_show_the_scored_frames(cli: Cli, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from cli_fixtures import write_clip, write_weights
 
 from vjepa2 import get_config
+from wmreward.score_cli import main
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "compute_wmreward.py"
@@ -32,15 +33,18 @@ def videos(tmp_path: Path) -> list[Path]:
     return [write_clip(tmp_path / f"{name}.mp4", 9, seed=i) for i, name in enumerate("abcde")]
 
 
+def arguments(weights: Path, videos: list[Path], *flags: object) -> list[str]:
+    model = ("--model", "tiny", "--weights", weights, *SHORT_WINDOWS)
+    return [str(word) for word in ("--video_path", *videos, *model, *flags)]
+
+
 def command(
     weights: Path, videos: list[Path], *flags: object, launcher: tuple[str, ...] = ()
 ) -> Any:
     """Arguments of `subprocess` for one run of the script."""
-    given = ["--model", "tiny", "--weights", weights, *SHORT_WINDOWS, *flags]
-    words = [sys.executable, *launcher, SCRIPT, "--video_path", *videos, *given]
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     return {
-        "args": [str(word) for word in words],
+        "args": [sys.executable, *launcher, str(SCRIPT), *arguments(weights, videos, *flags)],
         "text": True,
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
@@ -57,7 +61,11 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_run_goes_on_where_it_was(
-    weights: Path, videos: list[Path], tmp_path: Path, how: signal.Signals
+    weights: Path,
+    videos: list[Path],
+    tmp_path: Path,
+    how: signal.Signals,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     output = tmp_path / "scores.jsonl"
     endless = tmp_path / "endless.mp4"
@@ -79,8 +87,8 @@ def test_stopped_run_goes_on_where_it_was(
     assert len(lines_of(output)) == 2
     endless.unlink()
     write_clip(endless, 9, seed=8)
-    result = subprocess.run(**command(weights, [*videos[:2], endless], *flags), timeout=60)
-    assert result.returncode == 0 and "1 scored, 2 already scored" in result.stderr
+    assert main(arguments(weights, [*videos[:2], endless], *flags)) == 0
+    assert "1 scored, 2 already scored" in capsys.readouterr().err
     assert output.read_text().startswith(before) and len(lines_of(output)) == 3
 
 
@@ -114,9 +122,8 @@ def test_two_ranks_share_the_videos(weights: Path, videos: list[Path], tmp_path:
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
     # Alone first: what the scores are, and a part that a killed run of eight ranks left behind.
-    alone = subprocess.run(**command(weights, videos, "--output", output), timeout=60)
+    assert main(arguments(weights, videos, "--output", output)) == 0
     expected = lines_of(output)
-    assert alone.returncode == 0
     (tmp_path / "scores.jsonl.rank7").write_text(json.dumps(expected[2]) + '\n{"path": "tor')
     output.unlink()
 
