@@ -110,7 +110,8 @@ def test_cut_anywhere_loses_only_the_last_record(file: RecordFile) -> None:
         for name in names[:count]:
             file.append(record(name))
         ends.append(file.path.stat().st_size)
-    for cut in range(len(whole) + 1):
+    near_ends = {end + by for end in (0, *ends) for by in range(-12, 13)}
+    for cut in sorted({*range(0, len(whole), 11), *near_ends} & {*range(len(whole) + 1)}):
         file.path.write_bytes(whole[:cut])
         kept = sum(end <= cut for end in ends)
         repaired = paths(file.repair())
