@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 import compute_wmreward
 from wmreward import reward
 from wmreward.actions import read_motion
+from wmreward.inputs import Sampling
 from wmreward.video_io import write_png
 
 cli = cli_fixtures.cli
@@ -135,13 +136,21 @@ def test_actions_file_belongs_to_the_settings(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["new/scores.jsonl", "scores.csv"])
-def test_finished_videos_are_not_scored_again(
-    cli: Cli, videos: list[Path], scored: list[str], name: str
+def test_finished_videos_are_not_decoded_again(
+    cli: Cli, videos: list[Path], scored: list[str], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    decoded: list[str] = []
+    clips = Sampling.clips
+
+    def noted(self: Sampling, path: str | Path) -> Any:
+        decoded.append(Path(path).name)
+        return clips(self, path)
+
     first = cli("--video_path", *videos[:2], "--output", name)
     written = Path(name).read_text()
+    monkeypatch.setattr(Sampling, "clips", noted)
     again = cli("--video_path", *videos, "--output", name, "--batch_size", 1, "--workers", 4)
-    assert scored == ["c.mp4", "a.mp4", "b.mp4"]
+    assert scored == ["c.mp4", "a.mp4", "b.mp4"] and decoded == ["b.mp4"]
     assert again.err == "1 scored, 2 already scored\n"
     assert again.out.splitlines()[1].split()[1:] == first.out.splitlines()[1].split()[1:]
     assert Path(name).read_text().startswith(written)

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import cli_fixtures
+import numpy as np
 import pytest
 from cli_fixtures import Cli, write_clip
 
-from wmreward.video_io import probe
+from wmreward.video_io import probe, read_frames
 
 cli = cli_fixtures.cli
 videos = cli_fixtures.videos
@@ -27,7 +28,11 @@ def test_pictures_show_the_scored_frames(cli: Cli, tmp_path: Path) -> None:
     assert probe(plot).width > 500
     info = probe(picture)
     assert info.num_frames == 20 and info.fps == pytest.approx(19 / 3.9, rel=1e-3)
-    assert info.width > 2 * 64 and len(list(Path("p/q").iterdir())) == 2
+    assert len(list(Path("p/q").iterdir())) == 2
+    first, last = read_frames(picture, [0, 19]).astype(float)
+    # Six times enlarged, 6 pixels between; nothing is predicted of the first frames.
+    left, right = np.s_[6:294, 6:390], np.s_[6:294, 396:780]
+    assert np.abs(first[left] - first[right]).mean() < 5 < np.abs(last[left] - last[right]).mean()
 
 
 def test_pictures_are_drawn_again_only_where_missing(
