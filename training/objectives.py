@@ -8,6 +8,7 @@ more data.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ from vjepa2.predictor import Predictor
 # Change of normalised pixels (mean over a patch) below which a token counts as still, and the range
 # over which its weight grows: sensor noise alone reaches about 0.12.
 STILL, MOVING_RANGE, MOVING_WEIGHT = 0.12, 0.4, 5.0
+SPREAD_RANK, SPREAD_WEIGHT = 24.0, 0.2
 
 
 def patches_of(pixels: Tensor, config: VJEPA2Config) -> Tensor:
@@ -49,6 +51,30 @@ def _take(tokens: Tensor, indices: Tensor) -> Tensor:
     return tokens.gather(1, indices[:, :, None].expand(-1, -1, tokens.shape[-1]))
 
 
+def clip_normalised(pixels: Tensor) -> Tensor:
+    """Pixels without the colour and contrast of their clip, ``[B, 3, T, H, W]``.
+
+    What a scene is painted in never changes: as a target it would fill the features with brightness.
+    """
+    dims = (2, 3, 4)
+    centred = pixels - pixels.mean(dim=dims, keepdim=True)
+    return centred / (centred.square().mean(dim=(1, *dims), keepdim=True) + 0.01).sqrt()
+
+
+def spread_penalty(features: Tensor, rank: float = SPREAD_RANK) -> Tensor:
+    """How far the participation ratio of LayerNormed ``features [B, N, D]`` stays below ``rank``.
+
+    In nats, 0 when reached. Surprise is a cosine: if one direction (brightness, without this) carries
+    most of the variance, an error in any other hardly turns it. Features are centred at each place, as
+    where a token lies must not count as content.
+    """
+    unit = F.layer_norm(features.float(), features.shape[-1:])
+    centred = (unit - unit.mean(dim=0)).flatten(0, 1)
+    covariance = centred.T @ centred / len(centred)
+    ratio = covariance.trace().square() / covariance.square().sum()
+    return (math.log(rank) - ratio.log()).clamp_min(0)
+
+
 class PixelModel(nn.Module):
     """Stage 1: encoder, predictor trunk and a linear pixel head."""
 
@@ -60,27 +86,31 @@ class PixelModel(nn.Module):
         self.pixel_head = nn.Linear(config.predictor.width, 3 * config.tubelet * config.patch**2)
 
     def forward(self, pixels: Tensor, causal: Masks, block: Masks) -> Tensor:
-        """Mean squared error of the hidden patches, under both masks."""
+        """Mean squared error of the hidden patches under both masks, and the spread of the features."""
         patches = patches_of(pixels, self.config)
+        wanted = patches_of(clip_normalised(pixels), self.config)
         n = self.config.tokens_per_tubelet
-        last_seen = patches[:, len(causal.keep) - n : len(causal.keep)]
-        steps = len(causal.target) // n
-        seen_frames = len(causal.keep) // n * self.config.tubelet
+        steps, seen = len(causal.target) // n, len(causal.keep) // n
+        last_seen = patches[:, (seen - 1) * n : seen * n].repeat(1, steps, 1)
+        mean = patches.unflatten(1, (-1, n)).mean(dim=1).repeat(1, steps + seen, 1)
+        context = self.encoder(pixels[:, :, : seen * self.config.tubelet])
         future = self._error(
-            self.encoder(pixels[:, :, :seen_frames]), patches, last_seen.repeat(1, steps, 1), causal
+            context, causal, wanted, motion_weight(_take(patches, causal.target), last_seen)
         )
-        mean = patches.unflatten(1, (-1, n)).mean(dim=1, keepdim=True)
-        mean = mean.expand(-1, patches.shape[1] // n, -1, -1).flatten(1, 2)
         filled = self._error(
-            self.encoder(pixels, block.keep), patches, _take(mean, block.target), block
+            self.encoder(pixels, block.keep),
+            block,
+            wanted,
+            motion_weight(_take(patches, block.target), _take(mean, block.target)),
         )
-        return future + filled
+        with torch.autocast(pixels.device.type, enabled=False):
+            spread = spread_penalty(context[:, ::8])
+        return future + filled + SPREAD_WEIGHT * spread
 
-    def _error(self, context: Tensor, patches: Tensor, reference: Tensor, masks: Masks) -> Tensor:
+    def _error(self, context: Tensor, masks: Masks, wanted: Tensor, weight: Tensor) -> Tensor:
         predicted = self.pixel_head(self.predictor.hidden(context, masks.keep, masks.target))
-        wanted = _take(patches, masks.target)
-        error = (predicted.float() - wanted).square().mean(dim=-1)
-        return (motion_weight(wanted, reference) * error).mean()
+        error = (predicted.float() - _take(wanted, masks.target)).square().mean(dim=-1)
+        return (weight * error).mean()
 
 
 class LatentStep(NamedTuple):

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from training.clips import CLIP_FRAMES, ClipStream
 from training.masks import block_masks, causal_masks
 from training.objectives import LatentModel, PixelModel, collapse_diagnostics
+from vjepa2.checkpoint import load_model
 from vjepa2.config import VJEPA2Config, get_config
 from vjepa2.layers import Block
 from vjepa2.quantise import quantise
@@ -43,6 +44,7 @@ class TrainConfig:
         weight_decay: On matrices only.
         seed: Of data, masks and initial weights.
         pool: Scenes simulated at once per process.
+        init_from: Weights to start from instead of random ones (an exported file), or empty.
     """
 
     model: str = "tiny"
@@ -53,6 +55,7 @@ class TrainConfig:
     weight_decay: float = 0.04
     seed: int = 0
     pool: int = 65_536
+    init_from: str = ""
 
 
 CHECK_EVERY = 20
@@ -83,7 +86,13 @@ class Trainer:
         self.masks = causal_masks(CLIP_FRAMES // self.shape.tubelet, self.shape.grid, device)
         self.step = 0
         torch.manual_seed(config.seed)
-        self.live: nn.Module = self._prepare(PixelModel(self.shape))
+        model = PixelModel(self.shape)
+        model.apply(_initialise)
+        if config.init_from:
+            start, _ = load_model(config.model, weights=config.init_from)
+            model.encoder.load_state_dict(start.encoder.state_dict())
+            model.predictor.load_state_dict(start.predictor.state_dict())
+        self.live: nn.Module = self._prepare(model)
         self._start_stage()
 
     @property
@@ -95,7 +104,6 @@ class Trainer:
         return self.config.pixel_steps + self.config.latent_steps
 
     def _prepare(self, model: nn.Module) -> nn.Module:
-        model.apply(_initialise)
         model.to(self.device)
         self._compile(model)
         return model
@@ -328,6 +336,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--max_minutes", type=float, default=1e9, help="stop with a checkpoint after this"
     )
+    parser.add_argument("--log_every", type=int, default=200, help="steps, default %(default)s")
     parser.add_argument(
         "--smoke", action="store_true", help="a run of two minutes on a CPU, to see it work"
     )
