@@ -160,6 +160,14 @@ def test_layer_norm() -> None:
     torch.testing.assert_close(norm(x), expected, rtol=0, atol=1e-12)
 
 
+def test_half_precision_norm_reads_the_wide_stream_unrounded() -> None:
+    norm = LayerNorm(64).bfloat16().requires_grad_(False)
+    x = 300 + torch.randn(5, 64)  # bfloat16 would keep steps of 2
+    ours, expected = norm(x), F.layer_norm(x.double(), (64,), eps=1e-6)
+    assert ours.dtype == torch.bfloat16
+    assert (ours.double() - expected).norm() < 0.005 * expected.norm()
+
+
 def test_every_norm_has_the_eps_of_the_checkpoints() -> None:
     with torch.device("meta"):
         models = [VJEPA2(get_config(name)) for name in ("vitl", "vitgac", "tiny")]
