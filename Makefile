@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test lint types unit clean
 
 demo: $(READY)
-	$(BIN)/python -m example.demo
+	$(BIN)/python compute_wmreward.py --model tiny --video_path example --plot --map --out_dir outputs/demo
 
 test: lint types unit
 

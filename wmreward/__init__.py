@@ -1,13 +1,35 @@
 """WMReward: physics scores for videos from the surprise of a latent world model."""
 
-from wmreward.actions import Motion, read_motion
-from wmreward.config import SurpriseConfig
-from wmreward.errors import UsageError, VideoError, WMRewardError
-from wmreward.models import ModelChoice
-from wmreward.result import SurpriseBatch, SurpriseResult
-from wmreward.reward import VideoScorer, compute_vjepa_surprise
-from wmreward.scorer import SurpriseScorer
-from wmreward.version import __version__
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wmreward.actions import Motion, read_motion
+    from wmreward.config import SurpriseConfig
+    from wmreward.errors import UsageError, VideoError, WMRewardError
+    from wmreward.models import ModelChoice
+    from wmreward.result import SurpriseBatch, SurpriseResult
+    from wmreward.reward import VideoScorer, compute_vjepa_surprise
+    from wmreward.scorer import SurpriseScorer
+    from wmreward.version import __version__
+
+_HOME = {
+    "ModelChoice": "models",
+    "Motion": "actions",
+    "SurpriseBatch": "result",
+    "SurpriseConfig": "config",
+    "SurpriseResult": "result",
+    "SurpriseScorer": "scorer",
+    "UsageError": "errors",
+    "VideoError": "errors",
+    "VideoScorer": "reward",
+    "WMRewardError": "errors",
+    "__version__": "version",
+    "compute_vjepa_surprise": "reward",
+    "read_motion": "actions",
+}
 
 __all__ = [
     "ModelChoice",
@@ -24,3 +46,10 @@ __all__ = [
     "compute_vjepa_surprise",
     "read_motion",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when asked for: PyTorch takes seconds, and --help should not."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
