@@ -96,12 +96,13 @@ def _from_hub(model: str) -> WeightsSource:
         raise WeightsError(f"no weights for {model}: {by_hand}")
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils import logging as hub_logging
 
     repo = HUB_IDS[model]
+    hub_logging.set_verbosity_error()  # a line for every failed attempt would bury ours
     try:
-        file = hf_hub_download(
-            repo, "model.safetensors"
-        )  # resumes, shows progress, obeys HF_HUB_OFFLINE
+        # Resumes, shows progress and obeys HF_HUB_OFFLINE.
+        file = hf_hub_download(repo, "model.safetensors")
     except (OfflineModeIsEnabled, LocalEntryNotFoundError):
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
         reason = f"is not in the local cache and {why}"

@@ -51,9 +51,7 @@ def window_spans(
     for start in starts:
         a, b, c = start, start + target_offset, start + window_size - 1
         spans.append(
-            WindowSpan(
-                indices[a], indices[b], indices[c], times_s[a], times_s[b], times_s[c]
-            )
+            WindowSpan(indices[a], indices[b], indices[c], times_s[a], times_s[b], times_s[c])
         )
     return spans
 
