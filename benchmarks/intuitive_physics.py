@@ -22,6 +22,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,6 +33,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import simworld
+from benchmarks.conditions import CONDITIONS, Condition
 from benchmarks.judges import Judge, baselines, user_judge, world_model_judge
 from benchmarks.machine import describe
 from benchmarks.pair_statistics import auroc, wilson
@@ -39,7 +41,7 @@ from simworld import HIDDEN, VIOLATIONS, Pairs
 from vjepa2 import get_config, load_model
 from vjepa2.world_model import VJEPA2
 
-FRAMES, SIZE = 40, 64
+FRAMES = 40
 
 
 def cached_pairs(
@@ -64,28 +66,42 @@ def _make_and_save(kind: str, file: Path, *, split: simworld.Split, count: int, 
     simworld.save_pairs(file, [simworld.make_pairs(kind, count, split=split, seed=seed)])
 
 
-def render_pair(pairs: Pairs, seed: int, device: torch.device, size: int) -> tuple[Tensor, Tensor]:
-    """Possible and impossible videos ``[N, 3, T, size, size]`` in [−1, 1], each with noise of its own."""
-    pairs = pairs.to(device)
-    generator = simworld.make_generator(seed, f"noise/{pairs.kind}/{pairs.split}", device)
-    videos = []
-    for side in (pairs.possible, pairs.impossible):
-        noise = simworld.sensor_noise(len(pairs), FRAMES, size, generator=generator)
-        video = simworld.render(side, pairs.looks, size=size, frames=FRAMES, noise=noise)
-        videos.append(video * 2 - 1)
-    return videos[0], videos[1]
+@dataclass(frozen=True)
+class View:
+    """How the videos of a pair are shown to the judges.
+
+    Attributes:
+        device: Where they are rendered and judged.
+        size: Side of the rendered picture in pixels.
+        condition: What happens to them afterwards, see :mod:`benchmarks.conditions`.
+    """
+
+    device: torch.device
+    size: int = 64
+    condition: Condition = CONDITIONS["clean"]
+
+    def videos(self, pairs: Pairs, seed: int) -> tuple[Tensor, Tensor]:
+        """Possible and impossible ``[N, 3, T, size, size]`` in [−1, 1], each with noise of its own."""
+        pairs = pairs.to(self.device)
+        generator = simworld.make_generator(seed, f"noise/{pairs.kind}/{pairs.split}", self.device)
+        videos = []
+        for side in (pairs.possible, pairs.impossible):
+            noise = simworld.sensor_noise(len(pairs), FRAMES, self.size, generator=generator)
+            video = simworld.render(side, pairs.looks, size=self.size, frames=FRAMES, noise=noise)
+            videos.append(self.condition(video * 2 - 1))
+        return videos[0], videos[1]
 
 
 @torch.no_grad()
 def judge_pairs(
-    judges: dict[str, Judge], groups: list[Pairs], seed: int, device: torch.device, batch: int
+    judges: dict[str, Judge], groups: list[Pairs], seed: int, view: View, batch: int
 ) -> dict[str, dict[str, tuple[Tensor, Tensor]]]:
     """Scores of the possible and the impossible videos, by rule and kind; higher = more surprising."""
     scores: dict[str, dict[str, list[tuple[Tensor, Tensor]]]] = {}
     for pairs in tqdm(groups, desc="judging", disable=not sys.stderr.isatty()):
         for start in range(0, len(pairs), batch):
             part = pairs[list(range(start, min(start + batch, len(pairs))))]
-            possible, impossible = render_pair(part, seed + start, device, SIZE)
+            possible, impossible = view.videos(part, seed + start)
             for judge in judges.values():
                 sides = judge(possible), judge(impossible)
                 for rule in sides[0]:
@@ -140,7 +156,7 @@ def frozen_future(
     for pairs in groups:
         if pairs.kind not in ("teleport", "kick", "gravity_flip", "hover_stop"):
             continue  # in these, object 0 is known to be in view and moving
-        possible, _ = render_pair(pairs, seed, device, SIZE)
+        possible, _ = View(device).videos(pairs, seed)
         first = pairs.violation_frame.to(device) - window // 2
         index = first[:, None] + torch.arange(window, device=device)
         rows = torch.arange(len(possible), device=device)[:, None]
@@ -219,6 +235,8 @@ def main(argv: list[str] | None = None) -> int:
         metavar="KIND",
         help="default all",
     )
+    add("--condition", default="clean", choices=CONDITIONS, help="default %(default)s")
+    add("--size", type=int, default=64, help="of the rendered videos, default %(default)s")
     add("--seed", type=int, default=0, help="of the pairs, default %(default)s")
     add("--cache", type=Path, default=Path("outputs/pairs"), help="default %(default)s")
     add("--batch", type=int, default=50, help="pairs rendered at once, default %(default)s")
@@ -230,6 +248,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     device = torch.device(args.device)
+    view = View(device, args.size, CONDITIONS[args.condition])
     model, info = load_model(args.model, weights=args.weights, device=device)
     judges = {
         args.model: world_model_judge(model),
@@ -244,12 +263,14 @@ def main(argv: list[str] | None = None) -> int:
         "weights_sha256": info.sha256,
         "pairs": args.pairs,
         "seed": args.seed,
+        "condition": args.condition,
+        "size": args.size,
         **describe(device),
     }
     tables = []
     for split in args.splits:
         groups = cached_pairs(args.cache, split, args.kinds, args.pairs, args.seed)
-        scores = judge_pairs(judges, groups, args.seed, device, args.batch)
+        scores = judge_pairs(judges, groups, args.seed, view, args.batch)
         record[split] = {rule: summarise(kinds) for rule, kinds in scores.items()}
         record[f"{split}_frozen_future"] = frozen_future(
             world_model_judge(model), groups, args.seed, device
