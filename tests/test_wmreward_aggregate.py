@@ -31,15 +31,11 @@ def by_hand(values: np.ndarray, mode: str) -> float:
     return float(ordered[-max(1, math.ceil(share * len(values))) :].mean())
 
 
-@given(
-    windows=st.integers(1, 40),
-    videos=st.integers(1, 3),
-    seed=st.integers(0, 99),
-    mode=st.sampled_from(
-        ["mean", "max", "median", "topk1", "topp1", "topp12.5", "topp50", "topp100"]
-    ),
+@pytest.mark.parametrize(
+    "mode", ["mean", "max", "median", "topk1", "topp1", "topp12.5", "topp50", "topp100"]
 )
-def test_every_mode_by_hand(windows: int, videos: int, seed: int, mode: str) -> None:
+@given(windows=st.integers(1, 40), videos=st.integers(1, 3), seed=st.integers(0, 99))
+def test_every_mode_by_hand(mode: str, windows: int, videos: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     values = torch.rand(videos, windows, generator=generator, dtype=torch.float64)
     expected = [by_hand(row, mode) for row in values.numpy()]
