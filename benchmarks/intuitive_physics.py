@@ -118,7 +118,7 @@ def judge_pairs(
 
 def summarise(kinds: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
     """Accuracy with its 95 % interval and AUROC, by kind and over all, of one rule."""
-    by_kind = {}
+    by_kind: dict[str, dict[str, Any]] = {}
     for kind, (possible, impossible) in kinds.items():
         right = (impossible > possible).double().sum() + 0.5 * (
             impossible == possible

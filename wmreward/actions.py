@@ -22,7 +22,10 @@ STEP_RATE = 4.0
 MAX_STEPS = 32
 """The longest sequence its attention mask was made for."""
 
-ACTIONS_HELP = "a .npz or .json file with 'actions' [T-1, 7] and 'states' [T, 7], one row per step at 4 steps a second"
+ACTIONS_HELP = (
+    "a .npz or .json file with 'actions' [T-1, 7] and 'states' [T, 7], one row per step "
+    "at 4 steps a second"
+)
 
 
 class Motion(NamedTuple):
