@@ -740,3 +740,17 @@ def test_loading_twice_at_once_leaves_whole_files(tmp_path: Path) -> None:
     assert same(load_model("nano", weights=path)[0], weights())
     assert other.read_bytes() == b"another process is writing"
     assert load_file(converted_path(path, "encoder")).keys() == part(weights(), "encoder").keys()
+
+
+def test_embedded_model_needs_nothing_but_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: Any) -> Any:
+        raise AssertionError("the Hub was asked")
+
+    monkeypatch.setattr(sources, "_from_hub", no_network)
+    model, info = load_model("tiny")
+    assert info.source == "embedded in the package" and len(info.files) == 1
+    latents = model.future_latents(model.preprocess(torch.rand(1, 3, 8, 64, 64)), 4)
+    assert latents.predicted.shape == (1, 2, 64, 256)
+    assert all(side.isfinite().all() for side in latents)
+    with pytest.raises(WeightsError, match="holds one encoder"):
+        load_model("tiny", branches=Branches("online", "ema"))
