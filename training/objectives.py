@@ -157,7 +157,8 @@ def collapse_diagnostics(latents: Tensor) -> dict[str, float]:
     flat = latents.float().flatten(0, 1)
     centred = flat - flat.mean(dim=0)
     covariance = centred.T @ centred / len(flat)
-    rank = covariance.trace() ** 2 / covariance.square().sum()
+    squares = covariance.square().sum().clamp_min(torch.finfo(torch.float32).tiny)
+    rank = covariance.trace() ** 2 / squares
     return {
         "rank": rank.item(),
         "std": flat.std(dim=0).mean().item(),

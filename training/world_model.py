@@ -57,6 +57,14 @@ class TrainConfig:
     pool: int = 65_536
     init_from: str = ""
 
+    def __post_init__(self) -> None:
+        if self.batch < 2:
+            raise ValueError(f"batch={self.batch} must be at least 2: clips are compared")
+        if self.pixel_steps < 1:
+            raise ValueError(f"pixel_steps={self.pixel_steps} must be at least 1")
+        if self.pool < self.batch:
+            raise ValueError(f"pool={self.pool} must hold at least one batch of {self.batch}")
+
 
 CHECK_EVERY = 20
 """Steps between looks at the clock."""
@@ -288,16 +296,11 @@ def run(
     trainer.resume()
     begun, last = time.monotonic(), time.monotonic()
     first_step = trainer.step
-    log = (out / "log.jsonl").open("a") if trainer.rank == 0 else None
+    log = out / "log.jsonl"
     while trainer.step < trainer.total_steps:
         loss, latents = trainer.train_step()
         finished = trainer.step == trainer.total_steps
-        if trainer.step % CHECK_EVERY and not finished:
-            continue
-        stop = torch.tensor(time.monotonic() - begun > 60 * max_minutes, device=device)
-        if trainer.world > 1:
-            dist.broadcast(stop, 0)
-        if log and (trainer.step % log_every == 0 or finished):
+        if trainer.rank == 0 and (trainer.step % log_every == 0 or finished):
             now = time.monotonic()
             record = {
                 "step": trainer.step,
@@ -310,9 +313,14 @@ def run(
                 record |= {k: round(v, 3) for k, v in collapse_diagnostics(latents).items()}
             first_step, last = trainer.step, now
             line = json.dumps(record)
-            log.write(line + "\n")
-            log.flush()
+            with log.open("a") as file:
+                file.write(line + "\n")
             print(line, file=sys.stderr, flush=True)
+        if trainer.step % CHECK_EVERY and not finished:
+            continue
+        stop = torch.tensor(time.monotonic() - begun > 60 * max_minutes, device=device)
+        if trainer.world > 1:
+            dist.broadcast(stop, 0)
         if stop.item():
             break
     trainer.save()
@@ -348,7 +356,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     base = SMOKE if args.smoke else defaults
     given = {k: v for k in asdict(defaults) if (v := getattr(args, k)) is not None}
-    config = TrainConfig(**{**asdict(base), **given})
+    try:
+        config = TrainConfig(**{**asdict(base), **given})
+    except ValueError as error:
+        parser.error(str(error))
     compiled = torch.cuda.is_available() and not args.no_compile
     done = run(
         config, args.out, max_minutes=args.max_minutes, log_every=args.log_every, compiled=compiled
