@@ -168,7 +168,7 @@ def frozen_future(
         true.append(judge(clip.transpose(1, 2)))
         frozen.append(judge(stopped.transpose(1, 2)))
     out = {}
-    for rule in true[0]:
+    for rule in true[0] if true else ():
         a, b = (torch.cat([part[rule] for part in side]) for side in (true, frozen))
         out[rule] = {
             "true": a.mean().item(),
