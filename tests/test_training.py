@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 import vjepa2.config
 from training import objectives, world_model
-from training.clips import ClipStream, degrade
+from training.clips import CLIP_FRAMES, ClipStream, degrade, reappearance_starts
 from training.masks import Masks, block_masks, causal_masks
 from training.objectives import (
     LatentModel,
@@ -376,6 +376,7 @@ def test_every_scene_is_used_once_per_round(
     """With geometry replaced by its own number, as only the choice matters."""
     chosen: list[list[int]] = []
     fills: list[int] = []
+    noises: list[float] = []
 
     def sample(count: int, *, seed: int, **_: Any) -> int:
         fills.append(seed)
@@ -383,6 +384,7 @@ def test_every_scene_is_used_once_per_round(
 
     def render(scenes: Tensor, looks: Any, **options: Any) -> Tensor:
         chosen.append(scenes.tolist())
+        noises.append(options["noise"].sum().item())
         start = options["start"]
         assert ((start >= 0) & (start <= 4)).all() and options["frames"] == 16
         return torch.zeros(len(scenes), 3, 16, 64, 64)
@@ -390,9 +392,12 @@ def test_every_scene_is_used_once_per_round(
     monkeypatch.setattr("simworld.sample_scenes", sample)
     monkeypatch.setattr("simworld.simulate", lambda scenes, frames: torch.arange(scenes))
     monkeypatch.setattr("simworld.render", render)
+    monkeypatch.setattr("simworld.hidden", lambda scenes: torch.zeros(len(scenes), 20, 1).bool())
     clips = stream()
-    for step in range(8):
-        clips.batch_at(step)
+    batches = torch.cat([clips.batch_at(step) for step in range(8)])
+    assert batches[:, 0].min().item() == pytest.approx(-0.485 / 0.229)  # black, normalised
+    assert 1 < (batches.std(dim=(2, 3, 4)).amax(dim=1) > 1e-3).sum() < 9  # some are made noisy
+    assert len(set(noises)) == 8
     assert len(set(fills)) == len(fills) == 2  # a new pool of other scenes after 2 rounds
     for i in range(0, 8, 2):
         assert sorted(chosen[i] + chosen[i + 1]) == [0, 1, 2, 3]
@@ -744,3 +749,19 @@ def first_gradient(config: TrainConfig, out: Path, rank: int) -> list[Tensor]:
     )
     trainer.train_step()
     return found
+
+
+def test_aimed_clips_show_an_object_hide_and_come_back() -> None:
+    covered = torch.zeros(4, 40, dtype=torch.bool)
+    covered[0, 20:26] = True  # hidden for six frames
+    covered[1, 35:] = True  # never comes out
+    covered[2, 0:5] = True  # was never seen before
+    first, last = reappearance_starts(covered)
+    assert (first <= last).tolist() == [True, False, False, False]
+    for start in range(int(first[0]), int(last[0]) + 1):
+        clip = covered[0, start : start + CLIP_FRAMES]
+        context, future = clip[:8], clip[8:]
+        assert not context[:2].any(), "seen before it hides"
+        assert clip.sum() == 6, "the whole occlusion is in the clip"
+        assert not future[-3:].any(), "and it is out again for three frames"
+    assert int(last[0]) - int(first[0]) == 5

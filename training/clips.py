@@ -57,6 +57,17 @@ class ClipStream:
             number = (number * 1_000_003 + part) % (1 << 62)
         return number
 
+    def _starts(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """First frames ``[B]``: anywhere, but half of the clips that can show a reappearance do.
+
+        By chance few would: then nothing is learned of what an object does behind an occluder.
+        """
+        draw = torch.rand(3, len(chosen), generator=generator, device=self.device)
+        anywhere = (draw[0] * (self.frames - CLIP_FRAMES + 1)).long()
+        first, last = (side[chosen] for side in self._aims)
+        aimed = first + (draw[1] * (last - first + 1)).long()
+        return torch.where((first <= last) & (draw[2] < 0.5), aimed, anywhere)
+
     @torch.no_grad()
     def batch_at(self, step: int) -> Tensor:
         """The clips of ``step``: normalised pixels ``[B, 3, 16, crop, crop]``."""
@@ -67,18 +78,14 @@ class ClipStream:
                 self.pool, split="train", seed=self._number(1, fill), device=self.device
             )
             self._trajectories = simworld.simulate(self._scenes, frames=self.frames)
+            self._aims = reappearance_starts(simworld.hidden(self._trajectories)[:, :, 0])
             self._filled = fill
         round_, place = divmod(within, per_pass)
         order = torch.Generator(self.device).manual_seed(self._number(2, fill, round_))
         shuffled = torch.randperm(self.pool, generator=order, device=self.device)
         chosen = shuffled[place * self.batch : (place + 1) * self.batch]
         generator = torch.Generator(self.device).manual_seed(self._number(3, step))
-        start = torch.randint(
-            self.frames - CLIP_FRAMES + 1,
-            (self.batch,),
-            generator=generator,
-            device=self.device,
-        )
+        start = self._starts(chosen, generator)
         looks = simworld.sample_looks(self.batch, split="train", generator=generator)
         noise_shape = (self.batch, 3, CLIP_FRAMES, self.config.crop, self.config.crop)
         noise = torch.randn(noise_shape, generator=generator, device=self.device)
@@ -93,8 +100,30 @@ class ClipStream:
         return normalise(degrade(clips, generator))
 
 
+def reappearance_starts(covered: Tensor) -> tuple[Tensor, Tensor]:
+    """Range of first frames from which a clip shows an object go into hiding and come out again.
+
+    The object is seen for two context frames at least before it is covered, and comes out in the
+    predicted half, three frames before its end at the latest.
+
+    Args:
+        covered: Whether the object is hidden, ``[B, T]``.
+
+    Returns:
+        First and last such frame, ``[B]`` each; first > last where there is none.
+    """
+    frames, half = covered.shape[1], CLIP_FRAMES // 2
+    out = covered[:, :-1] & ~covered[:, 1:]
+    back = out.int().argmax(dim=1) + 1  # the first visible frame after the first hiding
+    time = torch.arange(frames, device=covered.device)
+    gone = back - (covered & (time < back[:, None])).sum(dim=1)
+    first = (back - CLIP_FRAMES + 3).clamp_min(0)
+    last = torch.minimum(back - half, gone - 2).clamp_max(frames - CLIP_FRAMES)
+    return first, torch.where(out.any(dim=1), last, -1)
+
+
 def degrade(clips: Tensor, generator: torch.Generator) -> Tensor:
-    """What cameras and codecs do to a third of the clips: noise, blur, contrast and coarse grey levels.
+    """What cameras and codecs do to clips, to a part of them each: blur, faded contrast, noise.
 
     ``[B, 3, T, H, W]`` in [0, 1], before and after. Without it the model takes compression artefacts
     for surprising events.
