@@ -681,7 +681,15 @@ world_model.ClipStream = RandomClips
 world_model.CHECK_EVERY = 2
 out = Path(sys.argv[3])
 rank = int(os.environ["RANK"])
-steps = []
+steps, asked = [], []
+block_masks = world_model.block_masks
+
+def noted(*arguments):
+    masks = block_masks(*arguments)
+    asked.append(masks.target)
+    return masks
+
+world_model.block_masks = noted
 
 class Watched(world_model.Trainer):
     def _average_gradients(self, parameters):
@@ -691,7 +699,8 @@ class Watched(world_model.Trainer):
         steps.append((own, [p.grad.clone() for p in parameters]))
 
     def save(self):
-        torch.save({"steps": steps, "model": self.live.state_dict()}, out / f"rank{rank}.pt")
+        state = {"steps": steps, "asked": asked, "model": self.live.state_dict()}
+        torch.save(state, out / f"rank{rank}.pt")
         super().save()
 
 world_model.Trainer = Watched
@@ -727,6 +736,8 @@ def test_two_processes_train_one_model(nano: None, tmp_path: Path) -> None:
     assert any(
         not torch.equal(a, b) for a, b in zip(*(r["steps"][0][0] for r in ranks), strict=True)
     )
+    masks = [str(target.tolist()) for rank in ranks for target in rank["asked"]]
+    assert len(masks) == len(set(masks)) == 2 * 3  # others for each process and step
     config = replace(SHORT, latent_steps=2)
     # The gradient of a process is that of its own clips and masks, on the same weights.
     for rank in (0, 1):
