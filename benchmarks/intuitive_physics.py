@@ -152,6 +152,7 @@ def frozen_future(
 
     ``preferred`` is the share of scenes in which the true future has the lower surprise.
     """
+    generator = simworld.make_generator(seed, "noise/frozen", device)
     true, frozen = [], []
     for pairs in groups:
         if pairs.kind not in ("teleport", "kick", "gravity_flip", "hover_stop"):
@@ -164,7 +165,8 @@ def frozen_future(
         stopped = clip.clone()
         # New sensor noise: an exact copy would be unmistakable.
         stopped[:, window // 2 :] = clip[:, window // 2 - 1 : window // 2]
-        stopped[:, window // 2 :] += 0.01 * torch.randn_like(stopped[:, window // 2 :])
+        still = stopped[:, window // 2 :]
+        still += 0.01 * torch.randn(still.shape, generator=generator, device=device)
         true.append(judge(clip.transpose(1, 2)))
         frozen.append(judge(stopped.transpose(1, 2)))
     out = {}

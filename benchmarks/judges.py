@@ -20,7 +20,13 @@ from wmreward.windows import gather_windows, window_starts
 
 Judge = Callable[[Tensor], dict[str, Tensor]]
 
-RULES = (("plain", "mean"), ("plain", "max"), ("excess", "mean"), ("relative", "topk3"))
+RULES = (
+    ("plain", "mean"),
+    ("plain", "max"),
+    ("excess", "mean"),
+    ("excess", "topk3"),
+    ("relative", "topk3"),
+)
 
 
 def world_model_judge(model: VJEPA2, prefix: str = "", batch: int = 128) -> Judge:

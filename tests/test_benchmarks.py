@@ -110,7 +110,8 @@ def test_rules_agree_with_the_scorer(dtype: torch.dtype) -> None:
     judged = world_model_judge(model, prefix="a ", batch=3)(videos)
     expected = {}
     for score, mode in (
-        ("plain", "mean"), ("plain", "max"), ("excess", "mean"), ("relative", "topk3"),
+        ("plain", "mean"), ("plain", "max"), ("excess", "mean"), ("excess", "topk3"),
+        ("relative", "topk3"),
     ):  # fmt: skip
         config = SurpriseConfig(score=score, mode=mode)  # type: ignore[arg-type]
         expected[f"a {score}/{mode}"] = SurpriseScorer(model, config)(videos)
