@@ -90,6 +90,18 @@ NANO = VJEPA2Config(
 )
 """The smallest V-JEPA 2: 4 tokens a time step."""
 
+NANO_TINY = VJEPA2Config(
+    name="tiny",
+    width=32,
+    depth=1,
+    heads=1,
+    mlp_width=32,
+    crop=64,
+    patch=8,
+    predictor=PredictorConfig(width=32, depth=1, heads=1, mask_tokens=1),
+)
+"""In place of the embedded model where weights do not matter: its picture and its names, hardly a weight."""
+
 NANO_AC = VJEPA2Config(
     name="nanoac",
     width=24,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import random_model
+from fakes import NANO_TINY, random_model
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -28,24 +28,13 @@ from benchmarks.intuitive_physics import View, cached_pairs, frozen_future, judg
 from benchmarks.judges import Judge, _flow_residual, baselines, user_judge, world_model_judge
 from benchmarks.pair_statistics import auroc, wilson
 from simworld import Pairs
-from vjepa2 import VJEPA2, PredictorConfig, VJEPA2Config
+from vjepa2 import VJEPA2
 from wmreward.aggregate import aggregate
 from wmreward.config import SurpriseConfig
 from wmreward.scorer import SurpriseScorer
 from wmreward.surprise import copy_surprise
 
 CPU = torch.device("cpu")
-
-NANO = VJEPA2Config(
-    name="tiny",
-    width=32,
-    depth=1,
-    heads=1,
-    mlp_width=32,
-    crop=64,
-    patch=8,
-    predictor=PredictorConfig(width=32, depth=1, heads=1, mask_tokens=1),
-)
 
 
 # --- statistics
@@ -105,7 +94,7 @@ def test_summary_counts_ties_half_and_splits_hidden_kinds() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rules_agree_with_the_scorer(dtype: torch.dtype) -> None:
-    model = random_model(NANO, dtype=dtype)
+    model = random_model(NANO_TINY, dtype=dtype)
     videos = torch.rand(2, 3, 22, 48, 64, dtype=dtype) * 2 - 1  # 4 windows
     judged = world_model_judge(model, prefix="a ", batch=3)(videos)
     expected = {}
@@ -128,7 +117,7 @@ def test_rules_agree_with_the_scorer(dtype: torch.dtype) -> None:
 
 
 def test_few_windows_have_no_top_three() -> None:
-    model = random_model(NANO)
+    model = random_model(NANO_TINY)
     video = torch.rand(1, 3, 18, 64, 64).double()
     judged = world_model_judge(model)(video)
     for mode in ("mean", "max"):
@@ -332,8 +321,8 @@ def test_pairs_are_made_once(made: list[tuple[Any, ...]], tmp_path: Path) -> Non
 @pytest.fixture
 def weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """``tiny`` is very small; here are weights for it."""
-    monkeypatch.setitem(vjepa2.config.MODELS, "tiny", NANO)
-    state = random_model(NANO, dtype=torch.float32).state_dict()
+    monkeypatch.setitem(vjepa2.config.MODELS, "tiny", NANO_TINY)
+    state = random_model(NANO_TINY, dtype=torch.float32).state_dict()
     path = tmp_path / "weights.safetensors"
     save_file({k: v for k, v in state.items() if not k.startswith("target_encoder.")}, path)
     return path
@@ -449,7 +438,7 @@ def test_intuitive_physics_refuses_what_there_is_not(
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_reward, "matmul_rate", lambda *_: 1e12)
-    monkeypatch.setitem(vjepa2.config.MODELS, "tiny", NANO)
+    monkeypatch.setitem(vjepa2.config.MODELS, "tiny", NANO_TINY)
 
 
 WORDS = "--model tiny --device cpu --frames 17 --strides 8 --repeats 1"
@@ -471,7 +460,7 @@ def test_bench_reward_measures_and_checks(quick: None, capsys: pytest.CaptureFix
     ours = rows["score", "ours"]
     assert ours["error"] < 1e-5
     assert ours["of_matmul_rate"] == pytest.approx(
-        bench_reward.flops(NANO, 1, 16, 8) / ours["seconds"] / 1e12
+        bench_reward.flops(NANO_TINY, 1, 16, 8) / ours["seconds"] / 1e12
     )
     assert "score error against float32" in printed.err
     assert len([line for line in printed.err.splitlines() if "windows" in line]) == 4
@@ -487,7 +476,7 @@ def test_bench_reward_can_leave_the_reference_out(
 
 
 def test_both_ways_give_the_same_score_and_gradient() -> None:
-    model = bench_reward.random_model(NANO, CPU)
+    model = bench_reward.random_model(NANO_TINY, CPU)
     video = torch.rand(1, 3, 21, 64, 64) * 2 - 1
     config = SurpriseConfig(stride=2)
     reference = partial(bench_reward.reference_score, model, config=config)
@@ -499,7 +488,7 @@ def test_both_ways_give_the_same_score_and_gradient() -> None:
 
 
 def test_random_weights_are_the_same_each_time() -> None:
-    one, two = (bench_reward.random_model(NANO, CPU) for _ in range(2))
+    one, two = (bench_reward.random_model(NANO_TINY, CPU) for _ in range(2))
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(a, b) and not a.requires_grad
     weight = one.encoder.patch_embed.proj.weight
@@ -508,8 +497,10 @@ def test_random_weights_are_the_same_each_time() -> None:
 
 def test_operations_are_counted() -> None:
     """Against PyTorch's own count of one window, in which attention on a CPU is missing."""
-    config = dataclasses.replace(NANO, width=128, depth=2, heads=2, mlp_width=512)
-    config = dataclasses.replace(config, predictor=dataclasses.replace(NANO.predictor, width=128))
+    config = dataclasses.replace(NANO_TINY, width=128, depth=2, heads=2, mlp_width=512)
+    config = dataclasses.replace(
+        config, predictor=dataclasses.replace(NANO_TINY.predictor, width=128)
+    )
     model = bench_reward.random_model(config, CPU)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.future_latents(torch.zeros(1, 3, 16, 64, 64), 8)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import NANO_TINY
 from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,22 +33,11 @@ from training.objectives import (
     spread_penalty,
 )
 from training.world_model import SMOKE, TrainConfig, Trainer, run
-from vjepa2 import VJEPA2, PredictorConfig, VJEPA2Config, load_model
+from vjepa2 import VJEPA2, VJEPA2Config, load_model
 from vjepa2.quantise import dequantise, quantise
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
-
-NANO = VJEPA2Config(
-    name="tiny",
-    width=32,
-    depth=1,
-    heads=1,
-    mlp_width=32,
-    crop=64,
-    patch=8,
-    predictor=PredictorConfig(width=32, depth=1, heads=1, mask_tokens=1),
-)
 SHORT = TrainConfig(pixel_steps=3, latent_steps=3, batch=2, pool=4)
 
 
@@ -77,7 +67,7 @@ class OneBatch(RandomClips):
 @pytest.fixture
 def nano(monkeypatch: pytest.MonkeyPatch) -> None:
     """``tiny`` is very small, and every step is checked and logged."""
-    monkeypatch.setitem(vjepa2.config.MODELS, "tiny", NANO)
+    monkeypatch.setitem(vjepa2.config.MODELS, "tiny", NANO_TINY)
     monkeypatch.setattr(world_model, "ClipStream", RandomClips)
     monkeypatch.setattr(world_model, "CHECK_EVERY", 1)
     monkeypatch.delenv("RANK", raising=False)
@@ -164,7 +154,7 @@ def test_block_masks_hide_blocks() -> None:
 def test_patches_come_in_token_order() -> None:
     pixels = torch.zeros(1, 3, 4, 64, 64)
     pixels[0, :, 2:4, 8:16, 24:32] = 1  # second tubelet, second row, fourth column
-    patches = patches_of(pixels, NANO)
+    patches = patches_of(pixels, NANO_TINY)
     assert patches.shape == (1, 128, 3 * 2 * 64)
     assert patches.mean(dim=-1)[0].nonzero().flatten().tolist() == [64 + 8 + 3]
     assert (patches[0, 75] == 1).all()
@@ -257,14 +247,14 @@ def test_diagnostics_of_collapsed_features() -> None:
 
 
 def nano_pixel_model() -> PixelModel:
-    model = PixelModel(NANO)
+    model = PixelModel(NANO_TINY)
     model.apply(world_model._initialise)
     return model
 
 
 def test_pixel_model_learns_with_every_part_but_the_latent_projection() -> None:
     model = nano_pixel_model()
-    clips = RandomClips(NANO, batch=2, seed=0, rank=0).batch_at(0)
+    clips = RandomClips(NANO_TINY, batch=2, seed=0, rank=0).batch_at(0)
     loss = model(clips, causal_masks(8, 8, CPU), block_masks(2, 8, 8, torch.Generator(), CPU))
     loss.backward()
     untouched = {name for name, p in model.named_parameters() if p.grad is None}
@@ -288,9 +278,9 @@ def test_pixel_model_predicts_without_seeing_what_it_predicts(
     causal = causal_masks(8, 8, CPU)
     block = blocks_at(0, count=2)
     block = Masks(*(torch.cat([side, side + 256], dim=1) for side in block))  # 8 tubelets, not 4
-    clips = RandomClips(NANO, batch=2, seed=0, rank=0).batch_at(0)
+    clips = RandomClips(NANO_TINY, batch=2, seed=0, rank=0).batch_at(0)
     model(clips, causal, block)
-    tokens = patches_of(torch.arange(clips[0].numel()).view(clips[:1].shape).float(), NANO)[0]
+    tokens = patches_of(torch.arange(clips[0].numel()).view(clips[:1].shape).float(), NANO_TINY)[0]
     future, filled = clips.clone(), clips.clone()
     future[:, :, 8:] = 0
     for i, clip in enumerate(filled):
@@ -303,7 +293,7 @@ def test_pixel_model_predicts_without_seeing_what_it_predicts(
 
 
 def nano_world_model() -> VJEPA2:
-    model = VJEPA2(NANO)
+    model = VJEPA2(NANO_TINY)
     model.apply(world_model._initialise)
     for name, parameter in model.named_parameters():
         if "mask_tokens" in name:
@@ -314,8 +304,8 @@ def nano_world_model() -> VJEPA2:
 def test_only_the_predictor_learns_latents() -> None:
     world = nano_world_model()
     assert not isinstance(world.predictor, vjepa2.ac_predictor.ActionPredictor)
-    model = LatentModel(NANO, world.encoder, world.predictor)
-    step = model(RandomClips(NANO, batch=2, seed=0, rank=0).batch_at(0))
+    model = LatentModel(NANO_TINY, world.encoder, world.predictor)
+    step = model(RandomClips(NANO_TINY, batch=2, seed=0, rank=0).batch_at(0))
     step.loss.backward()
     assert not step.latents.requires_grad and step.latents.shape == (2, 512, 32)
     assert all(p.grad is None and not p.requires_grad for p in model.teacher.parameters())
@@ -325,13 +315,13 @@ def test_only_the_predictor_learns_latents() -> None:
 def test_latent_loss_is_between_what_scoring_compares() -> None:
     world = nano_world_model()
     assert not isinstance(world.predictor, vjepa2.ac_predictor.ActionPredictor)
-    clips = OneBatch(NANO, batch=2, seed=0, rank=0).batch_at(0)
+    clips = OneBatch(NANO_TINY, batch=2, seed=0, rank=0).batch_at(0)
     with torch.no_grad():
         latents = world.future_latents(clips, 8)
-        loss = LatentModel(NANO, world.encoder, world.predictor)(clips).loss
+        loss = LatentModel(NANO_TINY, world.encoder, world.predictor)(clips).loss
     wanted = F.layer_norm(latents.observed, (32,))
     error = (latents.predicted - wanted).abs().mean(dim=-1)
-    patches = patches_of(clips, NANO).unflatten(1, (8, 64))
+    patches = patches_of(clips, NANO_TINY).unflatten(1, (8, 64))
     weight = motion_weight(patches[:, 4:], patches[:, 3:4])
     assert weight.max() > 2 * weight.min()  # there is motion to weigh
     assert loss.item() == pytest.approx((weight * error).mean().item(), abs=1e-6)
@@ -344,7 +334,7 @@ def test_latent_loss_is_between_what_scoring_compares() -> None:
 def stream() -> Callable[..., ClipStream]:
     def make(seed: int = 0, rank: int = 0) -> ClipStream:
         return ClipStream(
-            NANO, batch=2, seed=seed, rank=rank, device=CPU, pool=4, reuse=2, frames=20
+            NANO_TINY, batch=2, seed=seed, rank=rank, device=CPU, pool=4, reuse=2, frames=20
         )
 
     return make
@@ -405,7 +395,7 @@ def test_every_scene_is_used_once_per_round(
 
 def test_a_pool_holds_at_least_one_batch() -> None:
     with pytest.raises(ValueError, match="pool=4 must hold at least one batch of 8"):
-        ClipStream(NANO, batch=8, seed=0, rank=0, device=CPU, pool=4)
+        ClipStream(NANO_TINY, batch=8, seed=0, rank=0, device=CPU, pool=4)
 
 
 def test_degraded_clips_are_some_of_them_and_stay_in_range() -> None:
@@ -432,7 +422,7 @@ def test_run_logs_and_exports_a_model(nano: None, tmp_path: Path) -> None:
         assert ({"rank", "std", "clip_std"} <= row.keys()) == (row["stage"] == 2)
     model, info = load_model("tiny", weights=out / "tiny.safetensors")  # strict
     assert info.mask_token_norms[0] > 0
-    clips = RandomClips(NANO, batch=2, seed=9, rank=0).batch_at(0)
+    clips = RandomClips(NANO_TINY, batch=2, seed=9, rank=0).batch_at(0)
     assert model.future_latents(clips, 8).predicted.isfinite().all()
 
 
@@ -674,9 +664,9 @@ import torch
 sys.path[:0] = sys.argv[1:3]
 import vjepa2.config
 from training import world_model
-from test_training import NANO, RandomClips
+from test_training import NANO_TINY, RandomClips
 
-vjepa2.config.MODELS["tiny"] = NANO
+vjepa2.config.MODELS["tiny"] = NANO_TINY
 world_model.ClipStream = RandomClips
 world_model.CHECK_EVERY = 2
 out = Path(sys.argv[3])
@@ -753,7 +743,7 @@ def first_gradient(config: TrainConfig, out: Path, rank: int) -> list[Tensor]:
     """What process ``rank`` should find at the first step, computed without a second process."""
     trainer = Trainer(config, out, CPU, compiled=False)
     trainer.rank = rank
-    trainer.stream = RandomClips(NANO, batch=config.batch, seed=config.seed, rank=rank)  # type: ignore[assignment]
+    trainer.stream = RandomClips(NANO_TINY, batch=config.batch, seed=config.seed, rank=rank)  # type: ignore[assignment]
     found: list[Tensor] = []
     trainer._average_gradients = lambda parameters: found.extend(  # type: ignore[method-assign]
         p.grad.clone() for p in parameters if p.grad is not None
