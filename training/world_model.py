@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -78,7 +79,7 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, out: Path, device: torch.device, compiled: bool
     ) -> None:
-        self.config, self.out, self.device, self.compiled = config, out, device, compiled
+        self.config, self.out, self.device = config, out, device
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.shape: VJEPA2Config = get_config(config.model)
@@ -100,7 +101,11 @@ class Trainer:
             start, _ = load_model(config.model, weights=config.init_from)
             model.encoder.load_state_dict(start.encoder.state_dict())
             model.predictor.load_state_dict(start.predictor.state_dict())
-        self.live: nn.Module = self._prepare(model)
+        self.live: nn.Module = model.to(device)
+        if compiled:
+            for module in model.modules():
+                if isinstance(module, Block):
+                    module.compile(dynamic=False)
         self._start_stage()
 
     @property
@@ -111,19 +116,13 @@ class Trainer:
     def total_steps(self) -> int:
         return self.config.pixel_steps + self.config.latent_steps
 
-    def _prepare(self, model: nn.Module) -> nn.Module:
-        model.to(self.device)
-        self._compile(model)
-        return model
-
-    def _compile(self, model: nn.Module) -> None:
-        if self.compiled:
-            for module in model.modules():
-                if isinstance(module, Block):
-                    module.compile(dynamic=False)
+    @property
+    def learning(self) -> list[nn.Parameter]:
+        """The parameters of this stage that are trained."""
+        return [p for p in self.live.parameters() if p.requires_grad]
 
     def _start_stage(self) -> None:
-        learning = [p for p in self.live.parameters() if p.requires_grad]
+        learning = self.learning
         groups = [
             {
                 "params": [p for p in learning if p.ndim >= 2],
@@ -147,8 +146,7 @@ class Trainer:
         self._start_stage()
 
     def _load_average(self) -> None:
-        learning = [p for p in self.live.parameters() if p.requires_grad]
-        for p, mean in zip(learning, self.average, strict=True):
+        for p, mean in zip(self.learning, self.average, strict=True):
             p.data.copy_(mean)
 
     def train_step(self) -> tuple[Tensor, Tensor | None]:
@@ -173,7 +171,7 @@ class Trainer:
             else:
                 loss, latents = self.live(pixels)
         loss.backward()
-        learning = [p for p in self.live.parameters() if p.requires_grad]
+        learning = self.learning
         self._average_gradients(p for p in learning if p.grad is not None)
         nn.utils.clip_grad_norm_(learning, 1.0, foreach=True)
         self.optimiser.step()
@@ -271,9 +269,7 @@ def _initialise(module: nn.Module) -> None:
 def _schedule(progress: float, warmup: float = 0.04, floor: float = 0.02) -> float:
     if progress < warmup:
         return progress / warmup + 1e-3
-    cosine = 0.5 * (
-        1 + torch.cos(torch.tensor((progress - warmup) / (1 - warmup) * torch.pi)).item()
-    )
+    cosine = 0.5 * (1 + math.cos((progress - warmup) / (1 - warmup) * math.pi))
     return floor + (1 - floor) * cosine
 
 

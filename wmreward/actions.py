@@ -16,6 +16,7 @@ from vjepa2.ac_predictor import ActionPredictor
 from vjepa2.encoder import Encoder
 from vjepa2.world_model import VJEPA2
 from wmreward.errors import UsageError
+from wmreward.surprise import normalised
 
 STEP_RATE = 4.0
 """Steps per second that the released model was trained at."""
@@ -122,7 +123,7 @@ def action_surprise(
     doubled = frames.expand(-1, -1, model.config.tubelet, -1, -1)
 
     def features(encoder: Encoder) -> Tensor:
-        return _normalised(encoder(doubled)).unflatten(0, (batch, steps)).flatten(1, 2)
+        return normalised(encoder(doubled)).unflatten(0, (batch, steps)).flatten(1, 2)
 
     seen = features(model.target_encoder)  # [B, T·n, D]
     shared = model.encoder is model.target_encoder
@@ -133,14 +134,9 @@ def action_surprise(
             actions.to(pixels),
             states[:, :-1].to(pixels),
         )
-        predicted = _normalised(predicted)
+        predicted = normalised(predicted)
     observed = seen[:, n:]
     cosine = F.cosine_similarity(predicted, observed, dim=-1, eps=1e-8)
     surprise = (1 - cosine).unflatten(1, (steps - 1, n))
     l1 = (predicted - observed).abs().unflatten(1, (steps - 1, n)).mean(dim=(2, 3))
     return StepSurprise(surprise.mean(dim=2), surprise.unflatten(2, (1, grid, grid)), l1)
-
-
-def _normalised(features: Tensor) -> Tensor:
-    features = features if features.dtype == torch.float64 else features.float()
-    return F.layer_norm(features, features.shape[-1:], eps=1e-5)

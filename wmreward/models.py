@@ -69,10 +69,10 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A world model and the record of its weights (``None`` for a model handed in by the caller)."""
+    """A world model and the record of its weights."""
 
     model: VJEPA2
-    info: WeightsInfo | None
+    info: WeightsInfo
 
 
 @lru_cache(maxsize=2)

@@ -152,8 +152,8 @@ class VideoScorer:
         choice, info = self.choice, self.loaded.info
         return {
             "model": choice.name,
-            "weights_sha256": info.sha256 if info else None,
-            "weights_source": info.source if info else None,
+            "weights_sha256": info.sha256,
+            "weights_source": info.source,
             **self.config.to_json(),
             "sampling": asdict(self.sampling),
             "context_encoder": choice.context_encoder,

@@ -25,15 +25,18 @@ with sensor noise.
 """
 
 
-def _normalised(latent: Tensor) -> Tensor:
-    """LayerNorm over features without affine (eps 1e-5, unlike the model's), at least in float32."""
+def normalised(latent: Tensor) -> Tensor:
+    """A latent as it is compared: LayerNorm over features, no affine, eps 1e-5 (unlike the model's).
+
+    Computed in float32 at least.
+    """
     latent = latent if latent.dtype == torch.float64 else latent.float()
     return F.layer_norm(latent, latent.shape[-1:], eps=1e-5)
 
 
 def token_surprise(latents: Latents) -> Tensor:
     """1 − cos(z, h) at every future token, ``[B, t, n]`` in [0, 2]."""
-    z, h = _normalised(latents.predicted), _normalised(latents.observed)
+    z, h = normalised(latents.predicted), normalised(latents.observed)
     return 1 - F.cosine_similarity(z, h, dim=-1, eps=1e-8)
 
 
@@ -44,7 +47,7 @@ def copy_surprise(latents: Latents) -> Tensor:
     ``[B, t, n]``. It costs nothing: the context encoder has seen that step anyway. Without
     gradient through the copy, like the prediction.
     """
-    z, h = _normalised(latents.last_context)[:, None], _normalised(latents.observed)
+    z, h = normalised(latents.last_context)[:, None], normalised(latents.observed)
     return 1 - F.cosine_similarity(z, h, dim=-1, eps=1e-8)
 
 
@@ -52,7 +55,7 @@ def channel_surprise(latents: Latents) -> Tensor:
     """``[B]``: the published scorer's variant, the cosine over the token axis and the mean over
     feature channels.
     """
-    z, h = (_normalised(side).flatten(1, 2) for side in (latents.predicted, latents.observed))
+    z, h = (normalised(side).flatten(1, 2) for side in (latents.predicted, latents.observed))
     return (1 - F.cosine_similarity(z, h, dim=1, eps=1e-8)).mean(dim=-1)
 
 
