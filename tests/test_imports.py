@@ -14,14 +14,24 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "vjepa2": set(),
+    "weightfiles": set(),
     "simworld": set(),
-    "magi1": set(),
-    "wmreward": {"vjepa2"},
-    "training": {"vjepa2", "simworld"},
-    "benchmarks": {"vjepa2", "simworld", "wmreward", "magi1", "training"},
+    "vjepa2": {"weightfiles"},
+    "magi1": {"weightfiles"},
+    "wmreward": {"vjepa2", "weightfiles"},
+    "training": {"vjepa2", "simworld", "magi1", "weightfiles"},
+    "generation": {"vjepa2", "wmreward", "magi1"},
+    "benchmarks": {
+        "vjepa2",
+        "simworld",
+        "wmreward",
+        "magi1",
+        "training",
+        "generation",
+        "weightfiles",
+    },
     "compute_wmreward": {"vjepa2", "wmreward"},
-    "generate_magi1": {"vjepa2", "wmreward", "magi1"},
+    "generate_magi1": {"vjepa2", "wmreward", "magi1", "generation"},
 }
 """Each package of ours, and what it may import of ours besides itself. Scripts are imported by nothing."""
 
@@ -36,6 +46,11 @@ OPTIONAL = {
     "flashinfer",
     "triton",
     "cv2",
+    "sentencepiece",
+    "ftfy",
+    "bs4",
+    "zstandard",
+    "magi_attention",
     "pandas",
     "hypothesis",
     "pytest",
