@@ -18,11 +18,12 @@ from fakes import NANO, random_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vjepa2 import MODELS, VJEPA2, Branches, WeightsError, checkpoint, load_model, sources
+from vjepa2 import MODELS, VJEPA2, Branches, WeightsError, load_model, sources
 from vjepa2.checkpoint import fingerprint
 from vjepa2.key_maps import from_official, from_transformers, is_transformers, is_vjepa21
 from vjepa2.quantise import dequantise, quantise
 from vjepa2.sources import converted_path
+from weightfiles import safetensors_file
 
 State = dict[str, Tensor]
 ROOT = Path(__file__).parents[1]
@@ -239,7 +240,7 @@ def test_read_only_folder_still_loads_with_a_warning(
     def read_only(*_: Any, **__: Any) -> None:  # chmod would not stop root
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(checkpoint, "save_file", read_only)
+    monkeypatch.setattr(safetensors_file, "save_file", read_only)
     assert same(load_model("nano", weights=path)[0], weights())
     assert "nano.encoder.safetensors could not be written" in caplog.text
     assert "Permission denied" in caplog.text
@@ -722,7 +723,7 @@ def test_really_offline(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("vjepa2.errors.WeightsError: no weights for ")
+    assert last.startswith("weightfiles.errors.WeightsError: no weights for ")
     assert "HF_HUB_OFFLINE" in last and "--model tiny" in last
 
 

@@ -4,32 +4,28 @@ and the file.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vjepa2.config import VJEPA2Config, get_config
 from vjepa2.errors import WeightsError
 from vjepa2.key_maps import from_official, from_transformers, is_transformers, is_vjepa21
 from vjepa2.predictor import PARITY_MASK_TOKEN
-from vjepa2.quantise import dequantise
-from vjepa2.sources import (
-    OFFICIAL_SUFFIXES,
-    WeightsSource,
-    converted_path,
-    find_weights,
-    first_line,
-)
+from vjepa2.sources import OFFICIAL_SUFFIXES, WeightsSource, converted_path, find_weights
 from vjepa2.world_model import VJEPA2, Branches
+from weightfiles import (
+    assemble,
+    dequantise,
+    fingerprint,
+    read_metadata,
+    read_state,
+    write_state,
+)
 
 log = logging.getLogger(__name__)
 
@@ -129,40 +125,8 @@ def load_model(
 def _assemble(config: VJEPA2Config, state: State, branches: Branches, where: str) -> VJEPA2:
     with torch.device("meta"):
         built = VJEPA2(config, branches=branches)
-    own = dict(built.named_parameters())  # an encoder that serves both sides is named once
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    if missing or unexpected:
-        parts = [
-            f"{len(keys)} {what} (first: {keys[0]})"
-            for keys, what in ((missing, "missing keys"), (unexpected, "unexpected keys"))
-            if keys
-        ]
-        raise WeightsError(f"{where} does not fit model {config.name!r}: {', '.join(parts)}")
-    for name, parameter in own.items():
-        if state[name].shape != parameter.shape:
-            raise WeightsError(
-                f"{where} does not fit model {config.name!r}: {name} has shape {list(state[name].shape)}, "
-                f"expected {list(parameter.shape)}"
-            )
-    for name in own:
-        owner, _, leaf = name.rpartition(".")
-        holder = built.get_submodule(owner)
-        setattr(holder, leaf, torch.nn.Parameter(state[name], requires_grad=False))
+    assemble(built, state, where, config.name)
     return built
-
-
-def fingerprint(state: State) -> str:
-    """SHA-256 over sorted names, shapes and values as float32, so that it does not depend on the
-    file format.
-    """
-
-    def digest(name: str) -> bytes:
-        value = state[name].float().contiguous()
-        head = f"{name}{list(value.shape)}".encode()
-        return hashlib.sha256(head + value.numpy().tobytes()).digest()
-
-    with ThreadPoolExecutor() as pool:  # hashlib releases the interpreter lock
-        return hashlib.sha256(b"".join(pool.map(digest, sorted(state)))).hexdigest()
 
 
 # --- reading
@@ -183,7 +147,7 @@ def _read(source: WeightsSource, branches: Branches) -> State:
 def _read_safetensors(source: WeightsSource, branches: Branches) -> State:
     state: State = {}
     for file in source.files:
-        state |= _open_safetensors(file)
+        state |= read_state(file)
     where = ", ".join(str(file) for file in source.files)
     if is_vjepa21(set(state)):
         raise WeightsError(_vjepa21_message(where))
@@ -195,16 +159,6 @@ def _read_safetensors(source: WeightsSource, branches: Branches) -> State:
             "which holds both"
         )
     return dequantise(state)
-
-
-def _open_safetensors(file: Path) -> State:
-    try:
-        with safe_open(file, "pt") as handle:
-            return {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{file} cannot be read: {first_line(error)}; download it again"
-        ) from None
 
 
 def _read_official(path: Path, branches: Branches) -> State:
@@ -224,11 +178,11 @@ def _official_part(path: Path, stored: str) -> State:
     """
     converted = converted_path(path, stored)
     if _is_current(converted, path):
-        return _open_safetensors(converted)
+        return read_state(converted)
     state = from_official(_open_official(path, stored))
     state = {key: value.contiguous() for key, value in state.items()}
     try:
-        _write(state, converted, path)
+        write_state(state, converted, {"made_from": _stamp(path)})
     except OSError as error:  # a read-only or full disk must not keep anybody from scoring
         log.warning(
             "%s could not be written (%s): the next start will be slow too", converted, error
@@ -286,18 +240,6 @@ def _is_current(converted: Path, path: Path) -> bool:
     if not path.exists():
         return True
     try:
-        with safe_open(converted, "pt") as handle:
-            return (handle.metadata() or {}).get("made_from") == _stamp(path)
-    except (SafetensorError, OSError):
+        return read_metadata(converted).get("made_from") == _stamp(path)
+    except WeightsError:
         return False
-
-
-def _write(state: State, converted: Path, path: Path) -> None:
-    temporary = converted.with_name(f".{converted.name}.{os.getpid()}.tmp")
-    try:
-        save_file(state, temporary, metadata={"format": "pt", "made_from": _stamp(path)})
-        temporary.replace(converted)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)

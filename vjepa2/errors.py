@@ -1,5 +1,5 @@
 """The one error that users of this package see."""
 
+from weightfiles.errors import WeightsError
 
-class WeightsError(RuntimeError):
-    """Weights are missing, damaged or of another model; the message is one line that says what to do."""
+__all__ = ["WeightsError"]

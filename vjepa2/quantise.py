@@ -1,38 +1,16 @@
-"""int8 storage with one scale per row, for weights that ship inside the package. Models always run
-on floats.
-"""
+"""How the embedded world model is stored."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-_SCALE = ".row_scale"
+import weightfiles
+from weightfiles import dequantise
 
 
 def quantise(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices → int8 with a float32 scale per output row; everything else → float16."""
-    out: dict[str, Tensor] = {}
-    for name, value in state.items():
-        if value.ndim < 2 or "mask_tokens" in name:
-            out[name] = value.half()
-            continue
-        rows = value.float().flatten(1)
-        scale = rows.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / 127
-        out[name] = (rows / scale).round().to(torch.int8).view(value.shape)
-        out[name + _SCALE] = scale
-    return out
+    """int8 rows with scales; vectors and mask tokens in float16."""
+    return weightfiles.quantise(state, keep=["mask_tokens"])
 
 
-def dequantise(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse, to float32; a state without int8 tensors passes through unchanged."""
-    out = {}
-    for name, value in state.items():
-        if name.endswith(_SCALE):
-            continue
-        scale = state.get(name + _SCALE)
-        if scale is None:
-            out[name] = value
-        else:
-            out[name] = (value.flatten(1).float() * scale).view(value.shape)
-    return out
+__all__ = ["dequantise", "quantise"]

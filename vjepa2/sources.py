@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from vjepa2.errors import WeightsError
+from weightfiles import WeightsError, first_line
 
 CHECKPOINT_DIR_VARIABLE = "VJEPA_CHECKPOINT_DIR"
 EMBEDDED = {"tiny": Path(__file__).parent / "weights" / "tiny.safetensors"}
@@ -111,8 +111,3 @@ def _from_hub(model: str) -> WeightsSource:
     else:
         return WeightsSource(f"Hugging Face Hub, {repo}", (Path(file),))
     raise WeightsError(f"no weights for {model}: {repo} {reason}; {by_hand}") from None
-
-
-def first_line(error: Exception) -> str:
-    """What an error of another package says, as one line."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

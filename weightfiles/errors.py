@@ -1,0 +1,12 @@
+"""The error of weights that cannot be had or do not fit."""
+
+from __future__ import annotations
+
+
+class WeightsError(RuntimeError):
+    """Weights are missing, damaged or of another model; the message is one line that says what to do."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another package says, as one line."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

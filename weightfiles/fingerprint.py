@@ -1,0 +1,45 @@
+"""Hashes that say which weights were used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from torch import Tensor
+
+END = 2**20
+"""Bytes hashed at each end of a large file."""
+
+
+def fingerprint(state: dict[str, Tensor]) -> str:
+    """SHA-256 over sorted names, shapes and values as float32, so that it does not depend on the
+    file format.
+    """
+
+    def digest(name: str) -> bytes:
+        value = state[name].float().contiguous()
+        head = f"{name}{list(value.shape)}".encode()
+        return hashlib.sha256(head + value.numpy().tobytes()).digest()
+
+    with ThreadPoolExecutor() as pool:  # hashlib releases the interpreter lock
+        return hashlib.sha256(b"".join(pool.map(digest, sorted(state)))).hexdigest()
+
+
+def fingerprint_files(files: Iterable[Path]) -> str:
+    """SHA-256 over name, size, first and last MiB of each file, in order of their names.
+
+    Tens of gigabytes are told apart in a moment, wherever they lie: the header with all names,
+    shapes and offsets is in the first MiB, trained values in the last. A file changed in its middle
+    only is not noticed.
+    """
+    total = hashlib.sha256()
+    for file in sorted(files, key=lambda file: file.name):
+        size = file.stat().st_size
+        total.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as handle:
+            total.update(handle.read(END))
+            handle.seek(max(END, size - END))
+            total.update(handle.read(END))
+    return total.hexdigest()
