@@ -7,16 +7,21 @@
 
     pairs = make_pairs("vanish", 100, seed=0)   # possible videos and impossible twins
 
+    facts = describe(trajectories, looks)       # what is to be seen, and prompts that say it
+    captions = write_captions(facts, make_generator(0, "captions"))
+
 Motion and looks are separate, so a trajectory can be shown with many looks. Everything is batched,
 seeded, and runs on the device of its generator.
 """
 
 from simworld.batch import make_generator
 from simworld.camera import in_picture, project, seen
+from simworld.captions import MOTIONS, SIDES, Caption, Facts, describe, write_captions
 from simworld.geometry import OOD_SHAPES, SHAPES, TRAIN_SHAPES
 from simworld.looks import COLOR_NAMES, PALETTE, PATTERNS, Looks, sample_looks
 from simworld.pairs import Pairs, make_pairs
 from simworld.physics import Intervention, simulate, substep
+from simworld.plain import sample_plain_looks, sample_plain_scenes
 from simworld.render import render, sensor_noise
 from simworld.scenes import SCENARIO_NAMES, SCENARIOS, STATICS, Scenes, Split, sample_scenes
 from simworld.storage import load_pairs, save_pairs
@@ -26,6 +31,7 @@ from simworld.twins import HIDDEN, RETIMED, VIOLATIONS
 __all__ = [
     "COLOR_NAMES",
     "HIDDEN",
+    "MOTIONS",
     "OOD_SHAPES",
     "PALETTE",
     "PATTERNS",
@@ -33,15 +39,19 @@ __all__ = [
     "SCENARIOS",
     "SCENARIO_NAMES",
     "SHAPES",
+    "SIDES",
     "STATICS",
     "TRAIN_SHAPES",
     "VIOLATIONS",
+    "Caption",
+    "Facts",
     "Intervention",
     "Looks",
     "Pairs",
     "Scenes",
     "Split",
     "Trajectories",
+    "describe",
     "hidden",
     "in_picture",
     "load_pairs",
@@ -50,6 +60,8 @@ __all__ = [
     "project",
     "render",
     "sample_looks",
+    "sample_plain_looks",
+    "sample_plain_scenes",
     "sample_scenes",
     "save_pairs",
     "seen",
@@ -57,4 +69,5 @@ __all__ = [
     "simulate",
     "substep",
     "uncovered",
+    "write_captions",
 ]

@@ -14,11 +14,16 @@ def camera_center(looks: Looks, clock: Tensor) -> Tensor:
     return 0.5 + looks.shift.unsqueeze(1) + looks.pan.unsqueeze(1) * clock.unsqueeze(-1)
 
 
-def project(trajectories: Trajectories, looks: Looks) -> Tensor:
-    """[B, T, O, 2] object centres in the picture: (0, 0) bottom left, (1, 1) top right."""
-    relative = trajectories.position - camera_center(looks, trajectories.clock).unsqueeze(2)
+def project_points(point: Tensor, looks: Looks, clock: Tensor) -> Tensor:
+    """World points [B, T, N, 2] in the picture: (0, 0) bottom left, (1, 1) top right."""
+    relative = point - camera_center(looks, clock).unsqueeze(2)
     scale = torch.stack((looks.zoom * looks.mirror, looks.zoom), dim=-1)
     return 0.5 + relative * scale[:, None, None]
+
+
+def project(trajectories: Trajectories, looks: Looks) -> Tensor:
+    """[B, T, O, 2] object centres in the picture: (0, 0) bottom left, (1, 1) top right."""
+    return project_points(trajectories.position, looks, trajectories.clock)
 
 
 def in_picture(trajectories: Trajectories, looks: Looks) -> Tensor:

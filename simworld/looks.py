@@ -113,13 +113,14 @@ def palette(device: torch.device | str) -> Tensor:
     return torch.tensor(list(PALETTE.values()), dtype=torch.float32, device=device)
 
 
-def _distinct(
+def distinct(
     draw: Draw, allowed: Tensor, number: int, avoid: Tensor, mildly: Tensor | None = None
 ) -> Tensor:
     """Ids [B, number] of different random palette colours that stand out against others.
 
     Args:
-        allowed: [P] which colours may be chosen. If too few of them stand out, close ones follow.
+        allowed: [P] or [B, P] which colours may be chosen, or how much each is liked, 0 to 1. If too
+            few of them stand out, close ones follow.
         avoid: [B, A, 3] colours to stay away from.
         mildly: [B, A', 3] colours to stay away from if there is a choice.
     """
@@ -159,18 +160,18 @@ def sample_looks(
         return (colors[ids] + amount * draw.uniform(-1.0, 1.0, *ids.shape[1:], 3)).clamp(0.0, 1.0)
 
     none = torch.full((count, 1, 3), -9.0, device=draw.device)
-    wall_id = _distinct(draw, ~vivid, 1, none)[:, 0]
+    wall_id = distinct(draw, ~vivid, 1, none)[:, 0]
     wall = jittered(wall_id)
     shade = draw.uniform(0.72, 1.2).unsqueeze(1)
     wall_color = torch.stack((wall, (wall * shade).clamp(0.0, 1.0)), dim=1)
-    floor_id = _distinct(draw, ~vivid, 1, wall_color)[:, 0]
+    floor_id = distinct(draw, ~vivid, 1, wall_color)[:, 0]
     floor = jittered(floor_id)
     backdrop = torch.cat((wall_color, floor.unsqueeze(1)), dim=1)
 
-    object_id = _distinct(draw, vivid, OBJECTS, backdrop)
+    object_id = distinct(draw, vivid, OBJECTS, backdrop)
     object_color = jittered(object_id)
     others = [
-        _distinct(
+        distinct(
             draw, vivid, 1, torch.cat((backdrop, object_color[:, o : o + 1]), dim=1), object_color
         )
         for o in range(OBJECTS)
@@ -179,13 +180,13 @@ def sample_looks(
     # Walls and occluders may have any colour that stands out.
     anything = torch.ones_like(vivid)
     seen_first = torch.cat((backdrop, object_color[:, :1]), dim=1)
-    static_id = _distinct(draw, anything, len(STATICS), seen_first)
+    static_id = distinct(draw, anything, len(STATICS), seen_first)
     static_id[:, 0] = floor_id
     static_id[:, 2] = static_id[:, 1]  # both side walls are alike
     static_color = jittered(static_id)
     static_color[:, 0] = floor
     static_color[:, 2] = static_color[:, 1]
-    occluder_id = _distinct(draw, anything, OCCLUDERS, seen_first)
+    occluder_id = distinct(draw, anything, OCCLUDERS, seen_first)
 
     top = 9.0 if ood else 4.5
     frequency = draw.uniform(0.6, top, 3, WAVES, 1)
