@@ -3,7 +3,7 @@
 from weightfiles.assemble import assemble, check_fit, places, put
 from weightfiles.errors import WeightsError, first_line
 from weightfiles.fingerprint import fingerprint, fingerprint_files
-from weightfiles.quantise import dequantise, is_quantised, quantise
+from weightfiles.quantise import dequantise, dequantised_specs, is_quantised, quantise
 from weightfiles.safetensors_file import (
     TensorSpec,
     read_metadata,
@@ -19,6 +19,7 @@ __all__ = [
     "assemble",
     "check_fit",
     "dequantise",
+    "dequantised_specs",
     "fingerprint",
     "fingerprint_files",
     "first_line",

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from weightfiles.safetensors_file import TensorSpec
+
 _SCALE = ".row_scale"
 
 
@@ -49,3 +51,12 @@ def dequantise(state: dict[str, Tensor]) -> dict[str, Tensor]:
         else:
             out[name] = (value.flatten(1).float() * scale).view(value.shape)
     return out
+
+
+def dequantised_specs(specs: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
+    """What :func:`dequantise` makes of tensors like these."""
+    return {
+        name: TensorSpec(spec.shape, torch.float32) if name + _SCALE in specs else spec
+        for name, spec in specs.items()
+        if not name.endswith(_SCALE)
+    }
