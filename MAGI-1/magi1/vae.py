@@ -18,6 +18,9 @@ from torch.utils.checkpoint import checkpoint as checkpointed
 
 from magi1.errors import MagiUsageError
 
+Grid = tuple[int, int, int]
+"""Sizes in time, height and width."""
+
 COLOURS = 3
 PREPIXEL_CHANNELS = 4
 """Channels of the last convolution's input where ``use_final_proj`` sets them free of the token width."""
@@ -111,10 +114,15 @@ class VAEConfig:
         return cls(**{name: _typed(name, section[name], known[name].type) for name in given})
 
     @property
-    def grid(self) -> tuple[int, int, int]:
+    def grid(self) -> Grid:
         """Frames, rows and columns of latents that the stored position embeddings are for."""
         side = self.video_size // self.patch_size
         return (self.video_length // self.patch_length, side, side)
+
+    @property
+    def patch(self) -> Grid:
+        """Frames, rows and columns of pixels per latent."""
+        return (self.patch_length, self.patch_size, self.patch_size)
 
     @property
     def patch_volume(self) -> int:
@@ -214,13 +222,11 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(depth))
         self.norm = nn.LayerNorm(config.embed_dim)
 
-    def transform(self, x: Tensor, checkpoint: bool) -> Tensor:
-        """Tokens of a grid ``[B, D, T, H, W]`` → the same, transformed, ``[B, T, H, W, D]``.
+    def transform(self, x: Tensor, grid: Grid, checkpoint: bool) -> Tensor:
+        """Tokens ``[B, T·H·W, D]`` of a ``grid`` of T × H × W → the same, transformed.
 
         ``checkpoint`` recomputes the blocks' activations in the backward pass instead of keeping them.
         """
-        grid = tuple(x.shape[2:])
-        x = rearrange(x, "b d t h w -> b (t h w) d")
         cls = self.cls_token.expand(len(x), -1, -1)
         x = torch.cat((cls, x), dim=1) + self.positions(grid)
         for block in self.blocks:
@@ -228,9 +234,9 @@ class Transformer(nn.Module):
                 x = checkpointed(block, x, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = block(x)
-        return self.norm(x)[:, 1:].unflatten(1, grid)
+        return self.norm(x[:, 1:])
 
-    def positions(self, grid: tuple[int, ...]) -> Tensor:
+    def positions(self, grid: Grid) -> Tensor:
         """Position embeddings ``[1, 1 + T·H·W, D]`` of another grid, by trilinear interpolation."""
         if grid == self.grid:
             return self.pos_embed
@@ -242,42 +248,40 @@ class Transformer(nn.Module):
         return torch.cat((self.pos_embed[:, :1], resized), dim=1)
 
 
-class Encoder(Transformer):
-    """Pixels → moments of the latents."""
-
-    def __init__(self, config: VAEConfig) -> None:
-        super().__init__(config, config.encoder_depth or config.depth)
-        self.patch = (config.patch_length, config.patch_size, config.patch_size)
-        self.patch_embed = PatchEmbed(config.embed_dim, self.patch)
-        self.last_layer = nn.Linear(config.embed_dim, 2 * config.z_chans)
-
-    def forward(self, video: Tensor, checkpoint: bool = False) -> Tensor:
-        """``[B, 3, T, H, W]`` → ``[B, 2 z, T/pT, H/p, W/p]``: means, then log-variances."""
-        x = self.transform(self.patch_embed(video), checkpoint)
-        return rearrange(self.last_layer(x), "b t h w c -> b c t h w")
-
-
 class PatchEmbed(nn.Module):
     """Cuts a video into patches and maps each to one token."""
 
-    def __init__(self, width: int, patch: tuple[int, int, int]) -> None:
+    def __init__(self, width: int, patch: Grid) -> None:
         super().__init__()
         self.patch = patch
         self.proj = nn.Conv3d(COLOURS, width, kernel_size=patch, stride=patch)
 
     def forward(self, video: Tensor) -> Tensor:
-        """``[B, 3, T, H, W]`` → ``[B, D, T/pT, H/p, W/p]``."""
-        frames, rows, columns = self.patch
+        """``[B, 3, pT T, p H, p W]`` → ``[B, T·H·W, D]``."""
         patches = rearrange(
             video,
-            "b c (t dt) (h dh) (w dw) -> b t h w (c dt dh dw)",
-            dt=frames,
-            dh=rows,
-            dw=columns,
+            "b c (t dt) (h dh) (w dw) -> b (t h w) (c dt dh dw)",
+            **_named(self.patch, "dt", "dh", "dw"),
         )
         # A convolution whose stride is its kernel is a matrix product, which is the faster kernel everywhere.
-        tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
-        return rearrange(tokens, "b t h w d -> b d t h w")
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class Encoder(Transformer):
+    """Pixels → moments of the latents."""
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__(config, config.encoder_depth or config.depth)
+        self.patch_embed = PatchEmbed(config.embed_dim, config.patch)
+        self.last_layer = nn.Linear(config.embed_dim, 2 * config.z_chans)
+
+    def forward(self, video: Tensor, checkpoint: bool = False) -> Tensor:
+        """``[B, 3, pT T, p H, p W]`` → ``[B, 2 z, T, H, W]``: means, then log-variances."""
+        frames, height, width = video.shape[2:]
+        length, side, _ = self.patch_embed.patch
+        grid = (frames // length, height // side, width // side)
+        x = self.last_layer(self.transform(self.patch_embed(video), grid, checkpoint))
+        return rearrange(x, "b (t h w) c -> b c t h w", **_named(grid, "t", "h", "w"))
 
 
 class Decoder(Transformer):
@@ -285,7 +289,7 @@ class Decoder(Transformer):
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__(config, config.decoder_depth or config.depth)
-        self.patch = (config.patch_length, config.patch_size, config.patch_size)
+        self.patch = config.patch
         channels = config.prepixel_channels
         self.proj_in = nn.Linear(config.z_chans, config.embed_dim)
         self.final_proj: nn.Module = nn.Identity()
@@ -297,18 +301,21 @@ class Decoder(Transformer):
 
     def forward(self, latent: Tensor, checkpoint: bool = False) -> Tensor:
         """``[B, z, T, H, W]`` → ``[B, 3, pT T, p H, p W]``."""
-        x = self.proj_in(rearrange(latent, "b c t h w -> b t h w c"))
-        x = self.transform(rearrange(x, "b t h w d -> b d t h w"), checkpoint)
-        x = self.final_norm(self.final_proj(x))
-        frames, rows, columns = self.patch
+        grid = (latent.shape[2], latent.shape[3], latent.shape[4])
+        # Contiguous: torch rounds a linear layer of a strided half-precision tensor twice, the bias apart.
+        tokens = rearrange(latent, "b c t h w -> b (t h w) c").contiguous()
+        x = self.transform(self.proj_in(tokens), grid, checkpoint)
         x = rearrange(
-            x,
-            "b t h w (dt dh dw c) -> b c (t dt) (h dh) (w dw)",
-            dt=frames,
-            dh=rows,
-            dw=columns,
+            self.final_norm(self.final_proj(x)),
+            "b (t h w) (dt dh dw c) -> b c (t dt) (h dh) (w dw)",
+            **_named(grid, "t", "h", "w"),
+            **_named(self.patch, "dt", "dh", "dw"),
         )
         return self.last_layer(x)
+
+
+def _named(sizes: Grid, *axes: str) -> dict[str, int]:
+    return dict(zip(axes, sizes, strict=True))
 
 
 class VAE(nn.Module):
