@@ -36,6 +36,24 @@ class ChunkTexts:
     def __add__(self, other: ChunkTexts) -> ChunkTexts:
         return ChunkTexts([*self.tokens, *other.tokens], [*self.masks, *other.masks])
 
+    def as_batch(self, chunks: Sequence[int]) -> ChunkTexts:
+        """These chunks as so many videos of one chunk, ``[chunks · B, L, h]``, chunk by chunk."""
+        tokens, masks = [self.tokens[j] for j in chunks], [self.masks[j] for j in chunks]
+        longest = max(text.shape[1] for text in tokens)
+        if all(
+            m is None and text.shape[1] == longest for text, m in zip(tokens, masks, strict=True)
+        ):
+            return ChunkTexts([torch.cat(tokens)], [None])
+        kept = [
+            text.new_ones(text.shape[:2], dtype=torch.bool) if mask is None else mask
+            for text, mask in zip(tokens, masks, strict=True)
+        ]
+        pad = [longest - text.shape[1] for text in tokens]
+        return ChunkTexts(
+            [torch.cat([F.pad(text, (0, 0, 0, p)) for text, p in zip(tokens, pad, strict=True)])],
+            [torch.cat([F.pad(mask, (0, p)) for mask, p in zip(kept, pad, strict=True)])],
+        )
+
 
 @dataclass(frozen=True)
 class LayerInputs:

@@ -1,0 +1,190 @@
+"""The denoising loop: noise in, finished chunks of latents out. It knows no model and writes no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from magi1.schedule import ChunkCall, VideoLayout, per_frame
+
+
+class Velocity(Protocol):
+    """What the sampler needs of a denoiser; `velocity.MagiVelocity` is one."""
+
+    def __call__(
+        self, call: ChunkCall, x: Tensor, times: Tensor, clean: Tensor | None = None
+    ) -> Tensor:
+        """Velocity (data − noise) of the chunks in flight; differentiable in ``x``."""
+        ...
+
+    def fill(self, latents: Tensor, first: int, *, count: int) -> None:
+        """Take finished chunks as context."""
+        ...
+
+
+Decode = Callable[[Tensor], Tensor]
+"""Latents ``[B, C, T, H, W]`` → video ``[B, 3, 4T, 8H, 8W]`` in about [−1, 1]; differentiable."""
+
+
+@dataclass(frozen=True)
+class DenoiseStep:
+    """What a guide sees of one step.
+
+    Attributes:
+        call: Which chunks are in flight, at which steps.
+        latents: Their state x_t, ``[B, C, T, H, W]``, given frames in place.
+        velocity: What the model says, like ``latents``.
+        times, next_times: Time t of each chunk before and after the step, ``[chunks]``.
+        finished: All latents before the chunks in flight, ``[B, C, T', H, W]``: fixed context.
+        layout: Frames and chunks of the video.
+        model: The velocity as a function of ``latents``; gradients flow through the transformer.
+        decode: Latents → video.
+    """
+
+    call: ChunkCall
+    latents: Tensor
+    velocity: Tensor
+    times: Tensor
+    next_times: Tensor
+    finished: Tensor
+    layout: VideoLayout
+    model: Callable[[Tensor], Tensor]
+    decode: Decode
+
+    def clean_estimate(self, latents: Tensor, velocity: Tensor) -> Tensor:
+        """x₀ = x_t + (1 − t) v: where each chunk would arrive in a straight line."""
+        left = per_frame(1 - self.times, self.layout.chunk_width, latents)
+        return latents + left * velocity
+
+
+Guide = Callable[[DenoiseStep], Tensor]
+"""Returns the velocity to use instead."""
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """All that is needed to go on: every latent, and which call comes next."""
+
+    latents: Tensor
+    next_call: int
+
+
+@dataclass(frozen=True)
+class FinishedChunk:
+    """A chunk that has had all its steps.
+
+    Attributes:
+        chunk: Its index in the video.
+        latents: What it adds to the output, ``[B, C, T, H, W]``; see `VideoLayout.emitted`.
+        state: From here the loop can be resumed.
+    """
+
+    chunk: int
+    latents: Tensor
+    state: LoopState
+
+
+def make_noise(layout: VideoLayout, channels: int, height: int, width: int, seed: int) -> Tensor:
+    """The noise of a whole video, ``[1, C, T, H, W]``: drawn on the CPU, so the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, channels, layout.frames, height, width, generator=generator)
+
+
+def _no_decoder(latents: Tensor) -> Tensor:
+    raise ValueError("this loop was given no decoder")
+
+
+@torch.no_grad()
+def denoise(
+    velocity: Velocity,
+    noise: Tensor,
+    times: Tensor,
+    calls: Sequence[ChunkCall],
+    layout: VideoLayout,
+    *,
+    prefix: Tensor | None = None,
+    guide: Guide | None = None,
+    decode: Decode = _no_decoder,
+    resume: LoopState | None = None,
+    on_call: Callable[[ChunkCall, Tensor], None] | None = None,
+) -> Iterator[FinishedChunk]:
+    """Euler steps x ← x + (t' − t) v of every chunk in flight, each at its own time.
+
+    Args:
+        velocity: The denoiser.
+        noise: The state at t = 0, ``[B, C, T, H, W]``.
+        times: t₀ = 0 … t_N = 1, ``[N + 1]``.
+        calls: What runs when (`schedule.chunk_calls`).
+        layout: Frames and chunks.
+        prefix: Given latents ``[B, C, layout.prefix, H, W]``. Whole chunks of them are context; the rest
+            replaces the first frames of the first generated chunk in the input of every step.
+        guide: May replace the velocity of each step. Gradients are off; a guide turns them on for itself.
+        decode: Handed on to the guide.
+        resume: Go on from here instead of from the beginning.
+        on_call: Told of every call and the state after it.
+
+    Yields:
+        Each generated chunk as it is finished.
+    """
+    x = (noise if resume is None else resume.latents).clone()
+    done = 0 if resume is None else resume.next_call
+    if prefix is not None:
+        whole = layout.of_chunk(layout.offset).start
+        x[:, :, :whole] = prefix[:, :, :whole]
+    _fill_cache(velocity, x, calls[done:], layout)
+    for call in calls[done:]:
+        frames = slice(layout.of_chunk(call.first).start, layout.of_chunk(call.last - 1).stop)
+        shown = _with_prefix(x, prefix)
+        window = shown[:, :, frames]
+        before, after = (times[[k + i for k in call.steps]] for i in (0, 1))
+        clean = shown[:, :, layout.of_chunk(call.first - 1)] if call.refresh else None
+        v = velocity(call, window, before, clean)
+        if guide is not None:
+
+            def model(z: Tensor, call: ChunkCall = call, clean: Tensor | None = clean) -> Tensor:
+                return velocity(call, z, times[list(call.steps)], clean)
+
+            v = guide(
+                DenoiseStep(
+                    call=call,
+                    latents=window,
+                    velocity=v,
+                    times=before,
+                    next_times=after,
+                    finished=shown[:, :, : frames.start],
+                    layout=layout,
+                    model=model,
+                    decode=decode,
+                )
+            )
+        x[:, :, frames] = window + per_frame(after - before, layout.chunk_width, x) * v
+        if on_call is not None:
+            on_call(call, x)
+        if call.finishes:
+            emitted = x[:, :, layout.emitted(call.first)].clone()
+            yield FinishedChunk(call.first, emitted, LoopState(x.clone(), call.number + 1))
+
+
+def _with_prefix(x: Tensor, prefix: Tensor | None) -> Tensor:
+    """The state with given frames in place; the state itself keeps what the steps made of them."""
+    if prefix is None:
+        return x
+    return torch.cat((prefix.to(x), x[:, :, prefix.shape[2] :]), dim=2)
+
+
+def _fill_cache(
+    velocity: Velocity, x: Tensor, calls: Sequence[ChunkCall], layout: VideoLayout
+) -> None:
+    """Context that the next call reads and no call before it has put into the cache."""
+    if not calls:
+        return
+    call = calls[0]
+    stop = call.first - 1 if call.refresh else call.first
+    start = min(stop, call.reads_from)
+    if start < stop:
+        frames = slice(layout.of_chunk(start).start, layout.of_chunk(stop - 1).stop)
+        velocity.fill(x[:, :, frames], start, count=stop - start)
