@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -61,17 +61,21 @@ class ByteT5Config:
         """From the content of a ``config.json``.
 
         Raises:
-            MagiUsageError: another kind of model, a missing or an unknown field.
+            MagiUsageError: another kind of model, a field missing, unknown or not positive.
         """
         given = dict(settings)
         if given.pop("model_type", None) != MODEL_TYPE:
             raise MagiUsageError(f'text encoder: model_type is not "{MODEL_TYPE}"')
-        if unknown := given.keys() - {field.name for field in fields(cls)}:
-            raise MagiUsageError(f"text encoder: unknown field {min(unknown)!r} in config.json")
-        try:
-            return cls(**given)
-        except TypeError as error:
-            raise MagiUsageError(f"text encoder: incomplete config.json: {error}") from error
+        names = {field.name for field in fields(cls)}
+        required = {field.name for field in fields(cls) if field.default is MISSING}
+        if unknown := given.keys() - names:
+            raise MagiUsageError(f"text encoder: unknown field {min(unknown)!r}")
+        if missing := required - given.keys():
+            raise MagiUsageError(f"text encoder: field {min(missing)!r} is missing")
+        for name, value in given.items():
+            if not isinstance(value, int | float) or value <= 0:
+                raise MagiUsageError(f"text encoder: {name} is {value!r}, not a positive number")
+        return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
         """The inverse of :meth:`from_dict`."""
@@ -85,10 +89,19 @@ def tokenize(prompts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
         ids ``[B, max_length]`` int64 and mask ``[B, max_length]`` int64, 1 where there is a token. A
         prompt that is cut keeps its end of sequence, an empty one has nothing else.
     """
-    ids = torch.full((len(prompts), max_length), PAD)
-    for row, prompt in zip(ids, prompts, strict=True):
-        tokens = [byte + FIRST_BYTE for byte in prompt.encode()[: max_length - 1]] + [EOS]
-        row[: len(tokens)] = torch.tensor(tokens)
+    rows = [[byte + FIRST_BYTE for byte in prompt.encode()] for prompt in prompts]
+    return padded(rows, max_length)
+
+
+def padded(rows: Sequence[Sequence[int]], max_length: int) -> tuple[Tensor, Tensor]:
+    """Tokens of each prompt → ids and mask ``[B, max_length]``: cut, an end of sequence, padding.
+
+    Every T5 has the same ids for padding and end of sequence.
+    """
+    ids = torch.full((len(rows), max_length), PAD)
+    for place, row in zip(ids, rows, strict=True):
+        tokens = [*row[: max_length - 1], EOS]
+        place[: len(tokens)] = torch.tensor(tokens)
     return ids, (ids != PAD).long()
 
 

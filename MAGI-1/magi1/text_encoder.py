@@ -1,0 +1,215 @@
+"""Prompts → text features: T5 with the released models, the byte encoder with small ones."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from magi1.byte_t5 import MODEL_TYPE as BYTE_T5
+from magi1.byte_t5 import ByteT5, ByteT5Config, tokenize
+from magi1.errors import MagiError, MagiUsageError
+from magi1.prompt_cleaning import clean_prompt
+from magi1.t5_tokenizer import Tokenize, load_t5_tokenizer
+from weightfiles import WeightsError, assemble, dequantise, first_line, read_state
+
+log = logging.getLogger(__name__)
+
+T5_FOLDER = "t5-v1_1-xxl"
+T5_MAX_LENGTH = 800
+
+
+class TextFeatures(NamedTuple):
+    """What a text encoder says about prompts.
+
+    Attributes:
+        features: ``[B, L, D]``, float32 at least.
+        mask: ``[B, L]``, 1 where there is a token, 0 at padding.
+    """
+
+    features: Tensor
+    mask: Tensor
+
+
+class TextEncoder(Protocol):
+    """Turns prompts into features ``[B, max_length, width]``."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def max_length(self) -> int: ...
+
+    def encode(self, prompts: Sequence[str]) -> TextFeatures: ...
+
+
+class T5Encoder:
+    """The encoder of a T5 from transformers, over cleaned prompts."""
+
+    def __init__(self, model: Any, tokenize: Tokenize, max_length: int = T5_MAX_LENGTH) -> None:
+        self.model, self.tokenize, self.max_length = model, tokenize, max_length
+
+    @property
+    def width(self) -> int:
+        return self.model.get_input_embeddings().embedding_dim
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        max_length: int = T5_MAX_LENGTH,
+    ) -> T5Encoder:
+        """From a folder with tokenizer, ``config.json`` and weights, frozen. Nothing is downloaded.
+
+        Raises:
+            MagiError: the extra ``generate`` is not installed, or files are missing or damaged.
+        """
+        tokenize = load_t5_tokenizer(folder)
+        try:
+            from transformers import T5EncoderModel
+        except ImportError as error:
+            raise MagiError(
+                'the T5 text encoder needs transformers: pip install "wmreward[generate]"'
+            ) from error
+        try:
+            loaded: Any = T5EncoderModel.from_pretrained(
+                folder,
+                torch_dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                weights_only=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+            raise MagiError(f"text encoder: cannot load {folder}: {first_line(error)}") from error
+        model, found = loaded
+        if missing := sorted(found["missing_keys"]):  # transformers would make them up
+            raise MagiError(
+                f"text encoder: {folder} lacks {len(missing)} weights (first: {missing[0]})"
+            )
+        return cls(model.to(device).requires_grad_(False).eval(), tokenize, max_length)
+
+    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+        """Features of each prompt after :func:`magi1.prompt_cleaning.clean_prompt`."""
+        cleaned = [self._cleaned(prompt) for prompt in prompts]
+        ids, mask = (x.to(self.model.device) for x in self.tokenize(cleaned, self.max_length))
+        features = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return TextFeatures(_at_least_float32(features), mask)
+
+    @staticmethod
+    def _cleaned(prompt: str) -> str:
+        cleaned = clean_prompt(prompt)
+        if prompt.strip() and not cleaned:
+            log.warning(
+                "nothing is left of the prompt %r after cleaning, so the video is generated without text: "
+                "MAGI-1 reads no Chinese, addresses or codes; describe the video in English",
+                prompt,
+            )
+        return cleaned
+
+
+class ByteEncoder:
+    """The byte-level encoder, over lower-case prompts with single spaces. Carries gradients."""
+
+    def __init__(self, model: ByteT5, max_length: int | None = None) -> None:
+        self.model = model
+        self.max_length = max_length or model.config.max_length
+
+    @property
+    def width(self) -> int:
+        return self.model.config.d_model
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        max_length: int | None = None,
+    ) -> ByteEncoder:
+        """From a folder with ``config.json`` and ``model.safetensors`` (floats, or int8 with a scale
+        per row), frozen.
+
+        Raises:
+            MagiError: a file is missing, damaged, or does not fit the other.
+        """
+        try:
+            config = ByteT5Config.from_dict(_read_config(folder))
+        except MagiUsageError as error:
+            raise MagiUsageError(f"{error} in {folder / 'config.json'}") from error
+        with torch.device("meta"):
+            model = ByteT5(config)
+        file = folder / "model.safetensors"
+        try:
+            assemble(model, dequantise(read_state(file)), str(file), BYTE_T5)
+        except WeightsError as error:
+            raise MagiError(f"text encoder: {error}") from error
+        return cls(model.to(device, dtype).eval(), max_length)
+
+    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+        """Features of each prompt; more than ``max_length - 1`` bytes are cut off."""
+        plain = [" ".join(prompt.lower().split()) for prompt in prompts]
+        device = self.model.shared.weight.device
+        ids, mask = (x.to(device) for x in tokenize(plain, self.max_length))
+        return TextFeatures(_at_least_float32(self.model(ids, mask)), mask)
+
+
+def load_text_encoder(
+    folder: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    max_length: int | None = None,
+) -> TextEncoder:
+    """The text encoder in a folder, frozen; ``model_type`` in its ``config.json`` says which it is.
+
+    Args:
+        folder: Holds ``config.json``, or a folder ``t5-v1_1-xxl`` that does.
+        device: Where it runs. T5-XXL takes 18 GiB in float32.
+        dtype: Precision of the weights.
+        max_length: Tokens per prompt, if not 800 for T5 or what ``config.json`` says for the byte encoder.
+
+    Raises:
+        MagiError: missing, damaged, or neither kind.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").exists() and (folder / T5_FOLDER).is_dir():
+        folder = folder / T5_FOLDER
+    kind = _read_config(folder).get("model_type")
+    if kind == BYTE_T5:
+        return ByteEncoder.load(folder, device=device, dtype=dtype, max_length=max_length)
+    if kind == "t5":
+        length = max_length or T5_MAX_LENGTH
+        return T5Encoder.load(folder, device=device, dtype=dtype, max_length=length)
+    raise MagiUsageError(
+        f'text encoder: {folder / "config.json"} has model_type {kind!r}, not "t5" or "{BYTE_T5}"'
+    )
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MagiError(
+            f"text encoder: {file} is missing; give the folder that has it, or the one that {T5_FOLDER} is in"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise MagiError(f"text encoder: cannot read {file}: {first_line(error)}") from error
+    if not isinstance(config, dict):
+        raise MagiError(f"text encoder: {file} is not a JSON object")
+    return config
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
