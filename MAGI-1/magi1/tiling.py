@@ -127,7 +127,7 @@ def tiled_decode(
 
 
 def map_tiles(
-    function: Callable[[Tensor], Tensor], tiles: Sequence[Tensor], batch: int = 8
+    function: Callable[[Tensor], Tensor], tiles: Sequence[Tensor], batch: int = 4
 ) -> list[Tensor]:
     """Apply a function to tiles, those of equal shape together.
 

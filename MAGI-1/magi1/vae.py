@@ -6,6 +6,7 @@ released model, 16 channels). Parameter names are those of the released checkpoi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
@@ -177,9 +178,15 @@ class Attention(nn.Module):
 
 
 def standardise(x: Tensor) -> Tensor:
-    """``(x - mean) / (std + 1e-5)`` over the last axis; the biased std."""
-    std, mean = torch.std_mean(x, dim=-1, correction=0, keepdim=True)
-    return (x - mean) / (std + 1e-5)
+    """``(x - mean) / (std + 1e-5)`` over the last axis; the biased std.
+
+    Mean and std are computed in float32 at least and rounded to the precision of ``x``, which the
+    arithmetic after them has. (torch.std_mean gives the same bits, on CPUs ten times slower.)
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    mean = x.mean(-1, keepdim=True, dtype=wide)
+    std = torch.linalg.vector_norm(x - mean, dim=-1, keepdim=True) / math.sqrt(x.shape[-1])
+    return (x - mean.to(x.dtype)) / (std.to(x.dtype) + 1e-5)
 
 
 class MLP(nn.Module):
@@ -284,6 +291,21 @@ class Encoder(Transformer):
         return rearrange(x, "b (t h w) c -> b c t h w", **_named(grid, "t", "h", "w"))
 
 
+class ColourConv(nn.Conv3d):
+    """The 3 × 3 × 3 convolution behind the decoder, zero padding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, T, H, W]`` → ``[B, 3, T, H, W]``."""
+        if len(x) > 1:
+            return super().forward(x)
+        # For a single clip torch's Conv3d is 3 to 5 times slower on CPUs (not so for several) than the
+        # same sum as a Conv2d whose channels are those of three frames.
+        frames = F.pad(x[0], (0, 0, 0, 0, 1, 1)).unfold(1, 3, 1)
+        frames = rearrange(frames, "c t h w dt -> t (c dt) h w")
+        out = F.conv2d(frames, self.weight.flatten(1, 2), self.bias, padding=1)
+        return rearrange(out, "t c h w -> 1 c t h w")
+
+
 class Decoder(Transformer):
     """Latents → pixels."""
 
@@ -297,7 +319,7 @@ class Decoder(Transformer):
         if config.use_final_proj:
             self.final_proj = nn.Linear(config.embed_dim, channels * config.patch_volume)
             self.final_norm = nn.LayerNorm(channels * config.patch_volume)
-        self.last_layer = nn.Conv3d(channels, COLOURS, kernel_size=3, padding=1)
+        self.last_layer = ColourConv(channels, COLOURS, kernel_size=3, padding=1)
 
     def forward(self, latent: Tensor, checkpoint: bool = False) -> Tensor:
         """``[B, z, T, H, W]`` → ``[B, 3, pT T, p H, p W]``."""
