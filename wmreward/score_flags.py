@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from typing import Any, NoReturn
-
-from wmreward.errors import UsageError
+from wmreward.flags import Parser
 
 _EPILOG = """\
 Every flag may also be written with dashes (--video-path). Results go to standard output, all else
@@ -20,34 +16,13 @@ examples:
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """Knows which flags were given; answers mistakes with one line."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            description="Score videos by the surprise of a latent world model (V-JEPA 2). "
-            "The lower the surprise, the more plausible the physics.",
-            epilog=_EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-            argument_default=argparse.SUPPRESS,
-        )
-        self.defaults: dict[str, Any] = {}
-
-    def add(self, group: argparse._ArgumentGroup, flag: str, text: str, **how: Any) -> None:
-        """Add a flag whose default stands in its help; the default is not filled in by argparse."""
-        default = how.pop("default", False if how.get("action") == "store_true" else None)
-        self.defaults[flag.removeprefix("--")] = default
-        shown = f"{text} (default: {default})" if default not in (None, False) else text
-        group.add_argument(flag, help=shown, default=argparse.SUPPRESS, **how)
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (--help lists all flags)")
-
-
 def build_parser() -> Parser:
     """All flags, in groups."""
-    parser = Parser()
+    parser = Parser(
+        "Score videos by the surprise of a latent world model (V-JEPA 2). "
+        "The lower the surprise, the more plausible the physics.",
+        _EPILOG,
+    )
     _add_videos(parser)
     _add_model(parser)
     _add_surprise(parser)
@@ -236,16 +211,3 @@ def _add_running(parser: Parser) -> None:
     )
     parser.add(group, "--debug", "show the traceback of errors", action="store_true")
     parser.add(group, "--version", "print the version and stop", action="store_true")
-
-
-def underscored(argv: Sequence[str]) -> list[str]:
-    """`--video-path` and `--video-path=x` with the underscores that flags have here."""
-    out: list[str] = []
-    for position, word in enumerate(argv):
-        if word == "--":
-            return [*out, *argv[position:]]
-        if word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-            word = f"--{name.replace('-', '_')}{equals}{value}"
-        out.append(word)
-    return out
