@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from magi1_goldens import Golden, close, close_in_rms, golden, goldens
+from torch import Tensor
+
 from magi1.attention import CacheUse
 from magi1.config import ModelConfig
 from magi1.dit import DiT
@@ -15,8 +18,6 @@ from magi1.kernels import sdpa, silu_and_mul, wide_linear
 from magi1.kv_cache import KVCache
 from magi1.layers import ChunkTexts
 from magi1.rope import RotaryEmbedding, default_bands, rotate
-from magi1_goldens import Golden, close, close_in_rms, golden, goldens
-from torch import Tensor
 
 FLOAT32, BFLOAT16_MAX, BFLOAT16_RMS, GRADIENTS, EXACT = 2e-5, 3e-2, 6e-3, 5e-5, 1e-6
 

@@ -10,6 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from magi1_goldens import COMMITTED, COMPLETE, Golden, close, golden, goldens
+from test_magi1_dit import NANO, golden_dit, nano
+from torch import Tensor
+
 from magi1.config import EngineConfig, MagiConfig, RuntimeConfig
 from magi1.kv_cache import KVCache
 from magi1.sampler import DenoiseStep, FinishedChunk, LoopState, denoise, make_noise
@@ -24,9 +28,6 @@ from magi1.schedule import (
     time_steps,
 )
 from magi1.velocity import MagiVelocity, VideoTexts
-from magi1_goldens import COMMITTED, COMPLETE, Golden, close, golden, goldens
-from test_magi1_dit import NANO, golden_dit, nano
-from torch import Tensor
 
 FORWARD, LOOPS, TABLES = 2e-5, 1e-4, 1e-6
 

@@ -15,6 +15,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from magi1_goldens import COMMITTED, COMPLETE, golden
+from torch import Tensor
+
 from magi1.byte_t5 import ByteT5, ByteT5Config, relative_buckets, tokenize
 from magi1.errors import MagiError, MagiUsageError
 from magi1.prompt_cleaning import clean_prompt
@@ -32,9 +35,6 @@ from magi1.text_encoder import (
     TextFeatures,
     load_text_encoder,
 )
-from magi1_goldens import COMMITTED, COMPLETE, golden
-from torch import Tensor
-
 from weightfiles import quantise, write_state
 
 CAN_CLEAN = find_spec("ftfy") is not None and find_spec("bs4") is not None
