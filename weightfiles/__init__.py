@@ -1,9 +1,9 @@
 """Weights files shared by the models: reading, storing, and fitting into a module, with errors for people."""
 
-from weightfiles.assemble import assemble, check_fit, places, put
 from weightfiles.errors import WeightsError, first_line
-from weightfiles.fingerprint import fingerprint, fingerprint_files
-from weightfiles.quantise import dequantise, dequantised_specs, is_quantised, quantise
+from weightfiles.fingerprints import fingerprint, fingerprint_files
+from weightfiles.fit import assemble, check_fit, places, put
+from weightfiles.int8_rows import dequantise, dequantised_specs, is_quantised, quantise
 from weightfiles.safetensors_file import (
     TensorSpec,
     read_metadata,

@@ -182,8 +182,11 @@ class RuntimeConfig:
                 "num_frames",
                 f"must be at least temporal_downsample_factor={self.temporal_downsample_factor}",
             )
-        if self.fps < 2:
-            refuse("fps", "must be at least 2: the VAE works on fps // 2 frames at a time")
+        shortest = 2 * self.temporal_downsample_factor
+        if self.fps < shortest:
+            refuse(
+                "fps", f"must be at least {shortest}: the VAE works on fps // 2 frames at a time"
+            )
 
     def _check_guidance(self, refuse: _Refusal) -> None:
         edges = self.cfg_t_range
