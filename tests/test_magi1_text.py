@@ -329,10 +329,12 @@ def test_t5_encoder_is_a_direct_call_of_transformers(t5_folder: Path) -> None:
     torch.testing.assert_close(features[:1, : len(tokens)], alone, rtol=0, atol=1e-5)
 
 
-def test_t5_encoder_cuts_long_prompts(t5_folder: Path) -> None:
-    encoder = load_text_encoder(t5_folder, max_length=6)
+def test_t5_encoder_cuts_long_prompts_and_runs_in_half_precision(t5_folder: Path) -> None:
+    encoder = load_text_encoder(t5_folder, dtype=torch.bfloat16, max_length=6)
+    assert encoder.model.dtype == torch.bfloat16  # type: ignore[attr-defined]
     features, mask = encoder.encode([" ".join(CORPUS), "a"])
     assert features.shape == (2, 6, 16)
+    assert features.dtype == torch.float32
     assert mask[0].sum() == 6
     ids, _ = encoder.tokenize([" ".join(CORPUS)], 6)  # type: ignore[attr-defined]
     assert ids[0, -1] == 1  # the end of sequence is kept
@@ -446,6 +448,11 @@ FURTHER_PAIRS = [
     ("one‐two–three〜four゠five", "one-two-three-four-five".replace("-", " ")),
     ("1.2.3.4 and 10.11.12.13:80", "and :80"),
     ("at 7:30 ", "at 7:30"),
+    ("at 7:30 <br>", "at"),
+    ("« a ¨ b", '" a " b'),
+    ("a &amp;quot;b &amp;amp;c", "a b ;c"),
+    ("say ''hi'' now", 'say "hi" now'),
+    (".gif", ""),
     ("#1 #12 #123 #1234 #12345 123456 12345", "1234 12345"),
     ("a.jpeg b.webp.c c:/d/e.pdf f.gif", ".c f. gif"),
     ("''x''", "x"),
