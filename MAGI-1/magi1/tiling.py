@@ -19,6 +19,9 @@ from magi1.vae import VAE, VAEConfig
 TileMap = Callable[[Callable[[Tensor], Tensor], Sequence[Tensor]], Sequence[Tensor]]
 """Applies a function to every tile and returns the results in the order of the tiles."""
 
+Shape = tuple[int, int, int]
+"""Tiles in time, height and width."""
+
 HEIGHT, WIDTH = -2, -1
 
 
@@ -63,67 +66,8 @@ class Tiling:
         return _Cut(self.frames // length, self.size // patch, round(overlap / patch))
 
 
-def tiled_encode(
-    vae: VAE, video: Tensor, tiling: Tiling | None = None, tile_map: TileMap | None = None
-) -> Tensor:
-    """Encode a video of any length and size (MAGI-1's way).
-
-    Overlaps are cross-faded over tiles that are cross-faded already. See :func:`tiled_decode` for the
-    other way.
-
-    Args:
-        vae: The model.
-        video: ``[B, 3, T, H, W]`` in [-1, 1]; one frame is an image. The frames of the last tile beyond a
-            multiple of the patch length are left out.
-        tiling: The tiles; MAGI-1's if not given.
-        tile_map: What runs the tiles, :func:`map_tiles` if not given.
-
-    Returns:
-        Means of the latents, ``[B, z, about T/pT, H/p, W/p]``.
-
-    Raises:
-        MagiUsageError: Another shape, sizes that are not multiples of the patch, tiles that do not fit
-            the patch, or a last tile of more than one frame but fewer than a patch has.
-    """
-    tiling = tiling or Tiling()
-    cut, length, patch = tiling.on(vae.config), vae.config.patch_length, vae.config.patch_size
-    vae.check_video(video)
-    rest = video.shape[2] % tiling.frames
-    if 1 < rest < length:
-        raise MagiUsageError(
-            f"VAE: {video.shape[2]} frames leave {rest} for the last tile of {tiling.frames}; "
-            f"leave none, 1, or at least {length}"
-        )
-    pixels = _Cut(cut.frames * length, cut.size * patch, cut.overlap * patch)
-    tiles, shape = pixels.tiles(video)
-    return _assemble((tile_map or map_tiles)(vae.encode, tiles), shape, cut, chained=True)
-
-
-def tiled_decode(
-    vae: VAE, latent: Tensor, tiling: Tiling | None = None, tile_map: TileMap | None = None
-) -> Tensor:
-    """Decode latents of any length and size (MAGI-1's way); differentiable.
-
-    Overlaps are cross-faded over tiles as the decoder returns them. A last tile of a single latent frame
-    gives one frame, so that 4 latent frames in tiles of 3 make 13 frames, not 16.
-
-    Args:
-        vae: The model. Set its ``checkpoint`` for gradients in bounded memory.
-        latent: ``[B, z, T, H, W]``, without the scale factor of the diffusion model.
-        tiling: The tiles, in pixels and frames; MAGI-1's if not given.
-        tile_map: What runs the tiles, :func:`map_tiles` if not given.
-
-    Returns:
-        ``[B, 3, about pT T, p H, p W]`` in about [-1, 1], not clamped.
-
-    Raises:
-        MagiUsageError: Another shape, or tiles that do not fit the patch.
-    """
-    cut, patch = (tiling or Tiling()).on(vae.config), vae.config.patch_size
-    vae.check_latent(latent)
-    tiles, shape = cut.tiles(latent)
-    pixels = _Cut(cut.frames * vae.config.patch_length, cut.size * patch, cut.overlap * patch)
-    return _assemble((tile_map or map_tiles)(vae.decode, tiles), shape, pixels, chained=False)
+MAGI_TILING = Tiling()
+"""The tiles of the released pipeline: half a second of 256 × 256 pixels."""
 
 
 def map_tiles(
@@ -151,8 +95,64 @@ def map_tiles(
     return [results[index] for index in range(len(tiles))]
 
 
-Shape = tuple[int, int, int]
-"""Tiles in time, height and width."""
+def tiled_encode(
+    vae: VAE, video: Tensor, tiling: Tiling = MAGI_TILING, tile_map: TileMap = map_tiles
+) -> Tensor:
+    """Encode a video of any length and size (MAGI-1's way).
+
+    Overlaps are cross-faded over tiles that are cross-faded already. See :func:`tiled_decode` for the
+    other way.
+
+    Args:
+        vae: The model.
+        video: ``[B, 3, T, H, W]`` in [-1, 1]; one frame is an image. The frames of the last tile beyond a
+            multiple of the patch length are left out.
+        tiling: The tiles, in pixels and frames.
+        tile_map: What runs the tiles: here, in batches, or dealt to several processes.
+
+    Returns:
+        Means of the latents, ``[B, z, about T/pT, H/p, W/p]``.
+
+    Raises:
+        MagiUsageError: Another shape, sizes that are not multiples of the patch, tiles that do not fit
+            the patch, or a last tile of more than one frame but fewer than a patch has.
+    """
+    cut, length = tiling.on(vae.config), vae.config.patch_length
+    vae.check_video(video)
+    rest = video.shape[2] % tiling.frames
+    if 1 < rest < length:
+        raise MagiUsageError(
+            f"VAE: {video.shape[2]} frames leave {rest} for the last tile of {tiling.frames}; "
+            f"leave none, 1, or at least {length}"
+        )
+    tiles, shape = cut.in_pixels(vae.config).tiles(video)
+    return _assemble(tile_map(vae.encode, tiles), shape, cut, chained=True)
+
+
+def tiled_decode(
+    vae: VAE, latent: Tensor, tiling: Tiling = MAGI_TILING, tile_map: TileMap = map_tiles
+) -> Tensor:
+    """Decode latents of any length and size (MAGI-1's way); differentiable.
+
+    Overlaps are cross-faded over tiles as the decoder returns them. A tile of a single latent frame gives
+    one frame, so that 4 latent frames in tiles of 3 make 13 frames, not 16.
+
+    Args:
+        vae: The model. Set its ``checkpoint`` for gradients in bounded memory.
+        latent: ``[B, z, T, H, W]``, without the scale factor of the diffusion model.
+        tiling: The tiles, in pixels and frames.
+        tile_map: What runs the tiles: here, in batches, or dealt to several processes.
+
+    Returns:
+        ``[B, 3, about pT T, p H, p W]`` in about [-1, 1], not clamped.
+
+    Raises:
+        MagiUsageError: Another shape, or tiles that do not fit the patch.
+    """
+    cut = tiling.on(vae.config)
+    vae.check_latent(latent)
+    tiles, shape = cut.tiles(latent)
+    return _assemble(tile_map(vae.decode, tiles), shape, cut.in_pixels(vae.config), chained=False)
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,11 @@ class _Cut:
     @property
     def stride(self) -> int:
         return self.size - self.overlap
+
+    def in_pixels(self, config: VAEConfig) -> _Cut:
+        """The pixels and frames of a cut in latents."""
+        length, patch = config.patch_length, config.patch_size
+        return _Cut(self.frames * length, self.size * patch, self.overlap * patch)
 
     def tiles(self, x: Tensor) -> tuple[list[Tensor], Shape]:
         """Tiles of ``x [B, C, T, H, W]``, width fastest, and their number along each axis.
