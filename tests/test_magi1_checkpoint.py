@@ -22,7 +22,7 @@ from magi1.config import MagiConfig
 from magi1.dit import DiT
 from magi1.download import download
 from magi1.errors import MagiError, MagiUsageError
-from magi1.folders import find_t5, missing_files, variant, weights_subfolder
+from magi1.folders import find_t5, located, missing_files, variant, weights_subfolder
 from magi1.rope import default_bands
 from magi1.vae import VAE, VAEConfig
 from weightfiles import WeightsError, places, quantise
@@ -624,3 +624,12 @@ def test_folders_are_found_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyP
     save(tmp_path / "mine", stored(config))
     assert same(load_dit(config, "~/mine")[0], stored(config))
     assert folders.find_dit(config, "~/mine").folder == tmp_path / "mine"
+
+
+def test_folders_in_the_package() -> None:
+    """The embedded model is found from wherever the command runs."""
+    import magi1
+
+    found = located("magi1:weights/tiny/vae")
+    assert found == Path(magi1.__file__).parent / "weights" / "tiny" / "vae"
+    assert located("~/x") == Path.home() / "x" and located("./x") == Path("x")

@@ -22,6 +22,8 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 VAE_CONFIG, VAE_WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 T5_FOLDER = "t5-v1_1-xxl"
 BYTE_T5 = "byte_t5"
+EMBEDDED = "magi1:"
+"""A folder that begins so lies in this package: ``magi1:weights/tiny/vae``."""
 ZSTD = ".zst"
 """A file may be there compressed, with this added to its name."""
 
@@ -148,11 +150,19 @@ def present(path: Path) -> Path | None:
     return next((form for form in (path, compressed) if form.is_file()), None)
 
 
+def located(folder: str | Path) -> Path:
+    """The folder of a configuration: as given, from the home folder (``~``), or in this package."""
+    text = str(folder)
+    if text.startswith(EMBEDDED):
+        return Path(__file__).parent / text.removeprefix(EMBEDDED)
+    return Path(text).expanduser()
+
+
 # --- the three parts
 
 
 def _dit(config: MagiConfig, folder: str | Path) -> Part:
-    given = Path(folder).expanduser()
+    given = located(folder)
     released, sub = variant(config), weights_subfolder(config)
     bases = [given] + ([given.parent / "ckpt" / "magi" / released] if released else [])
     return Part(
@@ -167,7 +177,7 @@ def _dit(config: MagiConfig, folder: str | Path) -> Part:
 
 
 def _t5(folder: str | Path) -> Part:
-    given = Path(folder).expanduser()
+    given = located(folder)
     bases = (given, given.parent / "ckpt" / "t5")
     return Part(
         name="text encoder",
@@ -180,7 +190,7 @@ def _t5(folder: str | Path) -> Part:
 
 
 def _vae(folder: str | Path) -> Part:
-    given = Path(folder).expanduser()
+    given = located(folder)
     return Part(
         name="VAE",
         setting="vae_pretrained",
