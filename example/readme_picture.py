@@ -113,13 +113,14 @@ def draw_curves(figure: Figure, maps: dict[str, np.ndarray], fps: float) -> Axes
         axes.fill_between(at, 0, curve, color=COLORS[name], alpha=0.12, linewidth=0, zorder=2)
     first = int(np.isnan(maps["possible"][:, 0, 0]).sum()) / fps
     axes.axvspan(0, first, color="#f2f2f2", linewidth=0)
-    seen = axes.text(first / 2, 0.0275, "first context:\nnothing predicted", rotation=90)
-    seen.set(color=FAINT, size=9.5, ha="center", va="center", linespacing=1.4)
+    shares = axes.get_xaxis_transform()
+    seen = axes.text(first / 2, 0.5, "first context:\nnothing predicted", transform=shares)
+    seen.set(rotation=90, color=FAINT, size=9.5, ha="center", va="center", linespacing=1.4)
     axes.axvline(TELEPORT / fps, color=COLORS["impossible"], zorder=1, **MARK)
-    moment = axes.text(TELEPORT / fps + 0.05, 0.0525, "the green ball teleports")
-    moment.set(color=COLORS["impossible"], size=10.5, va="center")
+    moment = axes.text(TELEPORT / fps + 0.05, 0.955, "the green ball teleports")
+    moment.set(transform=shares, color=COLORS["impossible"], size=10.5, va="center")
     axes.set_xlabel("time (s)", size=10.5, color=INK)
-    axes.set(xlim=(0, frames / fps), ylim=(0, 0.055), xticks=range(5), yticks=[0, 0.02, 0.04])
+    axes.set(xlim=(0, frames / fps), ylim=(0, 0.031), xticks=range(5), yticks=[0, 0.01, 0.02, 0.03])
     axes.tick_params(labelsize=10, color=FAINT, labelcolor=INK, length=3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -131,12 +132,13 @@ def draw_curves(figure: Figure, maps: dict[str, np.ndarray], fps: float) -> Axes
 
 def note_scores(axes: Axes, scores: dict[str, Any]) -> None:
     """What the toolkit returns: a number for each video."""
-    left, top = 0.88, 0.0525
-    axes.text(left, top, "score (lower is more plausible)", size=10, color=FAINT, va="center")
+    left, top, shares = 0.88, 0.955, axes.get_xaxis_transform()
+    title = axes.text(left, top, "score (lower is more plausible)", transform=shares)
+    title.set(color=FAINT, size=10, va="center")
     for line, (name, score) in enumerate(scores.items(), start=1):
         for x, text in ((left, name), (left + 0.75, f"{float(score):.4f}")):
-            entry = axes.text(x, top - 0.0055 * line, text, va="center")
-            entry.set(color=COLORS[name], size=12.5, weight="bold")
+            entry = axes.text(x, top - 0.1 * line, text, transform=shares)
+            entry.set(color=COLORS[name], size=12.5, weight="bold", va="center")
 
 
 def draw_map(figure: Figure, clip: Clip, maps: np.ndarray) -> None:
@@ -151,7 +153,7 @@ def draw_map(figure: Figure, clip: Clip, maps: np.ndarray) -> None:
     head(axes, "Where", f"surprise at {clip.times_s[TELEPORT]:.2f} s")
     scale = figure.add_axes((0.7 + width + 0.008, TOP - height, 0.011, height))
     scale.imshow(color_table()[:, None], aspect="auto", origin="lower", extent=(0, 1, 0, high))
-    scale.set(xticks=[], yticks=[0, 0.1, 0.2, 0.3])
+    scale.set(xticks=[], yticks=np.arange(0, high, 0.1))
     scale.yaxis.tick_right()
     scale.tick_params(labelsize=9.5, color=FAINT, labelcolor=INK, length=3)
     for spine in scale.spines.values():

