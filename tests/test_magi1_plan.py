@@ -268,7 +268,7 @@ def run(config: MagiConfig, mode: Mode) -> Counter:
         {"num_steps": 8, "window_size": 1},
         {"num_steps": 8, "noise2clean_kvrange": (), "clean_chunk_kvrange": -1},
         {"num_steps": 8, "clean_chunk_kvrange": 3, "text_scales": (0.0,) * 5},
-        {"num_steps": 8, "chunk_width": 3},
+        {"num_steps": 8, "chunk_width": 2, "noise2clean_kvrange": (3, 2)},
     ],
     ids=str,
 )
