@@ -33,6 +33,7 @@ from magi1.text_encoder import (
     T5Encoder,
     TextEncoder,
     TextFeatures,
+    check_text_encoder,
     load_text_encoder,
 )
 from weightfiles import quantise, write_state
@@ -725,3 +726,18 @@ def test_files_of_vectors_that_cannot_be_used(tmp_path: Path) -> None:
     save_vectors(file, other_tokens=np.zeros((5, 8)))
     with pytest.raises(MagiError, match=r"other_tokens .*\[5, 8\]"):
         load_token_vectors(file, hq)
+
+
+def test_packages_are_checked_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_type": "byte_t5"}))
+    monkeypatch.setattr("magi1.text_encoder.find_spec", lambda name: None)
+    check_text_encoder(tmp_path)  # needs none
+    config.write_text(json.dumps({"model_type": "t5"}))
+    with pytest.raises(MagiError, match=r"transformers, ftfy, bs4, sentencepiece.*\[generate\]"):
+        check_text_encoder(tmp_path)
+    (tmp_path / "tokenizer.json").touch()
+    with pytest.raises(MagiError, match=r"transformers, ftfy, bs4: pip"):
+        check_text_encoder(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +23,7 @@ from weightfiles import WeightsError, assemble, dequantise, first_line, read_sta
 log = logging.getLogger(__name__)
 
 T5_FOLDER = "t5-v1_1-xxl"
+_T5_PACKAGES = ("transformers", "ftfy", "bs4")
 T5_MAX_LENGTH = 800
 
 
@@ -194,6 +196,22 @@ def load_text_encoder(
     raise MagiUsageError(
         f'text encoder: {folder / "config.json"} has model_type {kind!r}, not "t5" or "{BYTE_T5}"'
     )
+
+
+def check_text_encoder(folder: str | Path) -> None:
+    """Whether the packages are installed that the encoder in a folder needs; loads nothing.
+
+    Raises:
+        MagiError: one is not, or the folder holds no encoder.
+    """
+    if _read_config(Path(folder)).get("model_type") == BYTE_T5:
+        return
+    reader = () if (Path(folder) / "tokenizer.json").exists() else ("sentencepiece",)
+    missing = [name for name in (*_T5_PACKAGES, *reader) if find_spec(name) is None]
+    if missing:
+        raise MagiError(
+            f'the T5 text encoder needs {", ".join(missing)}: pip install "wmreward[generate]"'
+        )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
