@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -201,11 +202,32 @@ class DiT(nn.Module):
         hidden = layout.split(tokens)
         for layer in self.videodit_blocks.layers:
             if self.checkpointing and torch.is_grad_enabled():
-                hidden = checkpoint(layer, hidden, inputs, use_reentrant=False)
+                hidden = checkpoint(
+                    layer, hidden, inputs, use_reentrant=False, preserve_rng_state=False
+                )
             else:
                 hidden = layer(hidden, inputs)
         out = self.final_linear(self.videodit_blocks.final_layernorm(hidden))
         return self._unpatch(layout.gather(out), grid)
+
+    def compile_layers(self) -> None:
+        """Compile in place what the layers do to single tokens; attention stays as it is.
+
+        All layers share the compiled code, which rounds where it does without compilation.
+        """
+        from torch._inductor import config as inductor  # takes a second
+
+        # Kinds of layers, with and without gradients, and sizes: more variants than the default limit.
+        dynamo = torch._dynamo.config
+        dynamo.cache_size_limit = max(dynamo.cache_size_limit, 64)
+        exact = hasattr(inductor, "emulate_precision_casts")  # from torch 2.5
+        compiled = partial(
+            torch.compile, options={"emulate_precision_casts": True} if exact else None
+        )
+        for layer in self.videodit_blocks.layers:
+            assert isinstance(layer, TransformerLayer)
+            layer.self_attention.heads = compiled(layer.self_attention.heads)  # type: ignore[method-assign]
+            layer.token_local = compiled(layer.token_local)  # type: ignore[method-assign]
 
     def _embed(self, x: Tensor, first_frame: int) -> tuple[Tensor, Rotation, tuple[int, int]]:
         """Latents → tokens ``[B, S, h]`` in order (T, H, W), their positions, and the token grid."""

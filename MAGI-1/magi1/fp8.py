@@ -7,7 +7,6 @@ float32.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -47,7 +46,7 @@ class FP8Linear(nn.Module):
         scales = (self.input_scale[0].float(), self.weight_scale[0].float())
         scaled = (x.float() / self.divisor().float()).clamp(-E4M3_MAX, E4M3_MAX)
         rows = scaled.to(torch.bfloat16).flatten(0, -2)  # rounded twice, as the reference does
-        product: Tensor = _Product.apply(rows, self.weight[0], *scales)
+        product: Tensor = _product(rows, self.weight[0], *scales)
         return product.unflatten(0, x.shape[:-1])
 
 
@@ -76,27 +75,41 @@ class SmoothFP8Linear(FP8Linear):
         return self.smooth_scale[0]
 
 
-@lru_cache
 def _has_fp8_product(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
 
 
-class _Product(torch.autograd.Function):
-    """e4m3 rounding and the product; the gradient passes the rounding straight through."""
+# An operator of its own, so that torch.compile takes it as it is.
+@torch.library.custom_op(
+    "magi1::fp8_product",
+    mutates_args=(),
+    schema="(Tensor rows, Tensor weight, Tensor scale_a, Tensor scale_b) -> Tensor",
+)
+def _product(rows: Tensor, weight: Tensor, scale_a: Tensor, scale_b: Tensor) -> Tensor:
+    """e4m3(rows) Wᵀ · both scales."""
+    quantised = rows.to(E4M3)
+    if _has_fp8_product(rows.device):
+        product: Tensor = torch._scaled_mm(
+            quantised, weight.t(), scale_a=scale_a, scale_b=scale_b, out_dtype=torch.bfloat16
+        )
+        return product
+    return (F.linear(quantised.float(), weight.float()) * scale_a * scale_b).to(torch.bfloat16)
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, scale_a: Tensor, scale_b: Tensor) -> Tensor:
-        ctx.save_for_backward(weight, scale_a, scale_b)
-        quantised = x.to(E4M3)
-        if _has_fp8_product(x.device):
-            product: Tensor = torch._scaled_mm(
-                quantised, weight.t(), scale_a=scale_a, scale_b=scale_b, out_dtype=torch.bfloat16
-            )
-            return product
-        return (F.linear(quantised.float(), weight.float()) * scale_a * scale_b).to(torch.bfloat16)
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        weight, scale_a, scale_b = ctx.saved_tensors
-        scaled = (grads[0].float() * scale_a * scale_b).to(torch.bfloat16)
-        return scaled @ weight.to(torch.bfloat16), None, None, None
+@_product.register_fake
+def _(rows: Tensor, weight: Tensor, scale_a: Tensor, scale_b: Tensor) -> Tensor:
+    return rows.new_empty(rows.shape[0], weight.shape[0], dtype=torch.bfloat16)
+
+
+def _keep_weight(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[1:])
+
+
+def _product_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    """The gradient passes the rounding straight through."""
+    weight, scale_a, scale_b = ctx.saved_tensors
+    scaled = (grad.float() * scale_a * scale_b).to(torch.bfloat16)
+    return scaled @ weight.to(torch.bfloat16), None, None, None
+
+
+_product.register_autograd(_product_backward, setup_context=_keep_weight)

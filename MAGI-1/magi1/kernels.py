@@ -105,37 +105,49 @@ def _extra(name: str) -> ModuleType:
 # --- products of bfloat16 with a float32 result ---------------------------------------------------
 
 
+WIDE_PRODUCT = "out_dtype" in (torch.mm.__doc__ or "")
+"""Whether torch.mm can leave a product of bfloat16 operands in float32 (from torch 2.8)."""
+
+
 def wide_linear(x: Tensor, weight: Tensor) -> Tensor:
     """x Wᵀ ``[..., out]`` of operands ``[..., in]`` and ``[out, in]``, neither of them rounded, in float32.
 
     A product of two bfloat16 numbers is exact in float32, so a bfloat16 matrix product with a float32
     accumulator and result says the same as one of upcast operands, at tensor-core speed.
     """
-    if x.is_cuda and x.dtype == weight.dtype == torch.bfloat16 and _has_wide_product():
-        rows: Tensor = _WideProduct.apply(x.flatten(0, -2), weight)
+    if x.dtype == weight.dtype == torch.bfloat16:
+        rows: Tensor = _wide_product(x.flatten(0, -2), weight)
         return rows.unflatten(0, x.shape[:-1])
     dtype = wide(x.dtype)
     return F.linear(x.to(dtype), weight.to(dtype))
 
 
-def _has_wide_product() -> bool:
-    """Whether torch.mm knows ``out_dtype`` (from torch 2.8)."""
-    return "out_dtype" in (torch.mm.__doc__ or "")
+# An operator of its own, so that torch.compile takes it as it is.
+@torch.library.custom_op(
+    "magi1::wide_product", mutates_args=(), schema="(Tensor rows, Tensor weight) -> Tensor"
+)
+def _wide_product(rows: Tensor, weight: Tensor) -> Tensor:
+    if rows.is_cuda and WIDE_PRODUCT:
+        return torch.mm(rows, weight.t(), out_dtype=torch.float32)
+    return F.linear(rows.float(), weight.float())
 
 
-class _WideProduct(torch.autograd.Function):
-    """Forward in float32; gradients are rounded to bfloat16 first, as they leave in it anyway."""
+@_wide_product.register_fake
+def _(rows: Tensor, weight: Tensor) -> Tensor:
+    return rows.new_empty(rows.shape[0], weight.shape[0], dtype=torch.float32)
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        out: Tensor = torch.mm(x, weight.t(), out_dtype=torch.float32)
-        return out
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        grad = grads[0].to(x.dtype)
-        into_x = grad @ weight if ctx.needs_input_grad[0] else None
-        into_weight = grad.t() @ x if ctx.needs_input_grad[1] else None
-        return into_x, into_weight
+def _keep_operands(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _wide_product_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients are rounded to bfloat16 first, as they leave in it anyway."""
+    rows, weight = ctx.saved_tensors
+    grad = grad.to(rows.dtype)
+    into_rows = grad @ weight if ctx.needs_input_grad[0] else None
+    into_weight = grad.t() @ rows if ctx.needs_input_grad[1] else None
+    return into_rows, into_weight
+
+
+_wide_product.register_autograd(_wide_product_backward, setup_context=_keep_operands)

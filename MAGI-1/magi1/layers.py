@@ -140,12 +140,16 @@ class ParallelAttention(nn.Module):
 
     def self_attention(self, hidden: Tensor, inputs: LayerInputs) -> tuple[Tensor, Tensor]:
         """Attention among video tokens, and the normalised queries to the text; ``[B, S, heads, d]``."""
-        q, qx, k, v = (part.unflatten(-1, (-1, self.channels)) for part in self.linear_qkv(hidden))
-        block = hidden.dtype
-        q = rotate(self.q_layernorm(q), inputs.rotation).to(block)
-        k = rotate(self.k_layernorm(k), inputs.rotation).to(block)
+        q, k, v, queries = self.heads(hidden, inputs.rotation)
         attended = inputs.layout.attend(inputs.attention, self.layer, q, k, v, inputs.kernels)
-        return attended, self.q_layernorm_xattn(qx)
+        return attended, queries
+
+    def heads(self, hidden: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries, keys and values ``[B, S, heads, d]`` of tokens, and their queries to the text."""
+        q, qx, k, v = (part.unflatten(-1, (-1, self.channels)) for part in self.linear_qkv(hidden))
+        q = rotate(self.q_layernorm(q), rotation).to(hidden.dtype)
+        k = rotate(self.k_layernorm(k), rotation).to(hidden.dtype)
+        return q, k, v, self.q_layernorm_xattn(qx)
 
     def cross_attention(
         self, queries: Tensor, text: Tensor, mask: Tensor | None, kernels: Kernels
@@ -221,32 +225,26 @@ class TransformerLayer(nn.Module):
         """``[B, S, h]`` of the tokens held here, before and after."""
         attended, queries = self.self_attention.self_attention(hidden, inputs)
         gates = self.ada_modulate_layer(inputs.condition)
+        texts, kernels = inputs.texts, inputs.kernels
         out = []
         for segment in inputs.segments:
             here, chunk = segment.tokens, segment.chunk
-            out.append(
-                self.token_local(
-                    hidden[:, here],
-                    attended[:, here],
-                    queries[:, here],
-                    (inputs.texts.tokens[chunk], inputs.texts.masks[chunk]),
-                    (gates[0][:, chunk, None], gates[1][:, chunk, None]),
-                    inputs.kernels,
-                )
+            crossed = self.self_attention.cross_attention(
+                queries[:, here], texts.tokens[chunk], texts.masks[chunk], kernels
             )
+            gate = (gates[0][:, chunk, None], gates[1][:, chunk, None])
+            out.append(self.token_local(hidden[:, here], attended[:, here], crossed, gate, kernels))
         return torch.cat(out, dim=1)
 
     def token_local(
         self,
         hidden: Tensor,
         attended: Tensor,
-        queries: Tensor,
-        text: tuple[Tensor, Tensor | None],
+        crossed: Tensor,
         gates: tuple[Tensor, Tensor],
         kernels: Kernels,
     ) -> Tensor:
-        """Everything after self-attention, for tokens ``[B, n, ·]`` of one chunk."""
-        crossed = self.self_attention.cross_attention(queries, *text, kernels)
+        """Everything after attention, for tokens ``[B, n, ·]`` of one chunk."""
         joined = self.self_attention.project(attended, crossed)
         hidden = _gated_residual(hidden, joined, gates[0], self.self_attn_post_norm)
         return _gated_residual(hidden, self.mlp(hidden, kernels), gates[1], self.mlp_post_norm)
