@@ -319,6 +319,9 @@ class Straight:
     def fill(self, latents: Tensor, first: int, *, count: int) -> None:
         self.filled += range(first, first + count)
 
+    def select(self, rows: Tensor) -> None:
+        self.target = self.target[rows]
+
 
 def straight_loop(
     prefix: Tensor | None = None, **options: Any
@@ -404,6 +407,28 @@ def test_a_guide_changes_the_context_of_later_chunks() -> None:
     velocity, _, chunks = straight_loop(guide=lambda step: step.velocity + 0.5)
     for clean, piece in zip(velocity.cleans, chunks, strict=False):
         assert torch.equal(clean, piece.latents)
+
+
+def test_resampling_goes_on_with_copies_of_rows() -> None:
+    def guide(step: DenoiseStep) -> Tensor:
+        if step.call.number == 5:
+            step.resample(torch.tensor([1, 1]))
+        return step.velocity
+
+    velocity, layout, chunks = straight_loop(guide=guide)
+    target = straight_loop()[0].target
+    for piece in chunks:
+        assert torch.equal(piece.latents[0], piece.latents[1])
+        wanted = target[1, :, layout.of_chunk(piece.chunk)]
+        torch.testing.assert_close(piece.latents[0], wanted, atol=1e-5, rtol=0)
+
+
+def test_cached_chunks_follow_the_rows_of_the_batch() -> None:
+    cache = KVCache()
+    cache.write(0, 3, torch.arange(3.0)[:, None], torch.arange(3.0)[:, None] + 10)
+    cache.select(torch.tensor([2, 0, 0]))
+    ((key, value),) = cache.read(0, 3, 4, torch.device("cpu"))
+    assert key[:, 0].tolist() == [2, 0, 0] and value[:, 0].tolist() == [12, 10, 10]
 
 
 def test_noise_depends_on_the_seed_alone() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -67,4 +68,117 @@ class WorldModel(Protocol):
 
         ``predicted`` must not depend on the later frames, and carries gradient only with ``context_grad``.
         """
+        ...
+
+
+class RewardScores(NamedTuple):
+    """What a reward says of a batch of videos.
+
+    Attributes:
+        scores: ``[B]``, higher is better.
+        parts: Numbers that it is made of or that explain it, ``[B]`` each, without gradient.
+    """
+
+    scores: Tensor
+    parts: Mapping[str, Tensor]
+
+
+class Reward(Protocol):
+    """Judges videos one by one.
+
+    Attributes:
+        name: For tables and records.
+        differentiable: Whether gradients flow from scores to videos: guidance needs them.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def differentiable(self) -> bool: ...
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        """Score ``[B, 3, T, H, W]`` in [−1, 1]."""
+        ...
+
+
+class SetReward(Protocol):
+    """Judges each of a set of candidates by its relation to the others."""
+
+    @property
+    def name(self) -> str: ...
+
+    def embed(self, videos: Tensor) -> Tensor:
+        """What is kept of each video ``[B, 3, T, H, W]`` in [−1, 1] for the comparison: ``[B, D]``."""
+        ...
+
+    def compare(self, embeddings: Tensor) -> Tensor:
+        """Scores ``[N]`` of a whole set from its embeddings ``[N, D]``, higher is better."""
+        ...
+
+
+class DenoiseStep(Protocol):
+    """One step of a generator's denoising loop: chunks of latent frames in flight, each at its own time.
+
+    A latent frame stands for several frames of video. Time runs from 0, noise, to 1, data; x ← x + dt · v.
+    """
+
+    @property
+    def latents(self) -> Tensor:
+        """Their state x_t, ``[B, C, T, H, W]``, T = chunks · ``chunk_width``."""
+        ...
+
+    @property
+    def velocity(self) -> Tensor:
+        """The generator's own velocity, like ``latents``."""
+        ...
+
+    @property
+    def times(self) -> Tensor:
+        """Time of each chunk before the step, ``[chunks]``."""
+        ...
+
+    @property
+    def next_times(self) -> Tensor:
+        """Time of each chunk after it."""
+        ...
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Which of its denoising steps each chunk is at, counted from 0."""
+        ...
+
+    @property
+    def first_chunk(self) -> int:
+        """Index of the first chunk in flight in the video."""
+        ...
+
+    @property
+    def chunk_width(self) -> int:
+        """Latent frames per chunk."""
+        ...
+
+    @property
+    def decode_unit(self) -> int:
+        """Latent frames that are decoded independently of others, counted from the video's beginning."""
+        ...
+
+    @property
+    def finished(self) -> Tensor:
+        """All latents before the chunks in flight, ``[B, C, T', H, W]``: fixed context."""
+        ...
+
+    def clean_estimate(self, latents: Tensor, velocity: Tensor) -> Tensor:
+        """x₀ = x_t + (1 − t) v of each chunk."""
+        ...
+
+    def model(self, latents: Tensor) -> Tensor:
+        """The velocity as a differentiable function of the state."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents → video ``[B, 3, T, H, W]`` in about [−1, 1]; differentiable."""
+        ...
+
+    def resample(self, ancestors: Tensor) -> None:
+        """Go on, after this step, with copies of the batch's rows ``ancestors [B]``."""
         ...

@@ -48,6 +48,13 @@ class KVCache:
         """Drop every chunk before ``chunk``."""
         self._chunks = {key: pair for key, pair in self._chunks.items() if key[1] >= chunk}
 
+    def select(self, rows: Tensor) -> None:
+        """Replace the batch by copies of its ``rows [B]``."""
+        self._chunks = {
+            place: (key[rows.to(key.device)], value[rows.to(value.device)])
+            for place, (key, value) in self._chunks.items()
+        }
+
     def _stored(self, part: Tensor) -> Tensor:
         if not (self.offload and part.is_cuda):
             return part.clone()  # a view would keep the keys of the whole call alive

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -25,6 +25,10 @@ class Velocity(Protocol):
         """Take finished chunks as context."""
         ...
 
+    def select(self, rows: Tensor) -> None:
+        """Go on with copies of these rows of the batch, ``[B]``."""
+        ...
+
 
 Decode = Callable[[Tensor], Tensor]
 """Latents ``[B, C, T, H, W]`` → video ``[B, 3, 4T, 8H, 8W]`` in about [−1, 1]; differentiable."""
@@ -43,6 +47,9 @@ class DenoiseStep:
         layout: Frames and chunks of the video.
         model: The velocity as a function of ``latents``; gradients flow through the transformer.
         decode: Latents → video.
+        decode_unit: Latent frames that are decoded independently of others, counted from the video's
+            beginning.
+        ancestors: What `resample` was last told.
     """
 
     call: ChunkCall
@@ -54,11 +61,32 @@ class DenoiseStep:
     layout: VideoLayout
     model: Callable[[Tensor], Tensor]
     decode: Decode
+    decode_unit: int = 1
+    ancestors: list[Tensor] = field(default_factory=list)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Which denoising step each chunk is at, counted from 0."""
+        return self.call.steps
+
+    @property
+    def first_chunk(self) -> int:
+        """Index of the first chunk in flight."""
+        return self.call.first
+
+    @property
+    def chunk_width(self) -> int:
+        """Latent frames per chunk."""
+        return self.layout.chunk_width
 
     def clean_estimate(self, latents: Tensor, velocity: Tensor) -> Tensor:
         """x₀ = x_t + (1 − t) v: where each chunk would arrive in a straight line."""
         left = per_frame(1 - self.times, self.layout.chunk_width, latents)
         return latents + left * velocity
+
+    def resample(self, ancestors: Tensor) -> None:
+        """Go on, after this step, with copies of the batch's rows ``ancestors [B]``."""
+        self.ancestors[:] = [ancestors]
 
 
 Guide = Callable[[DenoiseStep], Tensor]
@@ -109,6 +137,7 @@ def denoise(
     prefix: Tensor | None = None,
     guide: Guide | None = None,
     decode: Decode = _no_decoder,
+    decode_unit: int = 1,
     resume: LoopState | None = None,
     on_call: Callable[[ChunkCall, Tensor], None] | None = None,
 ) -> Iterator[FinishedChunk]:
@@ -123,7 +152,7 @@ def denoise(
         prefix: Given latents ``[B, C, layout.prefix, H, W]``. Whole chunks of them are context; the rest
             replaces the first frames of the first generated chunk in the input of every step.
         guide: May replace the velocity of each step. Gradients are off; a guide turns them on for itself.
-        decode: Handed on to the guide.
+        decode, decode_unit: Handed on to the guide.
         resume: Go on from here instead of from the beginning.
         on_call: Told of every call and the state after it.
 
@@ -138,11 +167,12 @@ def denoise(
     _fill_cache(velocity, x, calls[done:], layout)
     for call in calls[done:]:
         frames = slice(layout.of_chunk(call.first).start, layout.of_chunk(call.last - 1).stop)
-        shown = _with_prefix(x, prefix)
+        shown = with_prefix(x, prefix)
         window = shown[:, :, frames]
         before, after = (times[[k + i for k in call.steps]] for i in (0, 1))
         clean = shown[:, :, layout.of_chunk(call.first - 1)] if call.refresh else None
         v = velocity(call, window, before, clean)
+        ancestors: list[Tensor] = []
         if guide is not None:
 
             def model(z: Tensor, call: ChunkCall = call, clean: Tensor | None = clean) -> Tensor:
@@ -159,9 +189,14 @@ def denoise(
                     layout=layout,
                     model=model,
                     decode=decode,
+                    decode_unit=decode_unit,
+                    ancestors=ancestors,
                 )
             )
         x[:, :, frames] = window + per_frame(after - before, layout.chunk_width, x) * v
+        for rows in ancestors:
+            x = x[rows.to(x.device)]
+            velocity.select(rows)
         if on_call is not None:
             on_call(call, x)
         if call.finishes:
@@ -169,7 +204,7 @@ def denoise(
             yield FinishedChunk(call.first, emitted, LoopState(x.clone(), call.number + 1))
 
 
-def _with_prefix(x: Tensor, prefix: Tensor | None) -> Tensor:
+def with_prefix(x: Tensor, prefix: Tensor | None) -> Tensor:
     """The state with given frames in place; the state itself keeps what the steps made of them."""
     if prefix is None:
         return x

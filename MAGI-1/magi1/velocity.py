@@ -117,6 +117,10 @@ class MagiVelocity:
             inputs = _Pass(part, times, chunk, [attention_range(chunk, span)], store=1)
             self._forward(inputs, self.texts.clean, dropped=not self._single, inner=0)
 
+    def select(self, rows: Tensor) -> None:
+        """Go on with copies of these rows of the batch, ``[B]``; all rows read the same texts."""
+        self.cache.select(rows)
+
     # --- base models ------------------------------------------------------------------------------------
 
     def _guided(self, call: ChunkCall, x: Tensor, times: Tensor, clean: Tensor | None) -> Tensor:
