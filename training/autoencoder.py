@@ -31,7 +31,8 @@ SHORT_EVERY = 5
 """One step in so many trains on single latents: prefixes of an image, or of 12 + 4 frames."""
 MOVING = 0.06
 """A pixel moves if it differs by this from its mean over the clip; pixels in [0, 1]."""
-_KEPT = ("pos_embed", "cls_token", "last_layer")  # in half precision: small, or without useful rows
+KEPT = ("pos_embed", "cls_token", "last_layer")
+"""In half precision: small, or without useful rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +118,10 @@ class FramewiseConv(ColourConv):
         """``[B, C, T, H, W]`` → ``[B, C', T, H, W]``, zeros beyond the borders."""
         frames = x.shape[2]
         padded = F.pad(x, (0, 0, 0, 0, 1, 1))
-        stacked = torch.cat([padded[:, :, k : k + frames] for k in range(3)], dim=1)
+        stacked = torch.stack([padded[:, :, k : k + frames] for k in range(3)], dim=2)
         out = F.conv2d(
-            rearrange(stacked, "b c t h w -> (b t) c h w"),
-            rearrange(self.weight, "o c k h w -> o (k c) h w"),
+            rearrange(stacked, "b c k t h w -> (b t) (c k) h w"),
+            self.weight.flatten(1, 2),
             self.bias,
             padding=1,
         )
@@ -237,7 +238,7 @@ class AutoencoderTrainer(Trainer):
         state = self.averaged_state()
         vae.load_state_dict(state)
         found = quality(vae, video)
-        vae.load_state_dict(dequantise(quantise(state, keep=_KEPT)))
+        vae.load_state_dict(dequantise(quantise(state, keep=KEPT)))
         return found | {f"{name}_int8": value for name, value in quality(vae, video).items()}
 
     def export(self) -> list[Path]:
@@ -249,7 +250,7 @@ class AutoencoderTrainer(Trainer):
             "ddconfig": asdict(self.config.shape),
         }
         paths = []
-        for folder, weights in (("vae", quantise(state, keep=_KEPT)), ("vae_half", half)):
+        for folder, weights in (("vae", quantise(state, keep=KEPT)), ("vae_half", half)):
             place = self.out / folder
             place.mkdir(parents=True, exist_ok=True)
             (place / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
