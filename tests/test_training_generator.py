@@ -556,9 +556,7 @@ def test_exported_generator_loads_as_magi(
     again = dit_trainer(tmp_path / "more", init_from=str(tmp_path / "half"))
     for name, value in again.averaged_state().items():
         if not name.endswith(("_head.weight", "_head.bias")):
-            assert torch.allclose(value, mean[name], atol=2e-3 * mean[name].abs().max().item()), (
-                name
-            )
+            assert torch.allclose(value, mean[name], rtol=1e-3, atol=1e-4), name
 
 
 def test_a_matrix_and_its_scale_share_a_file(tmp_path: Path) -> None:
