@@ -71,13 +71,12 @@ class Examination:
 
     def controls(self) -> dict[str, Tensor]:
         """The compared frames as the controls would have them."""
-        task, compared = self.task, FRAMES - self.task.first
-        shown = {"copy last frame": copy_last(self.videos[:, :, : task.given], compared)}
+        task, size = self.task, self.videos.shape[-1]
+        shown = {"copy last frame": copy_last(self.videos[:, :, : task.given], FRAMES - task.first)}
         for kind in ("constant velocity", "ballistic"):
             guess = extrapolate(self.clips.scenes, self.clips.trajectories, task.given - 1, kind)
-            shown[kind] = self.clips.videos(self.videos.device, guess, size=self.videos.shape[-1])[
-                :, :, task.first :
-            ]
+            device = self.videos.device
+            shown[kind] = self.clips.videos(device, guess, size=size, first=task.first)
         return shown
 
     def reconstructed(self, generator: Generator, batch: int) -> Tensor:

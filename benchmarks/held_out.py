@@ -60,15 +60,17 @@ class HeldOut:
         trajectories: Trajectories | None = None,
         *,
         size: int = 64,
+        first: int = 0,
     ) -> Tensor:
-        """[B, 3, 48, size, size] in [0, 1], of the true or of other trajectories."""
+        """[B, 3, 48 - first, size, size] in [0, 1] from a frame on, of the true or other trajectories."""
         shown = self.trajectories if trajectories is None else trajectories
         parts = [
             render(
                 shown[slice(start, start + _RENDERED_AT_ONCE)].to(device),
                 self.looks[slice(start, start + _RENDERED_AT_ONCE)].to(device),
                 size=size,
-                frames=FRAMES,
+                start=first,
+                frames=FRAMES - first,
             )
             for start in range(0, len(self), _RENDERED_AT_ONCE)
         ]
