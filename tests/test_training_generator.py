@@ -433,6 +433,11 @@ def test_prompts_say_what_they_are_said_to_say(footage: Footage) -> None:
             )
 
 
+def test_quick_tokens_are_those_of_the_encoder() -> None:
+    texts = ["a red ball", "", "x" * 110]
+    assert torch.equal(latents.tokens_of(texts).long(), tokenize(texts, CAPTION_TOKENS)[0])
+
+
 def test_left_and_right_are_exchanged() -> None:
     texts = ["a red ball on the left rolls right", "a box, walls on both sides"]
     ids = tokenize(texts, CAPTION_TOKENS)[0]

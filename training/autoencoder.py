@@ -91,6 +91,7 @@ class AutoencoderConfig:
             depth=self.decoder_depth,
             num_heads=self.heads,
             use_final_proj=True,
+            final_norm=False,
             encoder_depth=self.encoder_depth,
             decoder_depth=self.decoder_depth,
         )
