@@ -76,6 +76,10 @@ class Segment:
 class OneDevice:
     """The layout of tokens: all of them here. `parallel.context` has the one that splits them."""
 
+    def of(self, tokens: int) -> OneDevice:
+        """The layout of one call with so many tokens; what follows is asked of that."""
+        return self
+
     def segments(self, chunks: int, size: int) -> list[Segment]:
         """Where the chunks' tokens are among those held here; ``size`` tokens per chunk in all."""
         return [Segment(j, slice(j * size, (j + 1) * size)) for j in range(chunks)]

@@ -189,7 +189,7 @@ class DiT(nn.Module):
         if ranges is None:
             ranges = [(first, first + j + 1) for j in range(chunks)]
         tokens, rotation, grid = self._embed(x, first * (x.shape[2] // chunks))
-        layout = self.layout
+        layout = self.layout.of(tokens.shape[1])
         inputs = LayerInputs(
             rotation=Rotation(*(layout.split(part) for part in rotation)),
             condition=self._condition(t, text_dropped, step_size),
