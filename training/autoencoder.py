@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 import simworld
 from magi1.vae import VAE, Block, ColourConv, VAEConfig
-from training.loop import Process, Trainer, read_command, schedule, train
+from training.loop import Process, Trainer, command, joined, schedule, train
 from training.videos import SIZE, UNIT, Camera, UnitPool, shoot, to_model
 from weightfiles import dequantise, quantise, write_state
 
@@ -215,9 +215,7 @@ class AutoencoderTrainer(Trainer):
         video = self.pool.batch_at(step)
         if step % SHORT_EVERY == SHORT_EVERY - 1:
             video = short_units(video)
-        generator = simworld.make_generator(
-            config.seed, f"latents/{self.process.rank}/{step}", self.device
-        )
+        generator = simworld.make_generator(config.seed, f"latents/{self.rank}/{step}", self.device)
         with self.autocast():
             mean, std, kl = divergence(self.live.moments(video))
             noise = torch.randn(mean.shape, generator=generator, device=self.device)
@@ -299,13 +297,17 @@ def quality(vae: VAE, video: Tensor) -> dict[str, float]:
     return found
 
 
+def run(
+    config: AutoencoderConfig, out: Path, *, max_minutes: float, log_every: int, compiled: bool
+) -> bool:
+    """Train until done or out of time; returns whether it is done."""
+    with joined() as process:
+        trainer = AutoencoderTrainer(config, out, process, compiled=compiled)
+        return train(trainer, max_minutes=max_minutes, log_every=log_every)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    config, args = read_command(
-        "python -m training.autoencoder", __doc__, AutoencoderConfig(), SMOKE, argv
-    )
-    return train(
-        lambda process: AutoencoderTrainer(config, args.out, process, compiled=args.compiled), args
-    )
+    return command("python -m training.autoencoder", __doc__, AutoencoderConfig(), SMOKE, run, argv)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from simworld.geometry import SHAPES
 from simworld.looks import VIVID
 from training.autoencoder import SMOKE as SMOKE_AUTOENCODER
 from training.latents import CAPTION_TOKENS, Examples, LatentPool, latent_scale
-from training.loop import Process, Trainer, read_command, schedule, train
+from training.loop import Process, Trainer, command, joined, schedule, train
 from training.noising import CHUNK, CLEAN, Plan, noised, plan_lone, plan_pairs
 from training.videos import FRAMES, SIZE
 from weightfiles import dequantise, quantise, read_state, write_state
@@ -301,7 +301,7 @@ class GeneratorTrainer(Trainer):
             batch=2 * config.batch,
             reuse=config.reuse,
             seed=config.seed,
-            rank=self.process.rank,
+            rank=self.rank,
             compiled=self.compiled,
         )
 
@@ -311,7 +311,7 @@ class GeneratorTrainer(Trainer):
             self._pool = self.pool()
         examples = self._pool.batch_at(self.step)
         generator = simworld.make_generator(
-            config.seed, f"noise/{self.process.rank}/{self.step}", self.device
+            config.seed, f"noise/{self.rank}/{self.step}", self.device
         )
         parts: dict[str, Tensor] = {}
         with self.autocast():
@@ -537,13 +537,17 @@ def write_shards(state: dict[str, Tensor], folder: Path, record: Mapping[str, st
     return paths
 
 
+def run(
+    config: GeneratorConfig, out: Path, *, max_minutes: float, log_every: int, compiled: bool
+) -> bool:
+    """Train until done or out of time; returns whether it is done."""
+    with joined() as process:
+        trainer = GeneratorTrainer(config, out, process, compiled=compiled)
+        return train(trainer, max_minutes=max_minutes, log_every=log_every)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    config, args = read_command(
-        "python -m training.generator", __doc__, GeneratorConfig(), SMOKE, argv
-    )
-    return train(
-        lambda process: GeneratorTrainer(config, args.out, process, compiled=args.compiled), args
-    )
+    return command("python -m training.generator", __doc__, GeneratorConfig(), SMOKE, run, argv)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import os
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 CHECK_EVERY = 20
 """Steps between looks at the clock."""
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,11 @@ class Process:
     device: torch.device
 
     @classmethod
-    def alone(cls, device: torch.device | str = "cpu") -> Process:
-        return cls(0, 1, torch.device(device))
+    def current(cls, device: torch.device | str = "cpu") -> Process:
+        """As torch.distributed says, if it is in use; else the only one."""
+        if not dist.is_initialized():
+            return cls(0, 1, torch.device(device))
+        return cls(dist.get_rank(), dist.get_world_size(), torch.device(device))
 
     @property
     def first(self) -> bool:
@@ -71,14 +74,13 @@ def joined() -> Iterator[Process]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = True
-    if not distributed:
-        yield Process.alone(device)
-        return
-    dist.init_process_group("nccl" if cuda else "gloo")
+    if distributed:
+        dist.init_process_group("nccl" if cuda else "gloo")
     try:
-        yield Process(dist.get_rank(), dist.get_world_size(), device)
+        yield Process.current(device)
     finally:
-        dist.destroy_process_group()
+        if distributed:
+            dist.destroy_process_group()
 
 
 def schedule(progress: float, warmup: float = 0.04, floor: float = 0.02) -> float:
@@ -104,7 +106,7 @@ class Trainer(ABC):
 
     def __init__(self, config: Any, out: Path, process: Process) -> None:
         self.config, self.out, self.process = config, out, process
-        self.device = process.device
+        self.device, self.rank = process.device, process.rank
         self.step = 0
 
     @property
@@ -156,13 +158,16 @@ class Trainer(ABC):
             group["lr"] = rate
         loss.backward()
         learning = self.learning
-        self.process.average(p.grad for p in learning if p.grad is not None)
+        self._average_gradients(p for p in learning if p.grad is not None)
         nn.utils.clip_grad_norm_(learning, 1.0, foreach=True)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         decay = min(decay, (1 + seen) / (10 + seen))
         torch._foreach_lerp_(self.average, [p.detach() for p in learning], 1 - decay)
         self.step += 1
+
+    def _average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.process.average(p.grad for p in parameters if p.grad is not None)
 
     def autocast(self) -> torch.autocast:
         """bfloat16 where matrix products gain from it."""
@@ -233,7 +238,7 @@ class Trainer(ABC):
         }
 
 
-def run(
+def train(
     trainer: Trainer, *, max_minutes: float, log_every: int, check_every: int = CHECK_EVERY
 ) -> bool:
     """Train until done or out of time; returns whether it is done.
@@ -285,13 +290,28 @@ def run(
     return done
 
 
-def read_command(
-    prog: str, description: str | None, defaults: Config, smoke: Config, argv: Sequence[str] | None
-) -> tuple[Config, argparse.Namespace]:
-    """The command line of a run: its settings, by the names of the dataclass ``Config``, and where to.
+class Run(Protocol[Config]):
+    """What a training script does with its settings; returns whether the run is done."""
 
-    Returns:
-        The settings, and ``out``, ``max_minutes``, ``log_every`` and ``compiled``.
+    def __call__(
+        self, config: Config, out: Path, *, max_minutes: float, log_every: int, compiled: bool
+    ) -> bool: ...
+
+
+def command(
+    prog: str,
+    description: str | None,
+    defaults: Config,
+    smoke: Config,
+    run: Run[Config],
+    argv: Sequence[str] | None,
+) -> int:
+    """The command line of a training script; returns the exit status.
+
+    Args:
+        defaults: A dataclass, each field of which is a flag.
+        smoke: The settings of ``--smoke``.
+        run: What to do.
     """
     parser = argparse.ArgumentParser(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -309,24 +329,16 @@ def read_command(
     base = smoke if args.smoke else defaults
     given = {k: v for k in values if (v := getattr(args, k)) is not None}
     try:
-        config = type(defaults)(**{**asdict(base), **given})  # type: ignore[call-overload]
+        config = replace(base, **given)  # type: ignore[type-var]
     except ValueError as error:
         parser.error(str(error))
-    args.compiled = torch.cuda.is_available() and not args.no_compile
-    return config, args
-
-
-def train(
-    make: Callable[[Process], Trainer], args: argparse.Namespace, check_every: int = CHECK_EVERY
-) -> int:
-    """Run what a command line asks for; returns the exit status."""
-    with joined() as process:
-        done = run(
-            make(process),
-            max_minutes=args.max_minutes,
-            log_every=args.log_every,
-            check_every=check_every,
-        )
+    done = run(
+        config,
+        args.out,
+        max_minutes=args.max_minutes,
+        log_every=args.log_every,
+        compiled=torch.cuda.is_available() and not args.no_compile,
+    )
     if not done:
         print(f"stopped on time; run the same command to go on from {args.out}", file=sys.stderr)
     return 0

@@ -8,22 +8,18 @@ Runs in slices: ``--max_minutes 9`` stops cleanly with a checkpoint, and the sam
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
-import os
 import sys
-import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from training import loop
 from training.clips import CLIP_FRAMES, ClipStream
+from training.loop import CHECK_EVERY, Process, command, joined, schedule, train
 from training.masks import block_masks, causal_masks
 from training.objectives import LatentModel, PixelModel, collapse_diagnostics
 from vjepa2.checkpoint import load_model
@@ -67,21 +63,18 @@ class TrainConfig:
             raise ValueError(f"pool={self.pool} must hold at least one batch of {self.batch}")
 
 
-CHECK_EVERY = 20
-"""Steps between looks at the clock."""
-
 SMOKE = TrainConfig(pixel_steps=8, latent_steps=8, batch=4, pool=16)
 
 
-class Trainer:
-    """State of a run: which step, the weights, their average, and the optimiser."""
+class Trainer(loop.Trainer):
+    """The run of `training.loop` for the world model, in two stages."""
+
+    config: TrainConfig
 
     def __init__(
         self, config: TrainConfig, out: Path, device: torch.device, compiled: bool
     ) -> None:
-        self.config, self.out, self.device = config, out, device
-        self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        super().__init__(config, out, Process.current(device))
         self.shape: VJEPA2Config = get_config(config.model)
         self.stream = ClipStream(
             self.shape,
@@ -93,7 +86,7 @@ class Trainer:
             compiled=compiled,
         )
         self.masks = causal_masks(CLIP_FRAMES // self.shape.tubelet, self.shape.grid, device)
-        self.step = 0
+        self.latents: Tensor | None = None
         torch.manual_seed(config.seed)
         model = PixelModel(self.shape)
         model.apply(_initialise)
@@ -101,12 +94,12 @@ class Trainer:
             start, _ = load_model(config.model, weights=config.init_from)
             model.encoder.load_state_dict(start.encoder.state_dict())
             model.predictor.load_state_dict(start.predictor.state_dict())
-        self.live: nn.Module = model.to(device)
+        self.live = model.to(device)
         if compiled:
             for module in model.modules():
                 if isinstance(module, Block):
                     module.compile(dynamic=False)
-        self._start_stage()
+        self.start_optimiser(config.weight_decay)
 
     @property
     def stage(self) -> int:
@@ -116,145 +109,69 @@ class Trainer:
     def total_steps(self) -> int:
         return self.config.pixel_steps + self.config.latent_steps
 
-    @property
-    def learning(self) -> list[nn.Parameter]:
-        """The parameters of this stage that are trained."""
-        return [p for p in self.live.parameters() if p.requires_grad]
-
-    def _start_stage(self) -> None:
-        learning = self.learning
-        groups = [
-            {
-                "params": [p for p in learning if p.ndim >= 2],
-                "weight_decay": self.config.weight_decay,
-            },
-            {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self.optimiser = torch.optim.AdamW(
-            groups, lr=0.0, betas=(0.9, 0.98), fused=self.device.type == "cuda"
-        )
-        self.average = [p.detach().clone() for p in learning]
-
     def _finish_pixel_stage(self) -> None:
         """The averaged encoder becomes the frozen teacher; the predictor keeps its trunk, not its head."""
         assert isinstance(self.live, PixelModel)
-        self._load_average()
+        for p, mean in zip(self.learning, self.average, strict=True):
+            p.data.copy_(mean)
         predictor = self.live.predictor
         torch.manual_seed(self.config.seed + 1)
         _initialise(predictor.predictor_proj)
         self.live = LatentModel(self.shape, self.live.encoder, predictor).to(self.device)
-        self._start_stage()
+        self.start_optimiser(self.config.weight_decay)
 
-    def _load_average(self) -> None:
-        for p, mean in zip(self.learning, self.average, strict=True):
-            p.data.copy_(mean)
-
-    def train_step(self) -> tuple[Tensor, Tensor | None]:
-        """One optimiser step; returns the loss and, in stage 2, the teacher's latents."""
+    def train_step(self) -> Tensor:
         stage, config = self.stage, self.config
         first, steps = (
             (0, config.pixel_steps) if stage == 1 else (config.pixel_steps, config.latent_steps)
         )
         progress = (self.step - first) / steps
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * _schedule(progress)
         pixels = self.stream.batch_at(self.step)
-        latents = None
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with self.autocast():
             if stage == 1:
                 generator = torch.Generator(self.device).manual_seed(
                     (config.seed * 1_000_003 + self.step) * 1_009 + self.rank
                 )
                 tubelets = CLIP_FRAMES // self.shape.tubelet
                 block = block_masks(len(pixels), tubelets, self.shape.grid, generator, self.device)
-                loss = self.live(pixels, self.masks, block)
+                loss, self.latents = self.live(pixels, self.masks, block), None
             else:
-                loss, latents = self.live(pixels)
-        loss.backward()
-        learning = self.learning
-        self._average_gradients(p for p in learning if p.grad is not None)
-        nn.utils.clip_grad_norm_(learning, 1.0, foreach=True)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        # The average forgets quickly at first, so that early steps do not linger in the teacher.
-        seen = self.step - first
-        decay = 0.999 if stage == 1 else 0.996 + 0.0038 * progress
-        decay = min(decay, (1 + seen) / (10 + seen))
-        torch._foreach_lerp_(self.average, [p.detach() for p in learning], 1 - decay)
-        self.step += 1
+                loss, self.latents = self.live(pixels)
+        self.learn(
+            loss,
+            rate=config.learning_rate * schedule(progress),
+            decay=0.999 if stage == 1 else 0.996 + 0.0038 * progress,
+            seen=self.step - first,
+        )
         if self.step == config.pixel_steps:
             self._finish_pixel_stage()
-        return loss.detach(), latents
+        return loss.detach()
 
-    def _average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        if self.world == 1:
-            return
-        grads = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([grad.flatten() for grad in grads])
-        dist.all_reduce(flat, op=dist.ReduceOp.SUM)
-        flat /= self.world
-        for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
-            grad.copy_(part.view_as(grad))
+    def diagnostics(self) -> dict[str, float]:
+        if self.latents is None:
+            return {"stage": 1}
+        return {"stage": 2, **collapse_diagnostics(self.latents)}
 
-    # --- files ---------------------------------------------------------------------------------
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.out / "state.pt"
-
-    def save(self) -> None:
-        """Write the whole state; the other processes hold the same, but for their data stream."""
-        if self.rank == 0:
-            state = {
-                "config": asdict(self.config),
-                "step": self.step,
-                "model": self.live.state_dict(),
-                "average": self.average,
-                "optimiser": self.optimiser.state_dict(),
-            }
-            temporary = self.checkpoint.with_suffix(".tmp")
-            torch.save(state, temporary)
-            temporary.replace(self.checkpoint)
-        if self.world > 1:
-            dist.barrier()
-
-    def resume(self) -> None:
-        """Go on from the checkpoint, if there is one; refuses one of other settings."""
-        if not self.checkpoint.exists():
-            return
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        if state["config"] != asdict(self.config):
-            raise SystemExit(
-                f"{self.checkpoint} was written with other settings ({state['config']}); "
-                "use the same ones or another --out"
-            )
-        self.step = state["step"]
-        if self.step >= self.config.pixel_steps:
+    def prepare_resumed(self) -> None:
+        if self.stage == 2:
             assert isinstance(self.live, PixelModel)
             self.live = LatentModel(self.shape, self.live.encoder, self.live.predictor)
-            self._start_stage()
-        self.live.load_state_dict(state["model"])
-        self.average = state["average"]
-        self.optimiser.load_state_dict(state["optimiser"])
+            self.start_optimiser(self.config.weight_decay)
 
-    def export(self) -> Path:
-        """The averaged model as the package stores it: int8 rows with scales, half-precision vectors."""
-        assert isinstance(self.live, LatentModel)
+    def export(self) -> list[Path]:
+        """The averaged model as the package stores it: int8 rows with scales, half-precision vectors.
+
+        There is none in stage 1.
+        """
+        if not isinstance(self.live, LatentModel):
+            return []
         teacher = self.live.teacher.state_dict()
-        names = [n for n, p in self.live.predictor.named_parameters() if p.requires_grad]
-        state = {f"encoder.{name}": value for name, value in teacher.items()}
-        state |= {f"predictor.{n}": v for n, v in zip(names, self.average, strict=True)}
-        record = {
-            "model": self.config.model,
-            "training": json.dumps({**asdict(self.config), "processes": self.world}),
-            "step": str(self.step),
-            "torch": torch.__version__,
-        }
+        state = {f"encoder.{name}": value.cpu() for name, value in teacher.items()}
+        state |= self.averaged_state()
+        record = {"model": self.config.model, **self.record()}
         path = self.out / f"{self.config.model}.safetensors"
-        save_file(
-            quantise({k: v.cpu().contiguous() for k, v in state.items()}), path, metadata=record
-        )
-        return path
+        save_file(quantise({k: v.contiguous() for k, v in state.items()}), path, metadata=record)
+        return [path]
 
 
 def _initialise(module: nn.Module) -> None:
@@ -266,103 +183,17 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def _schedule(progress: float, warmup: float = 0.04, floor: float = 0.02) -> float:
-    if progress < warmup:
-        return progress / warmup + 1e-3
-    cosine = 0.5 * (1 + math.cos((progress - warmup) / (1 - warmup) * math.pi))
-    return floor + (1 - floor) * cosine
-
-
 def run(
     config: TrainConfig, out: Path, *, max_minutes: float, log_every: int, compiled: bool
 ) -> bool:
     """Train until done or out of time; returns whether it is done."""
-    distributed = "RANK" in os.environ
-    cuda = torch.cuda.is_available()
-    if distributed:
-        dist.init_process_group("nccl" if cuda else "gloo")
-    device = (
-        torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
-    )
-    if cuda:
-        torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = True
-    out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config, out, device, compiled)
-    trainer.resume()
-    begun, last = time.monotonic(), time.monotonic()
-    first_step = trainer.step
-    log = out / "log.jsonl"
-    while trainer.step < trainer.total_steps:
-        loss, latents = trainer.train_step()
-        finished = trainer.step == trainer.total_steps
-        if trainer.rank == 0 and (trainer.step % log_every == 0 or finished):
-            now = time.monotonic()
-            record = {
-                "step": trainer.step,
-                "stage": 1 if latents is None else 2,
-                "loss": round(loss.item(), 5),
-                "steps_per_s": round((trainer.step - first_step) / (now - last), 2),
-                "minutes": round((now - begun) / 60, 2),
-            }
-            if latents is not None:
-                record |= {k: round(v, 3) for k, v in collapse_diagnostics(latents).items()}
-            first_step, last = trainer.step, now
-            line = json.dumps(record)
-            with log.open("a") as file:
-                file.write(line + "\n")
-            print(line, file=sys.stderr, flush=True)
-        if trainer.step % CHECK_EVERY and not finished:
-            continue
-        stop = torch.tensor(time.monotonic() - begun > 60 * max_minutes, device=device)
-        if trainer.world > 1:
-            dist.broadcast(stop, 0)
-        if stop.item():
-            break
-    trainer.save()
-    if trainer.stage == 2 and trainer.rank == 0:
-        print(trainer.export())
-    if distributed:
-        dist.destroy_process_group()
-    return trainer.step == trainer.total_steps
+    with joined() as process:
+        trainer = Trainer(config, out, process.device, compiled)
+        return train(trainer, max_minutes=max_minutes, log_every=log_every, check_every=CHECK_EVERY)
 
 
-def main(argv: list[str] | None = None) -> int:
-    defaults = TrainConfig()
-    parser = argparse.ArgumentParser(
-        prog="python -m training.world_model",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for checkpoint, log and weights"
-    )
-    parser.add_argument(
-        "--max_minutes", type=float, default=1e9, help="stop with a checkpoint after this"
-    )
-    parser.add_argument("--log_every", type=int, default=200, help="steps, default %(default)s")
-    parser.add_argument(
-        "--smoke", action="store_true", help="a run of two minutes on a CPU, to see it work"
-    )
-    parser.add_argument(
-        "--no_compile", action="store_true", help="do not compile blocks and renderer"
-    )
-    for name, value in asdict(defaults).items():
-        parser.add_argument(f"--{name}", type=type(value), help=f"default {value}")
-    args = parser.parse_args(argv)
-    base = SMOKE if args.smoke else defaults
-    given = {k: v for k in asdict(defaults) if (v := getattr(args, k)) is not None}
-    try:
-        config = TrainConfig(**{**asdict(base), **given})
-    except ValueError as error:
-        parser.error(str(error))
-    compiled = torch.cuda.is_available() and not args.no_compile
-    done = run(
-        config, args.out, max_minutes=args.max_minutes, log_every=args.log_every, compiled=compiled
-    )
-    if not done:
-        print(f"stopped on time; run the same command to go on from {args.out}", file=sys.stderr)
-    return 0
+def main(argv: Sequence[str] | None = None) -> int:
+    return command("python -m training.world_model", __doc__, TrainConfig(), SMOKE, run, argv)
 
 
 if __name__ == "__main__":
