@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "magi1": {"weightfiles"},
     "wmreward": {"vjepa2", "weightfiles"},
     "training": {"vjepa2", "simworld", "magi1", "weightfiles"},
-    "generation": {"vjepa2", "wmreward", "magi1"},
+    "generation": {"vjepa2", "wmreward", "magi1", "weightfiles"},
     "benchmarks": {
         "vjepa2",
         "simworld",

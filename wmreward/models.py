@@ -10,6 +10,7 @@ import torch
 
 from vjepa2 import VJEPA2, Branches, WeightsInfo, get_config, load_model
 from vjepa2.predictor import PARITY_MASK_TOKEN
+from wmreward.devices import find_device
 from wmreward.errors import UsageError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -49,17 +50,7 @@ class ModelChoice:
 
     def torch_device(self) -> torch.device:
         """The device to run on; raises ``UsageError`` if it is not there."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-        except RuntimeError:
-            raise UsageError(f"device={self.device!r} is not a device; try cpu or cuda:0") from None
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise UsageError(
-                f"device={self.device!r} is not there: {torch.cuda.device_count()} GPUs found; use cpu"
-            )
-        return device
+        return find_device(self.device)
 
     def torch_dtype(self) -> torch.dtype:
         if self.dtype != "auto":

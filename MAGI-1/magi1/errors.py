@@ -4,6 +4,10 @@
 class MagiError(RuntimeError):
     """Something a user can act on, found while working: missing weights, a full disk, too little memory."""
 
+    exit_code = 1
+
 
 class MagiUsageError(MagiError, ValueError):
     """A wrong setting or argument."""
+
+    exit_code = 2

@@ -53,6 +53,8 @@ class VAEConfig:
         use_final_proj: Whether a projection makes the decoder's tokens as wide as a patch of 4 channels.
             Without it the token width is that of a patch, ``embed_dim / (patch_length · patch_size²)``
             channels.
+        final_norm: Whether a LayerNorm follows that projection, as in MAGI-1's code. It gives all patches
+            the same contrast, which a small decoder can hardly undo.
         encoder_depth, decoder_depth: Blocks of one of the two, where it is not ``depth``.
 
     Raises:
@@ -69,6 +71,7 @@ class VAEConfig:
     num_heads: int
     mlp_ratio: float = 4.0
     use_final_proj: bool = False
+    final_norm: bool = True
     encoder_depth: int | None = None
     decoder_depth: int | None = None
 
@@ -318,7 +321,8 @@ class Decoder(Transformer):
         self.final_norm: nn.Module = nn.Identity()
         if config.use_final_proj:
             self.final_proj = nn.Linear(config.embed_dim, channels * config.patch_volume)
-            self.final_norm = nn.LayerNorm(channels * config.patch_volume)
+            if config.final_norm:
+                self.final_norm = nn.LayerNorm(channels * config.patch_volume)
         self.last_layer = ColourConv(channels, COLOURS, kernel_size=3, padding=1)
 
     def forward(self, latent: Tensor, checkpoint: bool = False) -> Tensor:

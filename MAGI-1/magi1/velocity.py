@@ -88,7 +88,7 @@ class MagiVelocity:
         self, dit: DiT, config: MagiConfig, texts: VideoTexts, cache: KVCache | None = None
     ) -> None:
         self.dit, self.config, self.texts = dit, config, texts
-        self.cache = cache or KVCache(offload=config.engine_config.kv_offload)
+        self.cache = cache or KVCache()
 
     def __call__(
         self, call: ChunkCall, x: Tensor, times: Tensor, clean: Tensor | None = None

@@ -1,0 +1,200 @@
+"""The files of one generated video: what is there already, what an interrupted run left, what is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from magi1.config import MagiConfig
+from magi1.folders import find_dit, find_t5, find_vae
+from magi1.sampler import LoopState
+from weightfiles import WeightsError, fingerprint_files, read_metadata, read_state, write_state
+from wmreward.errors import UsageError, WMRewardError
+from wmreward.files import write_text
+from wmreward.video.write import WRITABLE_SUFFIXES
+from wmreward.video_io import write_video
+
+LEAST_ROOM = 64 * 2**20
+"""Bytes that must be free where the video goes."""
+
+_RUNTIME_ONLY = ("load", "t5_pretrained", "vae_pretrained", "t5_device", "seed")
+"""Where things lie and run, and what is recorded elsewhere: they do not decide the video."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a video goes.
+
+    Attributes:
+        path: The video.
+        settings: Everything that decides what it shows, weights included.
+        done: The record of an earlier run with the same settings whose video is there, or None.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    done: dict[str, Any] | None
+
+    @classmethod
+    def check(
+        cls,
+        path: str,
+        *,
+        overwrite: bool,
+        config: MagiConfig,
+        settings: Mapping[str, Any],
+    ) -> Output:
+        """Look at the place and what is there.
+
+        Raises:
+            UsageError: a name that is no video's, or a video of other settings without ``overwrite``.
+            WMRewardError: the folder cannot be written or the disk is full.
+        """
+        target = Path(path).expanduser()
+        if target.suffix.lower() not in WRITABLE_SUFFIXES:
+            raise UsageError(f"--output_path {path} must end in {', '.join(WRITABLE_SUFFIXES)}")
+        if target.is_dir():
+            raise UsageError(f"--output_path {path} is a folder; give the name of a file")
+        _check_folder(target.parent)
+        output = cls(target, {**settings, **_settings_of(config)}, None)
+        if overwrite or not target.exists():
+            return output
+        record = _read_record(output.record_path)
+        if record is None or record.get("settings_id") != output.settings_id:
+            other = "other settings" if record else "something else"
+            raise UsageError(
+                f"{target} is there already, made with {other}; give another --output_path, or --overwrite"
+            )
+        return cls(target, output.settings, record)
+
+    @property
+    def settings_id(self) -> str:
+        """Short hash of the settings."""
+        text = json.dumps(self.settings, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def record_path(self) -> Path:
+        return self.path.with_suffix(".json")
+
+    @property
+    def latents_path(self) -> Path:
+        return self.path.with_suffix(".safetensors")
+
+    @property
+    def preview_path(self) -> Path:
+        return self.path.with_name(f"{self.path.stem}.preview{self.path.suffix}")
+
+    @property
+    def resume_path(self) -> Path:
+        """What an interrupted run leaves; runs with other settings have another."""
+        return self.path.with_name(f".{self.path.stem}.{self.settings_id}.resume.safetensors")
+
+    # --- resuming ---------------------------------------------------------------------------------------
+
+    def save_state(self, state: LoopState) -> None:
+        """Keep the state after a finished chunk."""
+        self._write(
+            self.resume_path, {"latents": state.latents}, {"next_call": str(state.next_call)}
+        )
+
+    def load_state(self) -> LoopState | None:
+        """The state that an interrupted run of the same settings left, or None."""
+        if not self.resume_path.exists():
+            return None
+        try:
+            latents = read_state(self.resume_path)["latents"]
+            return LoopState(latents, int(read_metadata(self.resume_path)["next_call"]))
+        except (WeightsError, KeyError, ValueError):
+            return None  # damaged: begin anew
+
+    # --- results ----------------------------------------------------------------------------------------
+
+    def write_preview(self, frames: Sequence[Tensor], fps: int) -> None:
+        """What is finished so far."""
+        write_video(self.preview_path, torch.cat(list(frames)).numpy(), fps)
+
+    def write(
+        self,
+        frames: Tensor,
+        fps: int,
+        record: Mapping[str, Any],
+        latents: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """The video, then its record; from then on it counts as done. Returns the record."""
+        whole = {
+            "output": str(self.path),
+            "settings_id": self.settings_id,
+            **record,
+            "settings": self.settings,
+        }
+        if latents is not None:
+            self._write(self.latents_path, {"latents": latents}, {"settings_id": self.settings_id})
+        self.record_path.unlink(missing_ok=True)  # a record never stands beside another video
+        write_video(self.path, frames.numpy(), fps)
+        write_text(self.record_path, json.dumps(whole, indent=2) + "\n")
+        self.resume_path.unlink(missing_ok=True)
+        self.preview_path.unlink(missing_ok=True)
+        return whole
+
+    def _write(self, path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
+        contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_state(contiguous, path, metadata)
+        except OSError as error:
+            raise WMRewardError(f"{path}: cannot write: {error}") from error
+
+
+def _settings_of(config: MagiConfig) -> dict[str, Any]:
+    runtime = {
+        name: value
+        for name, value in asdict(config.runtime_config).items()
+        if name not in _RUNTIME_ONLY
+    }
+    engine = config.engine_config
+    return {
+        "model_config": asdict(config.model_config),
+        "runtime_config": runtime,
+        "engine_config": {
+            name: getattr(engine, name)
+            for name in (
+                *("distill", "fp8_quant", "shortcut_mode"),
+                "distill_nearly_clean_chunk_threshold",
+            )
+        },
+        "weights": {
+            name: fingerprint_files(find(config).files)
+            for name, find in (("transformer", find_dit), ("vae", find_vae), ("text", find_t5))
+        },
+    }
+
+
+def _check_folder(folder: Path) -> None:
+    there = folder
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise WMRewardError(f"{there} is not a folder: nothing can be written to {folder}")
+    if not os.access(there, os.W_OK):
+        raise WMRewardError(f"{folder} cannot be written to: permission denied")
+    free = shutil.disk_usage(there).free
+    if free < LEAST_ROOM:
+        raise WMRewardError(f"{folder}: only {free // 2**20} MiB left on the disk; free some space")
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,26 @@
+"""Devices by the names that users give them."""
+
+from __future__ import annotations
+
+import torch
+
+from wmreward.errors import UsageError
+
+
+def find_device(name: str) -> torch.device:
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        UsageError: it is no device, or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device={name!r} is not a device; try cpu or cuda:0") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device={name!r} is not there: {torch.cuda.device_count()} GPUs found; use cpu"
+        )
+    return device
