@@ -24,13 +24,14 @@ import simworld
 from magi1.vae import VAE, Block, ColourConv, VAEConfig
 from training.loop import Process, Trainer, command, joined, schedule, train
 from training.videos import SIZE, UNIT, Camera, UnitPool, shoot, to_model
-from weightfiles import dequantise, quantise, write_state
+from weightfiles import dequantise, quantise, read_state, write_state
 
 PATCH, PATCH_FRAMES, CHANNELS = 8, 4, 16
 SHORT_EVERY = 5
 """One step in so many trains on single latents: prefixes of an image, or of 12 + 4 frames."""
 MOVING = 0.06
 """A pixel moves if it differs by this from its mean over the clip; pixels in [0, 1]."""
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 KEPT = ("pos_embed", "cls_token", "last_layer")
 """In half precision: small, or without useful rows."""
 
@@ -40,6 +41,7 @@ class AutoencoderConfig:
     """Everything that determines the weights, given the number of processes.
 
     Attributes:
+        init_from: Folder of an earlier run's ``vae_half`` to start from instead of random weights, or empty.
         steps: Optimiser steps.
         batch: Units of 12 frames per process and step.
         learning_rate: Peak; warmed up over 4 % of the steps, then cosine to 2 %.
@@ -55,6 +57,7 @@ class AutoencoderConfig:
         held_out: Units of the evaluation at the end.
     """
 
+    init_from: str = ""
     steps: int = 6_000
     batch: int = 256
     learning_rate: float = 8e-4
@@ -192,6 +195,8 @@ class AutoencoderTrainer(Trainer):
         )
         torch.manual_seed(config.seed)
         vae = VAE(config.shape)
+        if config.init_from:
+            vae.load_state_dict(dequantise(read_state(Path(config.init_from) / WEIGHTS)))
         last = vae.decoder.last_layer
         framewise = FramewiseConv(last.in_channels, last.out_channels, 3, padding=1)
         framewise.load_state_dict(last.state_dict())
@@ -253,7 +258,7 @@ class AutoencoderTrainer(Trainer):
             place = self.out / folder
             place.mkdir(parents=True, exist_ok=True)
             (place / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
-            paths.append(place / "diffusion_pytorch_model.safetensors")
+            paths.append(place / WEIGHTS)
             write_state(weights, paths[-1], self.record())
         return paths
 

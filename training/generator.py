@@ -36,6 +36,7 @@ from magi1.vae import VAE, VAEConfig
 from simworld.geometry import SHAPES
 from simworld.looks import VIVID
 from training.autoencoder import SMOKE as SMOKE_AUTOENCODER
+from training.autoencoder import WEIGHTS
 from training.latents import CAPTION_TOKENS, Examples, LatentPool, latent_scale
 from training.loop import Process, Trainer, command, joined, schedule, train
 from training.noising import CHUNK, CLEAN, Plan, noised, plan_lone, plan_pairs
@@ -490,7 +491,7 @@ def load_autoencoder(folder: str) -> VAE:
         return VAE(replace(SMOKE_AUTOENCODER, width=32).shape).eval().requires_grad_(False)
     place = Path(folder)
     vae = VAE(VAEConfig.from_json(json.loads((place / "config.json").read_text())))
-    vae.load_state_dict(dequantise(read_state(place / "diffusion_pytorch_model.safetensors")))
+    vae.load_state_dict(dequantise(read_state(place / WEIGHTS)))
     return vae.float().eval().requires_grad_(False)
 
 
