@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -355,7 +356,9 @@ class GeneratorTrainer(Trainer):
             split="id",
             compiled=False,
         )
-        with self.averaged(), self.autocast():
+        # Compiling for batches of another size would take longer than this one evaluation.
+        eager = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
+        with eager, self.averaged(), self.autocast():
             return held_out_errors(self.live, pool.batch_at(0))
 
     def export(self) -> list[Path]:
