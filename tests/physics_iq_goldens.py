@@ -1,0 +1,90 @@
+"""Where the golden vectors of the Physics-IQ evaluation are, and how close ours have to be.
+
+A part is in the repository; the complete set is used too where it lies beside the checkout.
+``tests/golden/physics_iq/README.md`` says what they are.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from wmreward.physics_iq import Sample, read_csv
+from wmreward.video.container import Decoder
+
+COMMITTED = Path(__file__).parent / "golden" / "physics_iq"
+COMPLETE = Path(__file__).parents[2] / "shared" / "physics_iq" / "golden"
+
+MSE = 1e-6  # absolute
+IOU = 1e-9
+ORIGINAL = 0.0101  # a rounding boundary: one hundredth
+VERIFIED = 1e-6
+
+
+@dataclass(frozen=True)
+class Case:
+    """One folder of golden vectors."""
+
+    folder: Path
+
+    @cached_property
+    def expected(self) -> dict[str, Any]:
+        return json.loads((self.folder / "expected.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+    @cached_property
+    def masks(self) -> dict[str, NDArray[np.bool_]]:
+        """Masks before encoding, by `real/…` or `gen/…`."""
+        with np.load(self.folder / "masks_raw.npz") as stored:
+            return {name: stored[name] > 0 for name in stored}
+
+    def clip(self, mask: str) -> Path:
+        """The clip that a mask of `masks` was made of."""
+        side, name = mask.split("/")
+        number, _, rate, view, take, scenario = name.split("_")
+        if side == "gen":
+            return self.folder / "gen" / f"{number}_{view}_{scenario}.mp4"
+        return self.folder / "real" / f"{number}_testing-videos_{rate}_{view}_{take}_{scenario}.mp4"
+
+    def rows(self, name: str, tmp_path: Path) -> list[Sample]:
+        """Raw measures of a CSV, zipped or not."""
+        zipped = self.folder / f"{name}.gz"
+        if not zipped.exists():
+            return read_csv(self.folder / name)
+        plain = tmp_path / name
+        plain.write_bytes(gzip.decompress(zipped.read_bytes()))
+        return read_csv(plain)
+
+
+def cases(*committed: str, further: Sequence[str] = ()) -> list[Any]:
+    """Parameters for a test: cases of the committed part, and of the complete set."""
+    missing = pytest.mark.skipif(
+        not COMPLETE.is_dir(), reason="the complete golden set is not beside the checkout"
+    )
+    return [
+        *(pytest.param(Case(COMMITTED / name), id=name) for name in committed),
+        *(
+            pytest.param(Case(COMPLETE / name), id=f"complete-{name}", marks=missing)
+            for name in further
+        ),
+    ]
+
+
+def frames(path: Path) -> Iterator[NDArray[np.uint8]]:
+    return (frame.rgb() for frame in Decoder(path))
+
+
+def sha256_bgr(path: Path) -> str:
+    digest = hashlib.sha256()
+    for frame in frames(path):
+        digest.update(np.ascontiguousarray(frame[..., ::-1]))
+    return digest.hexdigest()
