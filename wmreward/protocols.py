@@ -163,6 +163,16 @@ class DenoiseStep(Protocol):
         ...
 
     @property
+    def frames_per_latent(self) -> int:
+        """Frames of video that a latent frame stands for."""
+        ...
+
+    @property
+    def given(self) -> int:
+        """How many of the first latent frames in flight are given: shown as they are, not generated."""
+        ...
+
+    @property
     def finished(self) -> Tensor:
         """All latents before the chunks in flight, ``[B, C, T', H, W]``: fixed context."""
         ...

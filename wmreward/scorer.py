@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from wmreward.aggregate import aggregate, select_windows
-from wmreward.config import SurpriseConfig
+from wmreward.config import ScoreRule, SurpriseConfig
 from wmreward.errors import UsageError
-from wmreward.protocols import WorldModel
-from wmreward.surprise import window_surprise
+from wmreward.protocols import Latents, WorldModel
+from wmreward.surprise import copy_surprise, window_surprise
 from wmreward.windows import gather_windows, window_starts
 
 
@@ -107,6 +108,44 @@ class SurpriseScorer:
         """Score every window of preprocessed ``[B, 3, T, crop, crop]``."""
         return self._score_chosen(pixels, self._all_windows(pixels), self.batch_size)
 
+    def score_rules(self, video: Tensor) -> dict[str, WindowScores]:
+        """Every window of ``[B, 3, T, H, W]`` in [−1, 1] by all rules of the surprise, and for a
+        prediction that copies the last context latent (``copy``), from one pass; without gradient.
+        """
+        rules: tuple[ScoreRule, ...] = get_args(ScoreRule)
+        if self.config.similarity == "token":
+            rules = (self.config.score,)  # the others compare tokens one by one
+        found: dict[str, list[tuple[Tensor, Tensor | None]]] = {}
+        for latents in self._latents(video):
+            for rule in rules:
+                scored = window_surprise(latents, replace(self.config, score=rule))
+                found.setdefault(rule, []).append(scored)
+            copied = copy_surprise(latents)
+            found.setdefault("copy", []).append((copied.mean(dim=(1, 2)), copied))
+        return {name: self._joined(parts, len(video)) for name, parts in found.items()}
+
+    def observed_latents(self, video: Tensor) -> Tensor:
+        """The latents of every window's future, ``[B, W, t, n, D]``, as the model sees them."""
+        observed = torch.cat([latents.observed for latents in self._latents(video)])
+        return observed.unflatten(0, (len(video), -1))
+
+    @torch.no_grad()
+    def _latents(self, video: Tensor) -> Iterator[Latents]:
+        """Of all windows, in portions."""
+        pixels = self.model.preprocess(video)
+        for chunk in even_chunks(self._all_windows(pixels), self.batch_size):
+            windows = gather_windows(pixels, chunk, self.config.window_size)
+            yield self.model.future_latents(windows, self.config.context_frames)
+
+    def _joined(self, parts: Sequence[tuple[Tensor, Tensor | None]], videos: int) -> WindowScores:
+        """Portions of windows, put together by video."""
+        shape, grid = (videos, -1), self.model.config.grid
+        maps = [part for _, part in parts if part is not None]
+        return WindowScores(
+            torch.cat([values for values, _ in parts]).unflatten(0, shape),
+            torch.cat(maps).unflatten(-1, (grid, grid)).unflatten(0, shape) if maps else None,
+        )
+
     def _all_windows(self, pixels: Tensor) -> list[tuple[int, int]]:
         starts = window_starts(pixels.shape[2], self.config.window_size, self.config.stride)
         return [(video, start) for video in range(len(pixels)) for start in starts]
@@ -123,7 +162,7 @@ class SurpriseScorer:
 
         With ``gradient`` (like ``pixels``), adds ``weight`` times the gradient of every window to it.
         """
-        values, maps = [], []
+        parts: list[tuple[Tensor, Tensor | None]] = []
         for chunk in even_chunks(which, batch_size):
             windows = gather_windows(pixels, chunk, self.config.window_size)
             with torch.set_grad_enabled(gradient is not None or torch.is_grad_enabled()):
@@ -138,14 +177,8 @@ class SurpriseScorer:
                 for (video, start), window in zip(chunk, part, strict=True):
                     gradient[video, :, start : start + self.config.window_size] += window
                 value, token_map = value.detach(), None if token_map is None else token_map.detach()
-            values.append(value)
-            if token_map is not None:
-                maps.append(token_map)
-        shape, grid = (len(pixels), -1), self.model.config.grid
-        return WindowScores(
-            torch.cat(values).unflatten(0, shape),
-            torch.cat(maps).unflatten(-1, (grid, grid)).unflatten(0, shape) if maps else None,
-        )
+            parts.append((value, token_map))
+        return self._joined(parts, len(pixels))
 
     def score_and_gradient(self, video: Tensor) -> GradientScores:
         """Scores and gradients of ``[B, 3, T, H, W]`` in [−1, 1]; see :meth:`__call__`."""

@@ -259,6 +259,7 @@ class Pipeline:
             guide=guide,
             decode=self._decode,
             decode_unit=self.decode_unit,
+            frames_per_latent=runtime.temporal_downsample_factor,
             resume=resume,
             on_call=on_call,
         )

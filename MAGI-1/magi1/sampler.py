@@ -49,6 +49,7 @@ class DenoiseStep:
         decode: Latents → video.
         decode_unit: Latent frames that are decoded independently of others, counted from the video's
             beginning.
+        frames_per_latent: Frames of video that a latent frame stands for.
         ancestors: What `resample` was last told.
     """
 
@@ -62,6 +63,7 @@ class DenoiseStep:
     model: Callable[[Tensor], Tensor]
     decode: Decode
     decode_unit: int = 1
+    frames_per_latent: int = 1
     ancestors: list[Tensor] = field(default_factory=list)
 
     @property
@@ -79,9 +81,15 @@ class DenoiseStep:
         """Latent frames per chunk."""
         return self.layout.chunk_width
 
+    @property
+    def given(self) -> int:
+        """How many of the first latent frames in flight are given."""
+        return max(0, self.layout.prefix - self.call.first * self.layout.chunk_width)
+
     def clean_estimate(self, latents: Tensor, velocity: Tensor) -> Tensor:
-        """x₀ = x_t + (1 − t) v: where each chunk would arrive in a straight line."""
+        """x₀ = x_t + (1 − t) v: where each chunk would arrive in a straight line. Given frames are there."""
         left = per_frame(1 - self.times, self.layout.chunk_width, latents)
+        left[: self.given] = 0
         return latents + left * velocity
 
     def resample(self, ancestors: Tensor) -> None:
@@ -138,6 +146,7 @@ def denoise(
     guide: Guide | None = None,
     decode: Decode = _no_decoder,
     decode_unit: int = 1,
+    frames_per_latent: int = 1,
     resume: LoopState | None = None,
     on_call: Callable[[ChunkCall, Tensor], None] | None = None,
 ) -> Iterator[FinishedChunk]:
@@ -152,7 +161,7 @@ def denoise(
         prefix: Given latents ``[B, C, layout.prefix, H, W]``. Whole chunks of them are context; the rest
             replaces the first frames of the first generated chunk in the input of every step.
         guide: May replace the velocity of each step. Gradients are off; a guide turns them on for itself.
-        decode, decode_unit: Handed on to the guide.
+        decode, decode_unit, frames_per_latent: Handed on to the guide.
         resume: Go on from here instead of from the beginning.
         on_call: Told of every call and the state after it.
 
@@ -190,6 +199,7 @@ def denoise(
                     model=model,
                     decode=decode,
                     decode_unit=decode_unit,
+                    frames_per_latent=frames_per_latent,
                     ancestors=ancestors,
                 )
             )

@@ -1,0 +1,237 @@
+"""Rewards for videos that a generator makes: surprise, consensus, users' own, and their combinations.
+
+reward = RewardMix.parse(["surprise", "consensus=0.5"], surprise=scorer, how="rank")
+judged = [reward.judge(video) for video in candidates]     # one by one, can be stored
+totals = reward.totals(judged)                             # of the set; the highest wins
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from wmreward.aggregate import aggregate
+from wmreward.errors import UsageError
+from wmreward.protocols import Reward, RewardScores, SetReward
+from wmreward.scorer import SurpriseScorer, WindowScores
+from wmreward.surprise import normalised
+
+How = Literal["sum", "rank"]
+
+
+class SurpriseReward:
+    """The negative surprise of a world model: plausible videos score high.
+
+    Args:
+        scorer: World model, windows and rule.
+
+    The parts are the surprise by all three rules and what copying the last context latent would get
+    (how much really changed), from the same forward passes.
+    """
+
+    name = "surprise"
+    differentiable = True
+
+    def __init__(self, scorer: SurpriseScorer) -> None:
+        self.scorer = scorer
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        """``[B, 3, T, H, W]`` in [−1, 1]; raises ``UsageError`` for videos shorter than a window."""
+        if videos.requires_grad and torch.is_grad_enabled():
+            surprise = self.scorer(videos)
+            return RewardScores(-surprise, {"surprise": surprise.detach()})
+        mode, rule = self.scorer.config.mode, self.scorer.config.score
+        with torch.no_grad():
+            rules = self.scorer.score_rules(videos)
+        parts = {name: aggregate(windows.values, mode) for name, windows in rules.items()}
+        surprise = parts[rule]
+        return RewardScores(-surprise, {"surprise": surprise, **parts})
+
+    def windows(self, videos: Tensor) -> Mapping[str, WindowScores]:
+        """Per window and per token, by every rule and for the copy."""
+        with torch.no_grad():
+            return self.scorer.score_rules(videos)
+
+
+class Consensus:
+    """How close a candidate is to the others in the world model's latent space: the medoid wins.
+
+    Distance is 1 − cos between normalised latents of the observed futures, averaged over tokens and
+    windows; a score is minus the mean distance to the other candidates.
+    """
+
+    name = "consensus"
+
+    def __init__(self, scorer: SurpriseScorer) -> None:
+        self.scorer = scorer
+
+    @torch.no_grad()
+    def embed(self, videos: Tensor) -> Tensor:
+        """Unit vectors ``[B, windows · tokens · features]`` in half precision."""
+        latents = self.scorer.observed_latents(videos)  # [B, W, t, n, D]
+        unit = normalised(latents)
+        unit = unit / unit.norm(dim=-1, keepdim=True).clamp_min(1e-8)
+        tokens = unit.flatten(1, -2).shape[1]
+        return (unit.flatten(1) / tokens**0.5).half()
+
+    def compare(self, embeddings: Tensor) -> Tensor:
+        """``[N, D]`` → ``[N]``; a single candidate scores 0."""
+        count = len(embeddings)
+        if count < 2:
+            return torch.zeros(count)
+        wide = embeddings.float()
+        similar = wide @ wide.t()
+        others = similar.sum(dim=1) - similar.diagonal()
+        return others / (count - 1) - 1
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is kept of one candidate.
+
+    Attributes:
+        scores: Of each reward that judges by itself.
+        parts: What explains them.
+        embeddings: ``[D]`` for each reward that compares candidates.
+    """
+
+    scores: dict[str, float]
+    parts: dict[str, float]
+    embeddings: dict[str, Tensor]
+
+
+class RewardMix:
+    """Rewards with weights.
+
+    Args:
+        rewards: By name; the order is that of tables.
+        weights: Of each.
+        how: ``sum``: weighted scores are added, differentiable if every reward is. ``rank``: the weighted
+            ranks of the candidates are, so that rewards of any scale mix; needs a set.
+    """
+
+    def __init__(
+        self,
+        rewards: Mapping[str, Reward | SetReward],
+        weights: Mapping[str, float],
+        how: How = "sum",
+    ) -> None:
+        if how not in get_args(How):
+            raise UsageError(f"rewards are combined by {' or '.join(get_args(How))}, not {how!r}")
+        self.rewards, self.weights, self.how = dict(rewards), dict(weights), how
+
+    @classmethod
+    def parse(
+        cls, entries: Sequence[str], *, surprise: SurpriseScorer, how: How = "sum"
+    ) -> RewardMix:
+        """From a command line: ``surprise``, ``consensus`` or ``package.module:factory``, each with an
+        optional ``=weight``. A factory takes no arguments and returns a reward.
+
+        Raises:
+            UsageError: an unknown name, a factory that cannot be imported or returns something else, a
+                weight that is no number, a name given twice.
+        """
+        own: dict[str, Callable[[], Reward | SetReward]] = {
+            "surprise": lambda: SurpriseReward(surprise),
+            "consensus": lambda: Consensus(surprise),
+        }
+        rewards: dict[str, Reward | SetReward] = {}
+        weights: dict[str, float] = {}
+        for entry in entries:
+            name, equals, number = entry.partition("=")
+            if name not in own and ":" not in name:
+                raise UsageError(
+                    f"unknown reward {name!r}: use {', '.join(own)} or package.module:factory"
+                )
+            if name in rewards:
+                raise UsageError(f"reward {name!r} is given twice")
+            try:
+                weights[name] = float(number) if equals else 1.0
+            except ValueError:
+                raise UsageError(f"reward {entry!r}: {number!r} is not a weight") from None
+            rewards[name] = own[name]() if name in own else _imported(name)
+        return cls(rewards, weights, how)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the weighted sum can guide: every reward judges by itself and passes gradients."""
+        return all(getattr(reward, "differentiable", False) for reward in self.rewards.values())
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        """The weighted sum over videos ``[B, 3, T, H, W]``, for guidance.
+
+        Raises:
+            UsageError: a reward that compares candidates cannot judge one video.
+        """
+        total, parts = torch.zeros((), device=videos.device), {}
+        for name, reward in self.rewards.items():
+            if not callable(reward):
+                raise UsageError(f"reward {name!r} compares candidates: it cannot guide")
+            scores, own = reward(videos)
+            total = total + self.weights[name] * scores
+            parts.update({f"{name}.{part}": value for part, value in own.items()})
+        return RewardScores(total, parts)
+
+    @torch.no_grad()
+    def judge(self, video: Tensor) -> Judged:
+        """One candidate, ``[3, T, H, W]`` in [−1, 1]."""
+        scores, parts, embeddings = {}, {}, {}
+        for name, reward in self.rewards.items():
+            if callable(reward):
+                judged = reward(video[None])
+                scores[name] = _finite(name, judged.scores[0].item())
+                parts.update({f"{name}.{k}": v[0].item() for k, v in judged.parts.items()})
+            else:
+                embeddings[name] = reward.embed(video[None])[0].cpu()
+        return Judged(scores, parts, embeddings)
+
+    def totals(self, candidates: Sequence[Judged]) -> Tensor:
+        """Scores ``[N]`` of a set of candidates; the highest is the winner."""
+        total = torch.zeros(len(candidates), dtype=torch.float64)
+        for name, scores in self.table(candidates).items():
+            values = _ranks(scores) if self.how == "rank" else scores
+            total += self.weights[name] * values
+        return total
+
+    def table(self, candidates: Sequence[Judged]) -> dict[str, Tensor]:
+        """Scores ``[N]`` of every reward, those that compare candidates included."""
+        out = {}
+        for name, reward in self.rewards.items():
+            if callable(reward):
+                scores = torch.tensor([c.scores[name] for c in candidates], dtype=torch.float64)
+            else:
+                scores = reward.compare(torch.stack([c.embeddings[name] for c in candidates]))
+            out[name] = scores.double()
+        return out
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    """Rank of each, 0 for the lowest; equal scores share the mean of their ranks."""
+    below = (scores[:, None] > scores).sum(dim=1)
+    equal = (scores[:, None] == scores).sum(dim=1)
+    return (below + (equal - 1) / 2).double()
+
+
+def _finite(name: str, score: float) -> float:
+    if score != score:
+        raise UsageError(f"reward {name!r} gives NaN")
+    return score
+
+
+def _imported(path: str) -> Reward | SetReward:
+    module, _, factory = path.partition(":")
+    try:
+        made: Any = getattr(importlib.import_module(module), factory)()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"reward {path!r} cannot be made: {error}") from error
+    if not callable(made) and not (hasattr(made, "embed") and hasattr(made, "compare")):
+        raise UsageError(
+            f"reward {path!r} is a {type(made).__name__}, which can neither judge videos nor compare them"
+        )
+    reward: Reward | SetReward = made
+    return reward
