@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -339,8 +341,20 @@ def test_float8_linear(kind: str, layer: type[FP8Linear]) -> None:
     torch.testing.assert_close(out, wanted, atol=0, rtol=2**-7)
 
 
-def test_quantised_layers_are_the_inner_ones_and_pass_gradients() -> None:
+def quantised_nano() -> DiT:
+    """The middle one of three layers is in float8."""
     dit = nano(replace(NANO, params_dtype="torch.bfloat16"), fp8=True)
+    for module in dit.modules():
+        if isinstance(module, FP8Linear):
+            module.weight.copy_(torch.randn(module.weight.shape).to(module.weight.dtype))
+            for name, scale in module.named_parameters():
+                if "scale" in name:
+                    scale.fill_(0.1)
+    return dit
+
+
+def test_quantised_layers_are_the_inner_ones_and_pass_gradients() -> None:
+    dit = quantised_nano()
     kinds = [
         [type(module).__name__ for module in layer.modules() if isinstance(module, FP8Linear)]
         for layer in dit.videodit_blocks.layers
@@ -348,11 +362,43 @@ def test_quantised_layers_are_the_inner_ones_and_pass_gradients() -> None:
     assert kinds[0] == kinds[2] == [] and len(kinds[1]) == 7
     x, t, features, mask = nano_inputs(1)
     x.requires_grad_()
-    for module in dit.modules():
-        if isinstance(module, FP8Linear):
-            module.weight.copy_(torch.randn(module.weight.shape).to(module.weight.dtype))
-            for name, scale in module.named_parameters():
-                if "scale" in name:
-                    scale.fill_(0.1)
     dit(x, t, dit.prepare_text(features, mask)).sum().backward()
     assert x.grad is not None and x.grad.isfinite().all() and x.grad.abs().max() > 0
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch looks at it while it traces
+@pytest.mark.parametrize("make", [nano, quantised_nano])
+def test_layers_compile_in_one_piece(
+    make: Callable[[], DiT], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``fullgraph`` raises where Python would have to step in; sizes, gradients and kinds of layers vary."""
+    dit = make()
+    inputs = [nano_inputs(chunks) for chunks in (1, 2)]
+
+    def results() -> list[Tensor]:
+        out = []
+        for x, t, features, mask in inputs:
+            z = x.clone().requires_grad_()
+            v = dit(z, t, dit.prepare_text(features, mask))
+            out += [v.detach(), *torch.autograd.grad(v.square().sum(), z)]
+        return out
+
+    wanted = results()
+    traced = partial(torch.compile, backend="eager", fullgraph=True)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: traced(function))
+    dit.compile_layers()
+    for ours, theirs in zip(results(), wanted, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_whether_there_is_a_text_may_differ_from_chunk_to_chunk() -> None:
+    dit = nano().double()
+    x, t, features, mask = (part.double() for part in nano_inputs(2, batch=2))
+    texts = dit.prepare_text(features, mask)
+    alone = [dit(x, t, texts, ranges=[(0, 1), (1, 2)], text_dropped=drop) for drop in (False, True)]
+    dropped = torch.tensor([[False, True], [True, False]])
+    mixed = dit(x, t, texts, ranges=[(0, 1), (1, 2)], text_dropped=dropped)
+    for b in range(2):
+        for j, drop in enumerate(dropped[b].tolist()):
+            frames = slice(2 * j, 2 * j + 2)
+            torch.testing.assert_close(mixed[b, :, frames], alone[drop][b, :, frames])

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 import simworld
 from magi1.byte_t5 import EOS, FIRST_BYTE, ByteT5, ByteT5Config, tokenize
 from magi1.config import EngineConfig, MagiConfig, ModelConfig, RuntimeConfig
-from magi1.dit import NO_TEXT_ROW, TEXT_ROW, DiT
+from magi1.dit import DiT
 from magi1.layers import ChunkTexts, TransformerLayer
 from magi1.prompt_tokens import NULL_LENGTH
 from magi1.vae import VAE, VAEConfig
@@ -158,17 +158,6 @@ SMOKE = GeneratorConfig(
 )
 
 
-class MixedDiT(DiT):
-    """The transformer, with the choice of the adaLN condition for each chunk of each video."""
-
-    def _condition(self, t: Tensor, text_dropped: Any, step_size: float | None) -> Tensor:
-        if isinstance(text_dropped, bool):
-            return super()._condition(t, text_dropped, step_size)
-        rows = self.y_embedder.null_caption_embedding[[TEXT_ROW, NO_TEXT_ROW]]
-        told = self.y_embedder.y_proj_adaln(rows)[text_dropped.long()]
-        return (self.t_embedder(t) + told).to(self.block_dtype)
-
-
 class GeneratorModel(nn.Module):
     """Transformer, text encoder, and what only training needs."""
 
@@ -176,7 +165,7 @@ class GeneratorModel(nn.Module):
 
     def __init__(self, config: GeneratorConfig, scale: float) -> None:
         super().__init__()
-        self.dit = MixedDiT(config.model)
+        self.dit = DiT(config.model)
         self.t5 = ByteT5(config.text)
         initialise(self.dit)
         self.place_head = nn.Linear(config.width, 2 * GRID)

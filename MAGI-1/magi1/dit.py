@@ -58,11 +58,14 @@ class CaptionEmbedding(nn.Module):
         )
         self.y_proj_adaln = nn.Sequential(nn.Linear(width, config.condition_width, dtype=dtype))
 
-    def condition(self, *, dropped: bool) -> Tensor:
-        """The adaLN condition ``[c]``: one of two learned vectors."""
-        row = self.null_caption_embedding[NO_TEXT_ROW if dropped else TEXT_ROW]
-        out: Tensor = self.y_proj_adaln(row)
-        return out
+    def condition(self, dropped: bool | Tensor) -> Tensor:
+        """The adaLN condition: one of two learned vectors ``[c]``, or ``[…, c]`` for ``dropped […]``."""
+        if isinstance(dropped, bool):
+            row = self.null_caption_embedding[NO_TEXT_ROW if dropped else TEXT_ROW]
+            alike: Tensor = self.y_proj_adaln(row)
+            return alike
+        both: Tensor = self.y_proj_adaln(self.null_caption_embedding[[TEXT_ROW, NO_TEXT_ROW]])
+        return both[dropped.long()]
 
 
 class TransformerBlocks(nn.Module):
@@ -166,7 +169,7 @@ class DiT(nn.Module):
         first: int = 0,
         ranges: Sequence[ChunkRange] | None = None,
         cached: CacheUse | None = None,
-        text_dropped: bool = False,
+        text_dropped: bool | Tensor = False,
         step_size: float | None = None,
     ) -> Tensor:
         """Velocity (data − noise) of every chunk.
@@ -179,7 +182,7 @@ class DiT(nn.Module):
             ranges: Chunks that each chunk attends to, as (first, last + 1) in the video. Default: all of
                 this call up to the chunk itself.
             cached: Keys and values of earlier chunks; needed where a range begins before ``first``.
-            text_dropped: Which of the two adaLN conditions is used.
+            text_dropped: Which of the two adaLN conditions is used: one for all, or ``[B, chunks]``.
             step_size: Distilled models: the step size they are told.
 
         Returns:
@@ -243,13 +246,13 @@ class DiT(nn.Module):
         rotation = self.rope(frames, height, width, first=first_frame)
         return tokens.flatten(1, 3), rotation, (height, width)
 
-    def _condition(self, t: Tensor, text_dropped: bool, step_size: float | None) -> Tensor:
+    def _condition(self, t: Tensor, text_dropped: bool | Tensor, step_size: float | None) -> Tensor:
         """Time, step size and "is there a text", ``[B, chunks, c]``."""
         t = t.to(self.x_embedder.weight.dtype)
         time = self.t_embedder(t)
         if step_size is not None:
             time = time + self.t_embedder(torch.full_like(t, step_size))
-        return (time + self.y_embedder.condition(dropped=text_dropped)).to(self.block_dtype)
+        return (time + self.y_embedder.condition(text_dropped)).to(self.block_dtype)
 
     def _unpatch(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         config = self.config
