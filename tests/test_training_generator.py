@@ -16,7 +16,6 @@ from magi1.byte_t5 import ByteT5, ByteT5Config, tokenize
 from magi1.checkpoint import load_dit
 from magi1.config import MagiConfig
 from magi1.dit import DiT
-from magi1.layers import ChunkTexts
 from magi1.schedule import time_steps
 from magi1.vae import COLOURS, VAE, ColourConv, VAEConfig
 from simworld import Looks, Trajectories
@@ -32,7 +31,6 @@ from training.autoencoder import (
 from training.generator import (
     GeneratorConfig,
     GeneratorTrainer,
-    MixedDiT,
     swap_sides,
     velocity_error,
     write_shards,
@@ -462,26 +460,6 @@ def test_left_and_right_are_exchanged() -> None:
 
 def dit_trainer(out: Path, **changes: Any) -> GeneratorTrainer:
     return GeneratorTrainer(replace(NANO, **changes), out, Process.current(), compiled=False)
-
-
-def test_mixed_conditions_are_those_of_the_transformer() -> None:
-    torch.manual_seed(0)
-    mixed = MixedDiT(NANO.model)
-    generator.initialise(mixed)
-    nn.init.normal_(mixed.final_linear.linear.weight)
-    plain = DiT(NANO.model)
-    plain.load_state_dict(mixed.state_dict())
-    x, t = torch.randn(2, 16, 12, 8, 8), torch.tensor([[0.9, 0.1], [0.5, 0.2]])
-    texts = ChunkTexts([torch.randn(2, 5, 64), torch.randn(2, 5, 64)], [None, None])
-    by_choice = {choice: plain(x, t, texts, text_dropped=choice) for choice in (False, True)}
-    assert not torch.allclose(by_choice[False], by_choice[True], atol=1e-3)
-    for choice, wanted in by_choice.items():
-        assert torch.allclose(mixed(x, t, texts, text_dropped=choice), wanted)
-        everywhere = torch.full((2, 2), choice)
-        assert torch.allclose(mixed(x, t, texts, text_dropped=everywhere), wanted, atol=1e-5)
-    each = mixed(x, t, texts, text_dropped=torch.tensor([[False, False], [True, True]]))
-    assert torch.allclose(each[0], by_choice[False][0], atol=1e-5)
-    assert torch.allclose(each[1], by_choice[True][1], atol=1e-5)
 
 
 def test_prompts_reach_the_chunks_that_are_told(stock: None, tmp_path: Path) -> None:
