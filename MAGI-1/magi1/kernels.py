@@ -105,7 +105,7 @@ def _extra(name: str) -> ModuleType:
 # --- products of bfloat16 with a float32 result ---------------------------------------------------
 
 
-WIDE_PRODUCT = "out_dtype" in (torch.mm.__doc__ or "")
+WIDE_PRODUCT = "dtype" in torch.ops.aten.mm.overloads()
 """Whether torch.mm can leave a product of bfloat16 operands in float32 (from torch 2.8)."""
 
 
