@@ -150,10 +150,9 @@ class LayerStream:
     def _expected(self, index: int) -> list[int]:
         """This layer and those that probably come next: onwards in the direction of the last ones."""
         count = len(self.layers)
+        # A layer runs twice in a row where a forward pass ends and its backward pass begins, or vice versa.
         if index == self._last:
-            self._step = (
-                -self._step
-            )  # here forward passes end and backward passes begin, or vice versa
+            self._step = -self._step
         elif (index - self._last) % count == 1:
             self._step = 1
         elif (self._last - index) % count == 1:
