@@ -26,8 +26,23 @@ from wmreward.video_io import write_video
 LEAST_ROOM = 64 * 2**20
 """Bytes that must be free where the video goes."""
 
-_RUNTIME_ONLY = ("load", "t5_pretrained", "vae_pretrained", "t5_device", "seed")
+_NOT_DECISIVE = ("load", "t5_pretrained", "vae_pretrained", "t5_device", "seed")
 """Where things lie and run, and what is recorded elsewhere: they do not decide the video."""
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """Where an interrupted run stopped.
+
+    Attributes:
+        latents: Of one video, ``[1, C, T, H, W]``.
+        next_call: Number of the call to go on with.
+        guided: What guidance had recorded.
+    """
+
+    latents: Tensor
+    next_call: int
+    guided: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,7 @@ class Output:
 
     path: Path
     settings: dict[str, Any]
-    done: dict[str, Any] | None
+    done: dict[str, Any] | None = None
 
     @classmethod
     def check(
@@ -65,7 +80,7 @@ class Output:
         if target.is_dir():
             raise UsageError(f"--output_path {path} is a folder; give the name of a file")
         _check_folder(target.parent)
-        output = cls(target, {**settings, **_settings_of(config)}, None)
+        output = cls(target, {**settings, **settings_of(config)})
         if overwrite or not target.exists():
             return output
         record = _read_record(output.record_path)
@@ -79,8 +94,7 @@ class Output:
     @property
     def settings_id(self) -> str:
         """Short hash of the settings."""
-        text = json.dumps(self.settings, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return settings_id(self.settings)
 
     @property
     def record_path(self) -> Path:
@@ -101,19 +115,19 @@ class Output:
 
     # --- resuming ---------------------------------------------------------------------------------------
 
-    def save_state(self, state: LoopState) -> None:
-        """Keep the state after a finished chunk."""
-        self._write(
-            self.resume_path, {"latents": state.latents}, {"next_call": str(state.next_call)}
-        )
+    def save_state(self, state: LoopState, guided: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Keep the state after a finished chunk, and what guidance has recorded."""
+        facts = {"next_call": str(state.next_call), "guided": json.dumps(list(guided))}
+        self._write(self.resume_path, {"latents": state.latents}, facts)
 
-    def load_state(self) -> LoopState | None:
-        """The state that an interrupted run of the same settings left, or None."""
+    def load_state(self) -> Interrupted | None:
+        """Where an interrupted run of the same settings stopped, or None."""
         if not self.resume_path.exists():
             return None
         try:
             latents = read_state(self.resume_path)["latents"]
-            return LoopState(latents, int(read_metadata(self.resume_path)["next_call"]))
+            facts = read_metadata(self.resume_path)
+            return Interrupted(latents, int(facts["next_call"]), json.loads(facts["guided"]))
         except (WeightsError, KeyError, ValueError):
             return None  # damaged: begin anew
 
@@ -130,13 +144,8 @@ class Output:
         record: Mapping[str, Any],
         latents: Tensor | None = None,
     ) -> dict[str, Any]:
-        """The video, then its record; from then on it counts as done. Returns the record."""
-        whole = {
-            "output": str(self.path),
-            "settings_id": self.settings_id,
-            **record,
-            "settings": self.settings,
-        }
+        """The video, then its record; from then on it counts as done. Returns the whole record."""
+        whole = self.whole(record)
         if latents is not None:
             self._write(self.latents_path, {"latents": latents}, {"settings_id": self.settings_id})
         self.record_path.unlink(missing_ok=True)  # a record never stands beside another video
@@ -145,6 +154,15 @@ class Output:
         self.resume_path.unlink(missing_ok=True)
         self.preview_path.unlink(missing_ok=True)
         return whole
+
+    def whole(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """A record with what it belongs to."""
+        return {
+            "output": str(self.path),
+            "settings_id": self.settings_id,
+            **record,
+            "settings": self.settings,
+        }
 
     def _write(self, path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
         contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -155,11 +173,18 @@ class Output:
             raise WMRewardError(f"{path}: cannot write: {error}") from error
 
 
-def _settings_of(config: MagiConfig) -> dict[str, Any]:
+def settings_id(settings: Mapping[str, Any]) -> str:
+    """Short hash of settings."""
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def settings_of(config: MagiConfig) -> dict[str, Any]:
+    """What a configuration decides of a video, and hashes of the weights; reads a few MiB of these."""
     runtime = {
         name: value
         for name, value in asdict(config.runtime_config).items()
-        if name not in _RUNTIME_ONLY
+        if name not in _NOT_DECISIVE
     }
     engine = config.engine_config
     return {

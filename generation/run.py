@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,15 +11,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from generation.candidate import Making, make_candidate
 from generation.job import Job
 from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place, process_groups
-from magi1.pipeline import Pipeline, Prepared, VideoChunk
-from magi1.sampler import FinishedChunk, LoopState
-from magi1.schedule import ChunkCall, chunk_calls
+from magi1.pipeline import Pipeline
+from magi1.schedule import ChunkCall
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.version import versions
 
 
 def run(job: Job) -> int:
@@ -43,14 +41,12 @@ def run(job: Job) -> int:
                 "not enough memory; try --offload, --window_size 1, a smaller --video_size_h and "
                 "--video_size_w, or --device cpu (--plan shows what is needed)"
             ) from error
-    if record is not None:
+    if place.rank == 0:
         _report(job, record)
     return 0
 
 
-def _generate(job: Job, device: torch.device, place: Place) -> dict[str, Any] | None:
-    """The record, on the process that writes it."""
-    begun, writes = time.monotonic(), place.rank == 0
+def _generate(job: Job, device: torch.device, place: Place) -> dict[str, Any]:
     pipeline = Pipeline(
         job.config,
         device=device,
@@ -62,88 +58,44 @@ def _generate(job: Job, device: torch.device, place: Place) -> dict[str, Any] | 
     parallelise(pipeline.dit, place.group)
     pipeline.tile_map = share_tiles(place.group)
     prepared = pipeline.prepare(job.request)
-    pieces, frames = _finished(job, pipeline, prepared)
-    state = pieces[-1].state if pieces else None
-    calls = chunk_calls(prepared.layout, job.config.runtime_config)
-    with _Progress(calls, state, shown=writes) as progress:
-        for chunk in pipeline.sample(
-            prepared,
-            seed=job.seed,
-            resume=state,
+    with Progress(shown=place.rank == 0) as progress:
+        making = Making(
             released=job.released,
+            preview=job.preview,
+            save_latents=job.save_latents,
+            writes=place.rank == 0,
+            processes=job.config.engine_config.cp_size if place.group is not None else 1,
+            say=_say,
+            on_start=progress.start,
             on_call=progress,
-        ):
-            pieces.append(chunk.finished)
-            frames.append(chunk.frames)
-            if writes:
-                _keep(job, chunk, frames)
-    if not writes:
-        return None
-    video = torch.cat(frames)
-    fps = job.config.runtime_config.fps
-    latents = torch.cat([piece.latents.cpu() for piece in pieces], dim=2)
-    record = {
-        "frames": len(video),
-        "fps": fps,
-        "size": list(video.shape[1:3]),
-        "seconds": round(time.monotonic() - begun, 2),
-        "resumed": state is not None,
-        "device": _name_of(device),
-        "processes": job.config.engine_config.cp_size if place.group is not None else 1,
-        "peak_memory_bytes": torch.cuda.max_memory_allocated(device)
-        if device.type == "cuda"
-        else None,
-        "weights": [vars(part) for part in pipeline.weights],
-        "versions": versions(),
-    }
-    return job.output.write(video, fps, record, latents if job.save_latents else None)
+        )
+        return make_candidate(pipeline, prepared, job.output, seed=job.seed, making=making)
 
 
-def _finished(
-    job: Job, pipeline: Pipeline, prepared: Prepared
-) -> tuple[list[FinishedChunk], list[Tensor]]:
-    """Chunks that an interrupted run had finished, and their frames."""
-    state = job.output.load_state()
-    if state is None:
-        return [], []
-    state = LoopState(state.latents.to(pipeline.device), state.next_call)
-    calls = chunk_calls(prepared.layout, job.config.runtime_config)
-    done = [call.first for call in calls[: state.next_call] if call.finishes]
-    _say(f"going on after {len(done)} finished chunks of an interrupted run")
-    pieces = [
-        FinishedChunk(chunk, state.latents[:, :, prepared.layout.emitted(chunk)], state)
-        for chunk in done
-    ]
-    return pieces, [pipeline.decode(prepared, piece, released=job.released) for piece in pieces]
-
-
-def _keep(job: Job, chunk: VideoChunk, frames: Sequence[Tensor]) -> None:
-    job.output.save_state(chunk.finished.state)
-    if job.preview:
-        job.output.write_preview(frames, job.config.runtime_config.fps)
-        _say(f"{job.output.preview_path} has the first {sum(map(len, frames))} frames")
-
-
-class _Progress:
+class Progress:
     """A bar on standard error: chunk, step and time left."""
 
-    def __init__(self, calls: Sequence[ChunkCall], state: LoopState | None, *, shown: bool) -> None:
-        self.chunks = max(call.last for call in calls)
-        self.bar = tqdm(
-            total=len(calls),
-            initial=state.next_call if state else 0,
-            unit="step",
-            file=sys.stderr,
-            disable=not shown,
-        )
+    def __init__(self, *, shown: bool) -> None:
+        self.shown, self.chunks = shown, 0
+        self.bar: tqdm[Any] | None = None
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
+
+    def start(self, calls: Sequence[ChunkCall], done: int) -> None:
+        """A run of ``calls``, of which an interrupted run had done some."""
+        self.__exit__()
+        self.chunks = max(call.last for call in calls)
+        self.bar = tqdm(
+            total=len(calls), initial=done, unit="step", file=sys.stderr, disable=not self.shown
+        )
 
     def __call__(self, call: ChunkCall, latents: Tensor) -> None:
+        assert self.bar is not None
         self.bar.set_description(f"chunk {call.first + 1}/{self.chunks}", refresh=False)
         self.bar.update()
 
@@ -157,10 +109,6 @@ def _report(job: Job, record: dict[str, Any]) -> None:
         f"{record['output']}: {record['frames']} frames of {width}×{height} at {record['fps']} per second, "
         f"{record['seconds']:.1f} s"
     )
-
-
-def _name_of(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 def _say(text: str) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.estimate import EstimateReward
 from wmreward.guidance_schedule import GuidanceSchedule
 from wmreward.protocols import DenoiseStep, RewardScores
 
@@ -138,8 +139,8 @@ class Guidance:
 
     def __post_init__(self) -> None:
         self._left = list(self.reliefs)
-        self._context: tuple[int, Tensor] | None = None
-        self._random = torch.Generator().manual_seed(self.config.seed)
+        self._rewards = EstimateReward(self.reward, self.config.context_frames)
+        self._random = torch.Generator()
 
     def __call__(self, step: DenoiseStep) -> Tensor:
         """The corrected velocity; exactly the given one where nothing is to be done."""
@@ -175,28 +176,28 @@ class Guidance:
 
     def _guide(self, step: DenoiseStep, scales: Sequence[float], guided: int) -> Tensor:
         begun = time.monotonic()
-        context = self._decoded_context(step)
         frames = slice(0, guided * step.chunk_width)
-        shown = frames.stop * step.frames_per_latent + (0 if context is None else context.shape[2])
-        if shown < self.min_frames:
+        if self._rewards.frames(step, frames.stop) < self.min_frames:
             return step.velocity
+        # Anew for every call, so that a resumed run draws the same.
+        self._random.manual_seed(self.config.seed + len(self.records))
         velocity = original = step.velocity
         strength = _per_frame(scales[:guided], step)
         before = gradient = None
         for _ in range(self.config.repeats):
-            reward, gradient = self._gradient(step, velocity, context, frames)
+            reward, gradient = self._gradient(step, velocity, frames)
             before = reward if before is None else before
             push = self._push(step, gradient, velocity[:, :, frames], strength)
             velocity = _replaced(velocity, velocity[:, :, frames] + push, frames)
         assert before is not None and gradient is not None
         change = (velocity - original)[:, :, frames]
-        self._record(step, scales[:guided], before, gradient, change, original, context, begun)
+        self._record(step, scales[:guided], before, gradient, change, original, begun)
         return velocity
 
     # --- the reward of the clean estimate ---------------------------------------------------------------
 
     def _gradient(
-        self, step: DenoiseStep, velocity: Tensor, context: Tensor | None, frames: slice
+        self, step: DenoiseStep, velocity: Tensor, frames: slice
     ) -> tuple[Tensor, Tensor]:
         """Rewards ``[B]`` and their gradient with respect to the guided latents.
 
@@ -212,32 +213,10 @@ class Guidance:
                 leaf = step.latents.detach().requires_grad_()
                 added = (velocity - step.velocity).detach()
                 clean = step.clean_estimate(leaf, step.model(leaf) + added)[:, :, frames]
-            rewards = self._rewards(step, clean, context)
+            rewards = self._rewards(step, clean)
             (gradient,) = torch.autograd.grad(rewards.sum(), leaf)
         open_frames = torch.arange(frames.stop, device=gradient.device) >= step.given
         return rewards.detach(), gradient[:, :, frames] * open_frames[:, None, None]
-
-    def _rewards(self, step: DenoiseStep, clean: Tensor, context: Tensor | None) -> Tensor:
-        """Rewards ``[B]`` of clean latents after the context's frames."""
-        video = step.decode(clean)
-        if context is not None:
-            video = torch.cat((context, video), dim=2)
-        return self.reward(video).scores
-
-    def _decoded_context(self, step: DenoiseStep) -> Tensor | None:
-        """The last finished frames, ``[B, 3, T, H, W]``: whole decoder units, then cut to length.
-
-        They are the same for all steps of a stage.
-        """
-        key, wanted = step.finished.shape[2], self.config.context_frames
-        if not (key and wanted):
-            return None
-        if self._context is None or self._context[0] != key:
-            units = -(-wanted // (step.decode_unit * step.frames_per_latent))
-            shown = step.finished[:, :, -units * step.decode_unit :]
-            with torch.no_grad():
-                self._context = (key, step.decode(shown)[:, :, -wanted:])
-        return self._context[1]
 
     # --- the correction ---------------------------------------------------------------------------------
 
@@ -266,7 +245,6 @@ class Guidance:
         gradient: Tensor,
         change: Tensor,
         velocity: Tensor,
-        context: Tensor | None,
         begun: float,
     ) -> None:
         """Score the corrected estimate, and on request a random correction of the same size."""
@@ -277,7 +255,7 @@ class Guidance:
         def rewards_after(change: Tensor) -> float:
             moved = _replaced(velocity, plain + change, frames)
             clean = step.clean_estimate(step.latents, moved)[:, :, frames]
-            return self._rewards(step, clean, context).mean().item()
+            return self._rewards(step, clean).mean().item()
 
         with torch.no_grad():
             after = rewards_after(change)

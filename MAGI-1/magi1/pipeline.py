@@ -233,7 +233,8 @@ class Pipeline:
         Args:
             prepared: From :meth:`prepare`.
             seed: Of the noise; the configuration's by default.
-            noise: Used instead, ``[1, C, T, H/8, W/8]``.
+            noise: Used instead, ``[B, C, T, H/8, W/8]``: B videos at once, of which the first is decoded;
+                :meth:`decode` makes the frames of the others.
             guide: May replace the velocity of every step.
             resume: Go on from here. Chunks that were finished before are not yielded again; :meth:`decode`
                 makes their frames.
@@ -245,6 +246,9 @@ class Pipeline:
         layout = prepared.layout
         if noise is None:
             noise = self.noise(layout, runtime.seed if seed is None else seed)
+        prefix = prepared.prefix
+        if prefix is not None:
+            prefix = prefix.expand(len(noise), -1, -1, -1, -1)
         texts = VideoTexts.prepare(
             self.dit, prepared.text.y.to(self.device), prepared.text.mask, batch=len(noise)
         )
@@ -255,7 +259,7 @@ class Pipeline:
             time_steps(runtime.num_steps, shortcut_mode=engine.shortcut_mode),
             chunk_calls(layout, runtime),
             layout,
-            prefix=prepared.prefix,
+            prefix=prefix,
             guide=guide,
             decode=self._decode,
             decode_unit=self.decode_unit,
@@ -275,19 +279,22 @@ class Pipeline:
         return make_noise(layout, channels, runtime.latent_height, runtime.latent_width, seed)
 
     @torch.no_grad()
-    def decode(self, prepared: Prepared, piece: FinishedChunk, *, released: bool = False) -> Tensor:
-        """The frames that a finished chunk adds, uint8 ``[T, H, W, 3]`` on the CPU.
+    def decode(
+        self, prepared: Prepared, piece: FinishedChunk, *, released: bool = False, row: int = 0
+    ) -> Tensor:
+        """The frames that a finished chunk adds, uint8 ``[T, H, W, 3]`` on the CPU; of several videos at
+        once, those of one ``row``.
 
         The VAE's units of half a second are counted from the beginning of the video, so the first new
         frames after a given video are decoded together with its last ones.
         """
         if released:
-            latents, known = piece.latents, 0
+            latents, known = piece.latents[row, None], 0
         else:
             runtime = self.config.runtime_config
             emitted = prepared.layout.emitted(piece.chunk)
             start = emitted.start - emitted.start % self.decode_unit
-            shown = with_prefix(piece.state.latents, prepared.prefix)
+            shown = with_prefix(piece.state.latents[row, None], prepared.prefix)
             latents = shown[:, :, start : emitted.stop]
             known = (emitted.start - start) * runtime.temporal_downsample_factor
         with resident(self.vae, self.device):
