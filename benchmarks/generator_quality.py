@@ -136,15 +136,19 @@ def _factory(path: str) -> Any:
 def load_generators(
     path: str | None, settings: Sequence[str], device: torch.device
 ) -> dict[str, Generator]:
-    """One generator for each of the settings, under the name of its settings."""
+    """One generator for each of the settings, under the name of its settings.
+
+    Each of ``settings`` is JSON: an object, or a list of them.
+    """
     if path is None:
         return {}
     factory = _factory(path)
+    parsed = [json.loads(text) for text in settings or ["{}"]]
+    listed = [some if isinstance(some, list) else [some] for some in parsed]
     return {
-        f"generator {text}" if text != "{}" else "generator": factory(
-            device=device, **json.loads(text)
-        )
-        for text in settings or ["{}"]
+        f"generator {json.dumps(own)}" if own else "generator": factory(device=device, **own)
+        for some in listed
+        for own in some
     }
 
 
@@ -193,7 +197,11 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--generator", help="module:factory of what is judged; without it, the controls alone")
-    add("--settings", action="append", help="JSON arguments of the factory; may be repeated")
+    add(
+        "--settings",
+        action="append",
+        help="JSON arguments of the factory, or a list of such; may be repeated",
+    )
     add("--scenes", type=int, default=128, help="scenes to continue, default %(default)s")
     add("--seeds", type=int, default=16, help="per scene, 24 → 24 frames, default %(default)s")
     add("--other_seeds", type=int, default=4, help="per scene elsewhere, default %(default)s")

@@ -36,6 +36,13 @@ class ChunkTexts:
     def __add__(self, other: ChunkTexts) -> ChunkTexts:
         return ChunkTexts([*self.tokens, *other.tokens], [*self.masks, *other.masks])
 
+    def select(self, rows: Tensor) -> ChunkTexts:
+        """Those of these rows of the batch, ``[B]``."""
+        return ChunkTexts(
+            [text[rows.to(text.device)] for text in self.tokens],
+            [None if mask is None else mask[rows.to(mask.device)] for mask in self.masks],
+        )
+
     def as_batch(self, chunks: Sequence[int]) -> ChunkTexts:
         """These chunks as so many videos of one chunk, ``[chunks · B, L, h]``, chunk by chunk."""
         tokens, masks = [self.tokens[j] for j in chunks], [self.masks[j] for j in chunks]

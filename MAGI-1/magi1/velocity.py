@@ -43,19 +43,25 @@ class VideoTexts:
 
     @classmethod
     def prepare(cls, dit: DiT, features: Tensor, mask: Tensor, *, batch: int = 1) -> VideoTexts:
-        """Of features ``[2, chunks, L, D]`` and mask ``[2, chunks, L]``: text row, then null row."""
+        """Of features ``[2, chunks, L, D]`` and mask ``[2, chunks, L]``: text row, then null row.
+
+        They serve all ``batch`` videos; with one more axis in front, ``[B, 2, …]``, each has its own.
+        """
         mask = mask.cpu()
-
-        def projected(y: Tensor, m: Tensor) -> ChunkTexts:
-            return dit.prepare_text(y.expand(batch, -1, -1, -1), m.expand(batch, -1, -1))
-
+        if features.ndim == 4:
+            features = features.expand(batch, -1, -1, -1, -1)
+            mask = mask.expand(batch, -1, -1, -1)
         # Finished chunks read the null features of chunk 0 under the null mask of chunk 1.
-        second = min(1, mask.shape[1] - 1)
+        second = min(1, mask.shape[2] - 1)
         return cls(
-            text=projected(features[:1], mask[:1]),
-            null=projected(features[1:], mask[1:]),
-            clean=projected(features[1:, :1], mask[1:, second : second + 1]),
+            text=dit.prepare_text(features[:, 0], mask[:, 0]),
+            null=dit.prepare_text(features[:, 1], mask[:, 1]),
+            clean=dit.prepare_text(features[:, 1, :1], mask[:, 1, second : second + 1]),
         )
+
+    def select(self, rows: Tensor) -> VideoTexts:
+        """Those of these rows of the batch, ``[B]``."""
+        return VideoTexts(*(part.select(rows) for part in (self.text, self.null, self.clean)))
 
 
 @dataclass(frozen=True)
@@ -118,8 +124,9 @@ class MagiVelocity:
             self._forward(inputs, self.texts.clean, dropped=not self._single, inner=0)
 
     def select(self, rows: Tensor) -> None:
-        """Go on with copies of these rows of the batch, ``[B]``; all rows read the same texts."""
+        """Go on with copies of these rows of the batch, ``[B]``."""
         self.cache.select(rows)
+        self.texts = self.texts.select(rows)
 
     # --- base models ------------------------------------------------------------------------------------
 
