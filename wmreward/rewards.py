@@ -8,12 +8,17 @@ totals = reward.totals(judged)                             # of the set; the hig
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from wmreward.aggregate import aggregate
 from wmreward.errors import UsageError
@@ -72,19 +77,16 @@ class Consensus:
 
     @torch.no_grad()
     def embed(self, videos: Tensor) -> Tensor:
-        """Unit vectors ``[B, windows · tokens · features]`` in half precision."""
+        """A unit vector for every token, ``[B, windows · tokens · features]`` in half precision."""
         latents = self.scorer.observed_latents(videos)  # [B, W, t, n, D]
-        unit = normalised(latents)
-        unit = unit / unit.norm(dim=-1, keepdim=True).clamp_min(1e-8)
-        tokens = unit.flatten(1, -2).shape[1]
-        return (unit.flatten(1) / tokens**0.5).half()
+        return F.normalize(normalised(latents), dim=-1).flatten(1).half()
 
     def compare(self, embeddings: Tensor) -> Tensor:
         """``[N, D]`` → ``[N]``; a single candidate scores 0."""
         count = len(embeddings)
         if count < 2:
             return torch.zeros(count)
-        wide = embeddings.float()
+        wide = F.normalize(embeddings.float(), dim=1)
         similar = wide @ wide.t()
         others = similar.sum(dim=1) - similar.diagonal()
         return others / (count - 1) - 1
@@ -121,6 +123,8 @@ class RewardMix:
         weights: Mapping[str, float],
         how: How = "sum",
     ) -> None:
+        if not rewards:
+            raise UsageError("no reward is given")
         if how not in get_args(How):
             raise UsageError(f"rewards are combined by {' or '.join(get_args(How))}, not {how!r}")
         self.rewards, self.weights, self.how = dict(rewards), dict(weights), how
@@ -150,10 +154,7 @@ class RewardMix:
                 )
             if name in rewards:
                 raise UsageError(f"reward {name!r} is given twice")
-            try:
-                weights[name] = float(number) if equals else 1.0
-            except ValueError:
-                raise UsageError(f"reward {entry!r}: {number!r} is not a weight") from None
+            weights[name] = _weight(entry, number) if equals else 1.0
             rewards[name] = own[name]() if name in own else _imported(name)
         return cls(rewards, weights, how)
 
@@ -172,7 +173,7 @@ class RewardMix:
         for name, reward in self.rewards.items():
             if not callable(reward):
                 raise UsageError(f"reward {name!r} compares candidates: it cannot guide")
-            scores, own = reward(videos)
+            scores, own = _checked(name, reward(videos), len(videos))
             total = total + self.weights[name] * scores
             parts.update({f"{name}.{part}": value for part, value in own.items()})
         return RewardScores(total, parts)
@@ -183,7 +184,7 @@ class RewardMix:
         scores, parts, embeddings = {}, {}, {}
         for name, reward in self.rewards.items():
             if callable(reward):
-                judged = reward(video[None])
+                judged = _checked(name, reward(video[None]), 1)
                 scores[name] = _finite(name, judged.scores[0].item())
                 parts.update({f"{name}.{k}": v[0].item() for k, v in judged.parts.items()})
             else:
@@ -199,13 +200,20 @@ class RewardMix:
         return total
 
     def table(self, candidates: Sequence[Judged]) -> dict[str, Tensor]:
-        """Scores ``[N]`` of every reward, those that compare candidates included."""
+        """Scores ``[N]`` of every reward, those that compare candidates included.
+
+        Raises:
+            UsageError: candidates of different lengths cannot be compared.
+        """
         out = {}
         for name, reward in self.rewards.items():
             if callable(reward):
                 scores = torch.tensor([c.scores[name] for c in candidates], dtype=torch.float64)
             else:
-                scores = reward.compare(torch.stack([c.embeddings[name] for c in candidates]))
+                embeddings = [c.embeddings[name] for c in candidates]
+                if len({embedding.shape for embedding in embeddings}) > 1:
+                    raise UsageError(f"reward {name!r} compares videos of equal length only")
+                scores = reward.compare(torch.stack(embeddings)).cpu()
             out[name] = scores.double()
         return out
 
@@ -217,16 +225,39 @@ def _ranks(scores: Tensor) -> Tensor:
     return (below + (equal - 1) / 2).double()
 
 
+def _weight(entry: str, number: str) -> float:
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise UsageError(f"reward {entry!r}: {number!r} is not a weight")
+    return weight
+
+
+def _checked(name: str, judged: Any, videos: int) -> RewardScores:
+    """What a reward of somebody else's returned."""
+    scores = getattr(judged, "scores", None)
+    if not isinstance(scores, Tensor) or scores.shape != (videos,):
+        found = list(scores.shape) if isinstance(scores, Tensor) else type(judged).__name__
+        raise UsageError(
+            f"reward {name!r} must return RewardScores with scores [{videos}] for {videos} videos, "
+            f"not {found}"
+        )
+    return RewardScores(scores, judged.parts)
+
+
 def _finite(name: str, score: float) -> float:
-    if score != score:
-        raise UsageError(f"reward {name!r} gives NaN")
+    if not math.isfinite(score):
+        raise UsageError(f"reward {name!r} gives {score}")
     return score
 
 
 def _imported(path: str) -> Reward | SetReward:
     module, _, factory = path.partition(":")
     try:
-        made: Any = getattr(importlib.import_module(module), factory)()
+        with _working_directory_importable():
+            made: Any = getattr(importlib.import_module(module), factory)()
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UsageError(f"reward {path!r} cannot be made: {error}") from error
     if not callable(made) and not (hasattr(made, "embed") and hasattr(made, "compare")):
@@ -235,3 +266,14 @@ def _imported(path: str) -> Reward | SetReward:
         )
     reward: Reward | SetReward = made
     return reward
+
+
+@contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    """As ``python -m`` has it: a user's reward lies where they work."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
