@@ -46,9 +46,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _flush_to_disk(temporary)
+        flush_to_disk(temporary)
         temporary.replace(target)
-        _flush_to_disk(target.parent)
+        flush_to_disk(target.parent)
     except OSError as error:
         reason = _reason_about(error, target)
         if reason is None:
@@ -86,7 +86,7 @@ def _lies_in(filename: object, folder: Path) -> bool:
     return found.parent == folder or found in (folder, *folder.parents)
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     """fsync a file or, where the system allows it, a folder (so that the rename lasts too)."""
     try:
         descriptor = os.open(path, os.O_RDONLY)

@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
         )
         self.defaults: dict[str, Any] = {}
 
-    def add(self, group: argparse._ArgumentGroup, flag: str, text: str, **how: Any) -> None:
+    def add(self, group: argparse._ActionsContainer, flag: str, text: str, **how: Any) -> None:
         """Add a flag whose default stands in its help; the default is not filled in by argparse."""
         default = how.pop("default", False if how.get("action") == "store_true" else None)
         self.defaults[flag.removeprefix("--")] = default

@@ -159,7 +159,7 @@ class RecordFile:
             yield
         except OSError as error:
             raise WMRewardError(
-                f"{self.path}: cannot be written ({error.strerror or error}); what was scored before is "
+                f"{self.path}: cannot be written ({error.strerror or error}); what was recorded before is "
                 "kept: make room or choose another place, and run the same command again"
             ) from error
 
@@ -187,10 +187,10 @@ def _decode_json(data: bytes) -> tuple[list[Record], int]:
             ours = line.startswith(_JSON_START) or _JSON_START.startswith(line)
             if ours and not line.endswith(b"\n"):
                 break
-            raise _NotOurs(f"line {number} is not a record of a scored video") from None
+            raise _NotOurs(f"line {number} is not a record") from None
         if record is not None:
             if not isinstance(record, dict) or "path" not in record:
-                raise _NotOurs(f"line {number} is not a record of a scored video")
+                raise _NotOurs(f"line {number} is not a record")
             records.append(record)
         end += len(line)
     return records, end

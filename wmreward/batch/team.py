@@ -1,0 +1,117 @@
+"""The processes of a run and the store through which they agree.
+
+Groups of ``size`` neighbours share a candidate. All speak through torch.distributed's store, which
+`torchrun` provides; a process that was started alone keeps one to itself.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from torch import distributed
+
+from wmreward.errors import UsageError, WMRewardError
+
+_PATIENCE = timedelta(minutes=10)
+_LOOK_AGAIN_S = 0.05
+
+
+class LostContact(WMRewardError):
+    """Another process is gone, or the store: this process cannot go on; restarted ones can."""
+
+    exit_code = 75
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process among the others.
+
+    Attributes:
+        rank, world: Its number, and how many there are.
+        size: How many share a candidate.
+        restarts: How often `torchrun` has started all of them again.
+        store: Through which they agree.
+    """
+
+    rank: int = 0
+    world: int = 1
+    size: int = 1
+    restarts: int = 0
+    store: Any = field(default_factory=lambda: distributed.HashStore())
+
+    @classmethod
+    def joined(cls, size: int = 1) -> Team:
+        """The processes that `torchrun` started, or this one alone.
+
+        Raises:
+            UsageError: their number is not a multiple of ``size``.
+        """
+        world = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+        if world == 1:
+            return cls()
+        if world % size:
+            raise UsageError(
+                f"{world} processes are not a multiple of the {size} that share a video"
+            )
+        store, rank, _ = next(distributed.rendezvous("env://", timeout=_PATIENCE))
+        restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        # Torch before 2.8 or so keeps one store for all restarts.
+        store = distributed.PrefixStore(f"wmreward/batch/{restarts}", store)
+        return cls(rank, world, size, restarts, store)
+
+    @property
+    def is_first(self) -> bool:
+        """The one that opens the run and tells of it."""
+        return self.rank == 0
+
+    @property
+    def is_leader(self) -> bool:
+        """The one of its group that draws, writes and records."""
+        return self.rank % self.size == 0
+
+    @property
+    def group(self) -> int:
+        return self.rank // self.size
+
+    @property
+    def groups(self) -> int:
+        return self.world // self.size
+
+    @property
+    def host(self) -> str:
+        return socket.gethostname()
+
+    # --- the store --------------------------------------------------------------------------------------
+
+    def add(self, key: str, amount: int = 1) -> int:
+        """Add to a number that all share; returns it."""
+        return int(self._ask(lambda: self.store.add(key, amount)))
+
+    def tell(self, key: str, text: str) -> None:
+        self._ask(lambda: self.store.set(key, text))
+
+    def told(self, key: str) -> str | None:
+        """What was told, or None so far."""
+        if not self._ask(lambda: self.store.check([key])):
+            return None
+        return bytes(self._ask(lambda: self.store.get(key))).decode()
+
+    def await_told(self, key: str, on_wait: Callable[[], None] = lambda: None) -> str:
+        """Wait until it is told. ``on_wait`` may raise to give up."""
+        while (text := self.told(key)) is None:
+            on_wait()
+            time.sleep(_LOOK_AGAIN_S)
+        return text
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except (RuntimeError, OSError) as error:  # DistNetworkError and relatives
+            reason = str(error).partition("\n")[0]
+            raise LostContact(f"contact with the other processes is lost: {reason}") from error
