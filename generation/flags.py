@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from generation.steering_flags import add_steering_flags
 from wmreward.flags import Parser
 
 TINY_CONFIG = "./MAGI-1/example/tiny/tiny_config.json"
@@ -18,6 +19,7 @@ examples:
   generate_magi1.py --config_file ./MAGI-1/example/4.5B/4.5B_base_config.json --mode i2v \\
       --init_image first.png --prompt "waves roll onto a beach" --output_path beach.mp4
   generate_magi1.py --config_file ./MAGI-1/example/24B/24B_base_config.json --mode t2v --plan
+  generate_magi1.py --mode t2v --prompt "a ball rolls" --guidance_scale 0.05 --best_of 4 --compare
 """
 
 OVERRIDES = {
@@ -43,6 +45,7 @@ def build_parser() -> Parser:
     )
     _add_what(parser)
     _add_sampling(parser)
+    add_steering_flags(parser)
     _add_output(parser)
     _add_running(parser)
     return parser

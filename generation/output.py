@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from magi1.folders import find_dit, find_t5, find_vae
 from magi1.sampler import LoopState
 from weightfiles import WeightsError, fingerprint_files, read_metadata, read_state, write_state
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.files import write_text
+from wmreward.files import atomic_path, write_text
 from wmreward.video.write import WRITABLE_SUFFIXES
 from wmreward.video_io import write_video
 
@@ -67,8 +67,16 @@ class Output:
         overwrite: bool,
         config: MagiConfig,
         settings: Mapping[str, Any],
+        search: str | None = None,
     ) -> Output:
         """Look at the place and what is there.
+
+        Args:
+            path: The video.
+            overwrite: Replace whatever is there.
+            config: The model.
+            settings: What else decides what the video shows.
+            search: Id of the candidates it is chosen from: an earlier choice among them may be replaced.
 
         Raises:
             UsageError: a name that is no video's, or a video of other settings without ``overwrite``.
@@ -84,12 +92,18 @@ class Output:
         if overwrite or not target.exists():
             return output
         record = _read_record(output.record_path)
+        if record is not None and search is not None and record.get("candidates_id") == search:
+            return (
+                output
+                if record["settings_id"] != output.settings_id
+                else replace(output, done=record)
+            )
         if record is None or record.get("settings_id") != output.settings_id:
             other = "other settings" if record else "something else"
             raise UsageError(
                 f"{target} is there already, made with {other}; give another --output_path, or --overwrite"
             )
-        return cls(target, output.settings, record)
+        return replace(output, done=record)
 
     @property
     def settings_id(self) -> str:
@@ -104,9 +118,13 @@ class Output:
     def latents_path(self) -> Path:
         return self.path.with_suffix(".safetensors")
 
+    def beside(self, suffix: str) -> Path:
+        """A file that goes with the video: ``ball.mp4`` → ``ball.compare.mp4``."""
+        return self.path.with_name(f"{self.path.stem}{suffix}")
+
     @property
     def preview_path(self) -> Path:
-        return self.path.with_name(f"{self.path.stem}.preview{self.path.suffix}")
+        return self.beside(f".preview{self.path.suffix}")
 
     @property
     def resume_path(self) -> Path:
@@ -154,6 +172,25 @@ class Output:
         self.resume_path.unlink(missing_ok=True)
         self.preview_path.unlink(missing_ok=True)
         return whole
+
+    def adopt(self, chosen: Output, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the video of another output, and latents if there are any. Returns the whole record."""
+        whole = self.whole(record)
+        self.record_path.unlink(missing_ok=True)
+        for source, target in (
+            (chosen.latents_path, self.latents_path),
+            (chosen.path, self.path),
+        ):
+            if source.exists():
+                with atomic_path(target) as temporary:
+                    shutil.copyfile(source, temporary)
+        write_text(self.record_path, json.dumps(whole, indent=2) + "\n")
+        return whole
+
+    def record(self) -> dict[str, Any] | None:
+        """What stands beside a video that is there, made with these settings."""
+        found = _read_record(self.record_path) if self.path.exists() else None
+        return found if found and found.get("settings_id") == self.settings_id else None
 
     def whole(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """A record with what it belongs to."""

@@ -107,6 +107,34 @@ class Judged:
     embeddings: dict[str, Tensor]
 
 
+OWN: dict[str, Callable[[SurpriseScorer], Reward | SetReward]] = {
+    "surprise": SurpriseReward,
+    "consensus": Consensus,
+}
+"""Rewards of the world model, by name."""
+
+
+def parse_weights(entries: Sequence[str]) -> dict[str, float]:
+    """Names and weights of ``NAME[=WEIGHT]``; what is to be imported is looked up, but not made.
+
+    Raises:
+        UsageError: see :meth:`RewardMix.parse`.
+    """
+    weights: dict[str, float] = {}
+    for entry in entries:
+        name, equals, number = entry.partition("=")
+        if name in weights:
+            raise UsageError(f"reward {name!r} is given twice")
+        if name not in OWN:
+            if ":" not in name:
+                raise UsageError(
+                    f"unknown reward {name!r}: use {', '.join(OWN)} or package.module:factory"
+                )
+            _factory(name)
+        weights[name] = _weight(entry, number) if equals else 1.0
+    return weights
+
+
 class RewardMix:
     """Rewards with weights.
 
@@ -131,37 +159,54 @@ class RewardMix:
 
     @classmethod
     def parse(
-        cls, entries: Sequence[str], *, surprise: SurpriseScorer, how: How = "sum"
+        cls, entries: Sequence[str], *, surprise: SurpriseScorer | None = None, how: How = "sum"
     ) -> RewardMix:
         """From a command line: ``surprise``, ``consensus`` or ``package.module:factory``, each with an
-        optional ``=weight``. A factory takes no arguments and returns a reward.
+        optional ``=weight``. A factory takes no arguments and returns a reward. ``surprise`` is the scorer
+        of the first two, where they are asked for.
 
         Raises:
             UsageError: an unknown name, a factory that cannot be imported or returns something else, a
                 weight that is no number, a name given twice.
         """
-        own: dict[str, Callable[[], Reward | SetReward]] = {
-            "surprise": lambda: SurpriseReward(surprise),
-            "consensus": lambda: Consensus(surprise),
-        }
+        weights = parse_weights(entries)
         rewards: dict[str, Reward | SetReward] = {}
-        weights: dict[str, float] = {}
-        for entry in entries:
-            name, equals, number = entry.partition("=")
-            if name not in own and ":" not in name:
-                raise UsageError(
-                    f"unknown reward {name!r}: use {', '.join(own)} or package.module:factory"
-                )
-            if name in rewards:
-                raise UsageError(f"reward {name!r} is given twice")
-            weights[name] = _weight(entry, number) if equals else 1.0
-            rewards[name] = own[name]() if name in own else _imported(name)
+        for name in weights:
+            if name in OWN:
+                assert surprise is not None, "the world model's rewards need a scorer"
+                rewards[name] = OWN[name](surprise)
+            else:
+                rewards[name] = _made(name)
         return cls(rewards, weights, how)
 
     @property
     def differentiable(self) -> bool:
         """Whether the weighted sum can guide: every reward judges by itself and passes gradients."""
         return all(getattr(reward, "differentiable", False) for reward in self.rewards.values())
+
+    def judging(self) -> RewardMix:
+        """Those of them that judge videos one by one, added up.
+
+        Raises:
+            UsageError: none does.
+        """
+        return self._only("judge a single video", callable)
+
+    def guiding(self) -> RewardMix:
+        """Those of them that can guide, added up.
+
+        Raises:
+            UsageError: none can.
+        """
+        return self._only(
+            "guide", lambda reward: callable(reward) and getattr(reward, "differentiable", False)
+        )
+
+    def _only(self, what: str, able: Callable[[Reward | SetReward], bool]) -> RewardMix:
+        chosen = {name: reward for name, reward in self.rewards.items() if able(reward)}
+        if not chosen:
+            raise UsageError(f"none of the rewards {', '.join(self.rewards)} can {what}")
+        return RewardMix(chosen, {name: self.weights[name] for name in chosen})
 
     def __call__(self, videos: Tensor) -> RewardScores:
         """The weighted sum over videos ``[B, 3, T, H, W]``, for guidance.
@@ -253,12 +298,20 @@ def _finite(name: str, score: float) -> float:
     return score
 
 
-def _imported(path: str) -> Reward | SetReward:
-    module, _, factory = path.partition(":")
+def _factory(path: str) -> Any:
+    module, _, name = path.partition(":")
     try:
         with _working_directory_importable():
-            made: Any = getattr(importlib.import_module(module), factory)()
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+            return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"reward {path!r} cannot be made: {error}") from error
+
+
+def _made(path: str) -> Reward | SetReward:
+    factory = _factory(path)
+    try:
+        made: Any = factory()
+    except TypeError as error:
         raise UsageError(f"reward {path!r} cannot be made: {error}") from error
     if not callable(made) and not (hasattr(made, "embed") and hasattr(made, "compare")):
         raise UsageError(

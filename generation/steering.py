@@ -1,0 +1,236 @@
+"""What steers generation: guidance, particles and rewards, checked from flags, then loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from magi1.config import MagiConfig
+from magi1.offload import resident
+from magi1.pipeline import Pipeline
+from magi1.tiling import map_tiles
+from wmreward.errors import UsageError
+from wmreward.guidance import Guidance, GuidanceConfig, Relief
+from wmreward.guidance_schedule import GuidanceSchedule
+from wmreward.particles import ParticleConfig, ParticleSteering
+from wmreward.protocols import RewardScores
+from wmreward.reward_choice import RewardChoice
+from wmreward.rewards import Consensus, Judged, RewardMix, SurpriseReward
+
+SMALL_GENERATOR = "tiny"
+"""The generator that comes along is judged by the world model that comes along, which has the same name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steering:
+    """What steers, without anything loaded.
+
+    Attributes:
+        guidance: How the gradient acts, or None.
+        particles: How particles are resampled, or None.
+        rewards: Which rewards guide and judge, or None where nothing asks for them.
+    """
+
+    guidance: GuidanceConfig | None = None
+    particles: ParticleConfig | None = None
+    rewards: RewardChoice | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What of it decides what a video shows; empty for plain generation."""
+        if self.rewards is None or (self.guidance is None and self.particles is None):
+            return {}
+        decisive: dict[str, Any] = {"reward": self.rewards.settings()}
+        if self.guidance is not None:
+            only_measures = {"null": False}
+            both_branches = {"context_grad": self.rewards.config.context_grad}
+            decisive["guidance"] = self.guidance.to_json() | only_measures | both_branches
+        if self.particles is not None:
+            decisive["particles"] = self.particles.to_json()
+        return decisive
+
+
+def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool) -> Steering:
+    """From flags.
+
+    Args:
+        values: All of them.
+        config: The generator.
+        judges: Whether rewards are needed to judge finished videos, guided or not.
+
+    Raises:
+        UsageError: settings that cannot be, or do not fit the sampler.
+    """
+    schedule = GuidanceSchedule.make(
+        config.runtime_config.num_steps,
+        scale=values["guidance_scale"],
+        frequency=values["guidance_frequency"],
+        which=values["guidance_steps"],
+        scales=values["guidance_scales"],
+        times=tuple(values["guidance_range"] or (0.0, 1.0)),
+    )
+    searches = values["search"] == "particles"
+    if values["plot"] and not schedule.acts:
+        raise UsageError("--plot draws what guidance does: it needs --guidance_scale")
+    if not (schedule.acts or searches or judges):
+        return Steering()
+    small = config.model_config.model_name == SMALL_GENERATOR
+    rewards = RewardChoice.from_flags(
+        values,
+        default_model=SMALL_GENERATOR if small else "vitg",
+        context_grad=values["context_grad"],
+    )
+    context = rewards.context_frames
+    guidance = particles = None
+    if schedule.acts:
+        guidance = GuidanceConfig(
+            schedule=schedule,
+            through=values["guidance_through"],
+            rule=values["guidance_rule"],
+            repeats=values["guidance_repeats"],
+            null=values["guidance_null"],
+            context_frames=context,
+        )
+        _check_guides(rewards, "guide")
+    if searches:
+        particles = ParticleConfig(
+            beta=values["particle_beta"],
+            every=values["particle_every"],
+            threshold=values["particle_threshold"],
+            churn=values["particle_churn"],
+            context_frames=context,
+        )
+        if values["particle_range"]:
+            particles = replace(particles, times=tuple(values["particle_range"]))
+        _check_guides(rewards, "weigh particles")
+    return Steering(guidance=guidance, particles=particles, rewards=rewards)
+
+
+def _check_guides(rewards: RewardChoice, what: str) -> None:
+    if set(rewards.weights) == {"consensus"}:
+        raise UsageError(f"--reward consensus compares finished candidates: it cannot {what}")
+
+
+class LoadedSteering:
+    """Rewards in memory, and a guidance for each candidate.
+
+    Args:
+        steering: What is wanted.
+        pipeline: The generator.
+        alone: Whether one process makes a video: only then can something be given up for memory, as all that
+            share a video would have to do the same.
+
+    Attributes:
+        mix: All rewards.
+    """
+
+    def __init__(self, steering: Steering, pipeline: Pipeline, *, alone: bool) -> None:
+        assert steering.rewards is not None
+        self.steering, self.pipeline = steering, pipeline
+        self.mix = steering.rewards.load(pipeline.device)
+        self.min_frames = steering.rewards.min_frames
+        self._visiting = Visiting(self._world_model(), pipeline)
+        self._reliefs = self._make_reliefs() if alone else []
+        if steering.guidance is not None and steering.guidance.through == "dit":
+            pipeline.dit.checkpointing = True
+
+    def guidance(self) -> Guidance | None:
+        """A new one, with its own records."""
+        if self.steering.guidance is None:
+            return None
+        return Guidance(
+            self._visiting.rewarding(self.mix.guiding()),
+            self.steering.guidance,
+            min_frames=self.min_frames,
+            reliefs=list(self._reliefs),
+        )
+
+    def particles(self, guidance: Guidance | None, seed: int) -> ParticleSteering | None:
+        """A new one around ``guidance``; ``seed`` is that of what it draws."""
+        if self.steering.particles is None:
+            return None
+        return ParticleSteering(
+            self._visiting.rewarding(self.mix.judging()),
+            replace(self.steering.particles, seed=seed),
+            min_frames=self.min_frames,
+            guide=guidance,
+        )
+
+    def judge(self, video: Tensor) -> Judged:
+        """A finished video, ``[3, T, H, W]`` in [−1, 1]."""
+        with self._visiting.here():
+            return self.mix.judge(video)
+
+    def _world_model(self) -> nn.Module | None:
+        for reward in self.mix.rewards.values():
+            if isinstance(reward, SurpriseReward | Consensus):
+                model = reward.scorer.model
+                return model if isinstance(model, nn.Module) else None
+        return None
+
+    def _make_reliefs(self) -> list[Relief]:
+        """In this order: what costs least time first."""
+        reliefs: list[Relief] = []
+
+        def add(what: str, apply: Callable[[], object]) -> None:
+            def once() -> None:
+                apply()
+                reliefs.remove(relief)  # for the next candidates it is done
+
+            relief = Relief(what, once)
+            reliefs.append(relief)
+
+        surprise = self.mix.rewards.get("surprise")
+        if isinstance(surprise, SurpriseReward):
+            scorer = surprise.scorer
+            add(
+                "windows of the surprise are differentiated one at a time from now on",
+                partial(setattr, scorer, "grad_batch_size", 1),
+            )
+        add(
+            "tiles of the video are decoded one at a time from now on",
+            partial(setattr, self.pipeline, "tile_map", partial(map_tiles, batch=1)),
+        )
+        if self._visiting.model is not None:
+            add(
+                "the world model waits in host memory between steps from now on",
+                self._visiting.leave,
+            )
+        return reliefs
+
+
+class Visiting:
+    """A model that may wait on the host and come to the device for its work only.
+
+    Args:
+        model: Frozen; None if there is none.
+        pipeline: Knows the device.
+    """
+
+    def __init__(self, model: nn.Module | None, pipeline: Pipeline) -> None:
+        self.model, self.device, self.left = model, pipeline.device, False
+
+    def leave(self) -> None:
+        """To the host, from now on."""
+        if self.model is not None:
+            self.model.to("cpu")
+            self.left = True
+
+    def here(self) -> AbstractContextManager[None]:
+        """Have it on the device within the context."""
+        if self.model is None or not self.left:
+            return nullcontext()
+        return resident(self.model, self.device)
+
+    def rewarding(self, mix: RewardMix) -> Callable[[Tensor], RewardScores]:
+        """The rewards, with the model there; the surprise has its gradient when it has its value."""
+
+        def reward(videos: Tensor) -> RewardScores:
+            with self.here():
+                return mix(videos)
+
+        return reward
