@@ -107,6 +107,11 @@ def configuration(values: Mapping[str, Any]) -> MagiConfig:
     path = Path(values["config_file"])
     if values["config_file"] == TINY_CONFIG and not path.exists():
         path = ROOT / TINY_CONFIG  # the small model works from any folder
+        if not path.exists():
+            raise UsageError(
+                "the small generator is not part of this version yet: give --config_file, such as "
+                "./MAGI-1/example/4.5B/4.5B_base_config.json"
+            )
     config = MagiConfig.load(path)
     changes: dict[str, Any] = {
         name: values[name] for name in (*OVERRIDES, "seed") if values[name] is not None
