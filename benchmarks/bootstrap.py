@@ -8,6 +8,7 @@ measured; it is left out.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -34,12 +35,24 @@ def _per_scene(values: Tensor) -> Tensor:
     return values.nanmean(dim=1) if values.ndim == 2 else values
 
 
-def _resampled(per_scene: Tensor) -> Tensor:
-    """Means [_RESAMPLES] of scenes [N] drawn with replacement: the same draws in every call."""
-    number = len(per_scene)
+@lru_cache(maxsize=2)
+def _counts(number: int) -> Tensor:
+    """How often each of `number` scenes is drawn, with replacement: [_RESAMPLES, number]."""
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(number, (_RESAMPLES, number), generator=generator)
-    return per_scene.cpu()[drawn].nanmean(dim=1)
+    once = torch.ones(drawn.shape, dtype=torch.float64)
+    return torch.zeros_like(once).scatter_add_(1, drawn, once)
+
+
+def _resampled(per_scene: Tensor) -> Tensor:
+    """Means [_RESAMPLES] of scenes [N] drawn with replacement: the same draws in every call."""
+    values = per_scene.cpu()
+    counts = _counts(len(values))
+    known = (~values.isnan()).double()
+    means = counts @ values.where(values.isfinite(), 0) / (counts @ known)
+    infinite = values.isinf()
+    with_infinity = counts @ infinite.double() > 0
+    return torch.where(with_infinity, values[infinite].sum(), means)
 
 
 def _estimate(value: Tensor, resampled: Tensor) -> Estimate:

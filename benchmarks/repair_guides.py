@@ -1,0 +1,168 @@
+"""Guidance as the benchmark tries it: its settings, and two ways to keep what surprise would erase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.repair_answers import CONTEXT
+from benchmarks.repair_scores import edge_energy
+from wmreward.config import ScoreRule, SurpriseConfig
+from wmreward.guidance import Direction, Guidance, GuidanceConfig, GuidedStep, Rule, Through
+from wmreward.guidance_schedule import GuidanceSchedule
+from wmreward.protocols import DenoiseStep, RewardScores, WorldModel
+from wmreward.rewards import SurpriseReward
+from wmreward.scorer import SurpriseScorer
+
+Reward = Callable[[Tensor], RewardScores]
+
+_MOST_STEPS = 256
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuideSettings:
+    """One way to guide.
+
+    Attributes:
+        scale, times, frequency: When and how strongly (`wmreward.guidance_schedule`).
+        rule, through, repeats: What a step does (`wmreward.guidance`).
+        score, mode, stride: Of the surprise that guides (`wmreward.config`).
+        keep_edges: Take no edge energy away, to first order.
+        trust: How far all pushes together may move a chunk, as a part of the norm of standard
+            normal latents; None: as far as they do.
+    """
+
+    scale: float = 0.2
+    times: tuple[float, float] = (0.05, 0.6)
+    frequency: int = 1
+    rule: Rule = "relative"
+    through: Through = "x0"
+    repeats: int = 1
+    score: ScoreRule = "excess"
+    mode: str = "mean"
+    stride: int = 4
+    keep_edges: bool = False
+    trust: float | None = None
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> GuideSettings:
+        times = {"times": tuple(fields["times"])} if "times" in fields else {}
+        return cls(**(fields | times))
+
+    @property
+    def surprise(self) -> SurpriseConfig:
+        return SurpriseConfig(score=self.score, mode=self.mode, stride=self.stride)
+
+
+@dataclass
+class GuideMaker:
+    """Makes a guide for each batch, and keeps what the guides tell.
+
+    Args:
+        settings: How to guide.
+        model: Whose surprise falls.
+        windows: That are differentiated at once.
+        direction: ``random`` for the control.
+        seed: Of random directions.
+    """
+
+    settings: GuideSettings
+    model: WorldModel
+    windows: int
+    direction: Direction = "reward"
+    seed: int = 0
+    _made: list[Guidance] = field(default_factory=list)
+
+    def __call__(self) -> Callable[[DenoiseStep], Tensor]:
+        settings = self.settings
+        scorer = SurpriseScorer(
+            self.model,
+            settings.surprise,
+            batch_size=2 * self.windows,
+            grad_batch_size=self.windows,
+        )
+        reward: Reward = SurpriseReward(scorer)
+        schedule = GuidanceSchedule.make(
+            _MOST_STEPS, scale=settings.scale, frequency=settings.frequency, times=settings.times
+        )
+        guide = Guidance(
+            KeepEdges(reward) if settings.keep_edges else reward,
+            GuidanceConfig(
+                schedule=schedule,
+                through=settings.through,
+                rule=settings.rule,
+                repeats=settings.repeats,
+                direction=self.direction,
+                seed=self.seed,
+                context_frames=CONTEXT,
+            ),
+            min_frames=settings.surprise.window_size,
+        )
+        self._made.append(guide)
+        return guide if settings.trust is None else Trust(guide, settings.trust)
+
+    @property
+    def records(self) -> list[GuidedStep]:
+        """Every guided step so far."""
+        return [step for guide in self._made for step in guide.records]
+
+
+class KeepEdges:
+    """A reward whose gradient takes no edge energy away, to first order.
+
+    The part of each video's gradient that would blur it, its projection on the gradient of the edge
+    energy, is left out. Values are those of the reward.
+    """
+
+    def __init__(self, reward: Reward) -> None:
+        self.reward = reward
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        if not (videos.requires_grad and torch.is_grad_enabled()):
+            return self.reward(videos)
+        leaf = videos.detach().requires_grad_()
+        scored = self.reward(leaf)
+        (gradient,) = torch.autograd.grad(scored.scores.sum(), leaf)
+        (sharpens,) = torch.autograd.grad(edge_energy(leaf).sum(), leaf)
+        along = (gradient * sharpens).sum(dim=(1, 2, 3, 4), keepdim=True)
+        size = sharpens.square().sum(dim=(1, 2, 3, 4), keepdim=True).clamp_min(_TINY)
+        kept = gradient - (along / size).clamp(max=0) * sharpens
+        # Adds nothing but this gradient.
+        linear = ((videos - leaf.detach()) * kept).sum(dim=(1, 2, 3, 4))
+        return RewardScores(scored.scores.detach() + linear, scored.parts)
+
+
+class Trust:
+    """A guide whose pushes together move no chunk further than a part of the norm of its noise.
+
+    Args:
+        guide: Pushes.
+        part: Of √(numbers per chunk).
+    """
+
+    def __init__(self, guide: Callable[[DenoiseStep], Tensor], part: float) -> None:
+        self.guide, self.part = guide, part
+        self._moved: dict[int, Tensor] = {}
+
+    def __call__(self, step: DenoiseStep) -> Tensor:
+        velocity = self.guide(step)
+        if velocity is step.velocity:
+            return velocity
+        width = step.chunk_width
+        spans = (step.next_times - step.times).tolist()
+        pushes = (velocity - step.velocity).split(width, dim=2)
+        allowed = []
+        for j, (push, span) in enumerate(zip(pushes, spans, strict=True)):
+            before = self._moved.get(step.first_chunk + j, torch.zeros_like(push))
+            after = before + span * push
+            limit = self.part * after[0].numel() ** 0.5
+            size = after.flatten(1).norm(dim=1).clamp_min(_TINY)[:, None, None, None, None]
+            after = after * (limit / size).clamp(max=1)
+            self._moved[step.first_chunk + j] = after
+            allowed.append((after - before) / span)
+        return step.velocity + torch.cat(allowed, dim=2)

@@ -1,0 +1,108 @@
+"""Which way to guide? A grid of settings on scenes of their own, sorted by what counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from benchmarks.repair_guides import GuideMaker, GuideSettings
+from benchmarks.repair_parts import Variant, Workshop
+from benchmarks.repair_rows import PLAIN, Row, part_row
+
+MISS_ALLOWED, SHARP_ALLOWED = 0.01, 0.02
+"""What a guidance may cost at most: objects that vanish, and sharpness."""
+
+CRITERION = (
+    "A setting passes if position and motion errors fall while misses rise by no more than "
+    f"{MISS_ALLOWED} and sharpness falls by no more than {SHARP_ALLOWED}; those that pass come "
+    "first, then by gain: the mean of how much both errors fall, as a part of plain's."
+)
+
+_CHANGES: dict[str, list[Any]] = {
+    "scale": [0.05, 0.1, 0.4, 0.8],
+    "times": [(0.0, 1.0), (0.0, 0.6), (0.2, 1.0), (0.2, 0.6), (0.0, 0.3), (0.3, 0.8)],
+    "score": ["plain", "relative"],
+    "mode": ["topk3"],
+    "stride": [2],
+    "repeats": [2],
+    "through": ["dit"],
+    "keep_edges": [True],
+    "trust": [0.05, 0.15],
+}
+_TOGETHER: list[dict[str, Any]] = [
+    {"rule": "tilt", "scale": 100.0},
+    {"rule": "tilt", "scale": 1000.0},
+    {"keep_edges": True, "scale": 0.4},
+    {"keep_edges": True, "score": "plain"},
+    {"keep_edges": True, "score": "relative"},
+    {"keep_edges": True, "times": (0.2, 0.6)},
+    {"keep_edges": True, "trust": 0.1, "scale": 0.4},
+    {"keep_edges": True, "through": "dit"},
+    {"score": "relative", "scale": 0.4},
+    {"score": "plain", "scale": 0.4},
+]
+
+
+def grid() -> list[GuideSettings]:
+    """The default, each of its settings changed alone, and some changed together."""
+    default = GuideSettings()
+    alone = [{name: value} for name, values in _CHANGES.items() for value in values]
+    return [default, *(replace(default, **change) for change in (*alone, *_TOGETHER))]
+
+
+def title(settings: GuideSettings) -> str:
+    """What distinguishes settings from the default."""
+    default = GuideSettings()
+    own = {
+        field.name: getattr(settings, field.name)
+        for field in fields(settings)
+        if getattr(settings, field.name) != getattr(default, field.name)
+    }
+    return ", ".join(f"{name} {value}" for name, value in own.items()) or "default"
+
+
+def judged(row: Row) -> dict[str, Any]:
+    """Whether a guidance passes, and its gain; see `CRITERION`."""
+    record = row.to_json()
+    change = {name: value["value"] for name, value in record["differences"].items()}
+
+    def share(name: str) -> float:
+        return -change[name] / row.against[name].nanmean().item()
+
+    passes = (
+        change["position"] < 0
+        and change["motion"] < 0
+        and change["miss"] <= MISS_ALLOWED
+        and change["sharp"] >= -SHARP_ALLOWED
+    )
+    return record | {"passes": passes, "gain": (share("position") + share("motion")) / 2}
+
+
+def tune(
+    workshop: Workshop,
+    candidates: int,
+    settings: list[GuideSettings],
+    maker: Callable[[GuideSettings, int], GuideMaker],
+) -> Iterator[Mapping[str, Mapping[str, Any]]]:
+    """Try settings; after each, all results so far in the order of `CRITERION`."""
+    plain = workshop.make(Variant(PLAIN, candidates))
+    results: dict[str, dict[str, Any]] = {}
+    for one in settings:
+        name = title(one)
+
+        def guide(seed: int, one: GuideSettings = one) -> GuideMaker:
+            return maker(one, seed)
+
+        guided = workshop.make(Variant(f"tuned {name}", candidates, guide=guide))
+        results[name] = judged(part_row(guided, plain)) | {
+            "settings": asdict(one),
+            "effect": guided.effect,
+        }
+        yield dict(sorted(results.items(), key=lambda item: _order(item[1])))
+
+
+def _order(result: Mapping[str, Any]) -> tuple[bool, float]:
+    gain = result["gain"]
+    return not result["passes"], math.inf if math.isnan(gain) else -gain
