@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from wmreward.errors import UsageError
 from wmreward.files import write_text
 
-MODES = ("t2v", "i2v", "v2v")
+Mode = Literal["t2v", "i2v", "v2v"]
 GIVEN = {"i2v": "init_image", "v2v": "init_video"}
 """The field that a mode needs and the others may not have."""
 
@@ -43,7 +43,7 @@ class BatchJob:
     """
 
     id: str
-    mode: str
+    mode: Mode
     prompt: str
     negative_prompt: str = ""
     init_image: Path | None = None
@@ -139,8 +139,8 @@ def _job(entry: Mapping[str, Any], folder: Path) -> BatchJob:
     for name in known - {"seeds"}:
         if name in entry and not isinstance(entry[name], str):
             raise ValueError(f"{name!r} must be text, got {json.dumps(entry[name])}")
-    if entry["mode"] not in MODES:
-        raise ValueError(f"mode {entry['mode']!r} must be one of {', '.join(MODES)}")
+    if entry["mode"] not in get_args(Mode):
+        raise ValueError(f"mode {entry['mode']!r} must be one of {', '.join(get_args(Mode))}")
     _check_given(entry)
     values = dict(entry)
     for name in GIVEN.values():

@@ -137,7 +137,7 @@ class RunFolder:
         """
         file = self.path / "run.json"
         if not file.exists():
-            if self.path.exists() and any(self.path.iterdir()):
+            if self.path.exists() and any(self.path.glob("[!.]*")):
                 raise UsageError(
                     f"{self.path} is there already and holds no run; name another folder"
                 )
@@ -198,7 +198,8 @@ class RunFolder:
         by_name = {candidate.name: candidate for candidate in candidates}
         for name in self._died():
             if name in by_name and name not in records.made:
-                records.add([self.failure(by_name[name], "its process died")])
+                attempt = len(records.failed.get(name, ())) + 1
+                records.add([self.failure(by_name[name], "its process died", attempt)])
         if not restarted:
             records.failed.clear()
         self._rewrite(records, wanted)
@@ -254,20 +255,30 @@ class RunFolder:
         self.manifest.part(rank).append(record)
         return record
 
-    def reject(self, candidate: Candidate, rank: int, error: str, **facts: Any) -> Record:
+    def reject(
+        self,
+        candidate: Candidate,
+        rank: int,
+        error: str,
+        attempt: int,
+        facts: Mapping[str, Any],
+    ) -> Record:
         """Record a failure and remove what there is of it. Returns the record."""
-        record = self.failure(candidate, error, **facts)
+        record = {**self.failure(candidate, error, attempt), **facts}
         self.manifest.part(rank).append(record)
         shutil.rmtree(self.scratch(candidate), ignore_errors=True)
         return record
 
-    def failure(self, candidate: Candidate, error: str, **facts: Any) -> Record:
-        """The record of an attempt that failed."""
-        return {**self._head(candidate), "error": error, "at": _now(), **facts}
+    def failure(self, candidate: Candidate, error: str, attempt: int) -> Record:
+        """The record of an attempt that failed, counted from 1."""
+        return {**self._head(candidate), "error": error, "attempt": attempt, "at": _now()}
 
-    def finish(self) -> None:
-        """Merge the parts of the manifest and remove what is left of the work; all processes are done."""
+    def merge(self) -> None:
+        """Bring the parts of the manifest together, when no process writes any more."""
         self._rewrite(read_records(self.path), self._wanted)
+
+    def clean(self) -> None:
+        """Remove what is left of the work, when nothing is left to be done."""
         if self.share.is_all:
             shutil.rmtree(self.path / ".work", ignore_errors=True)
 

@@ -262,7 +262,7 @@ class _Worker:
             self.queue.finish(failed=False)
         else:
             attempt = self.attempts.get(number, 0) + self.queue.tries(number)
-            self.run.reject(candidate, rank, failure, attempt=attempt, **known, **_trace(error))
+            self.run.reject(candidate, rank, failure, attempt, {**known, **_trace(error)})
             if attempt < ATTEMPTS:
                 self.queue.give_back(number)
             else:
@@ -278,7 +278,9 @@ def _end(
         time.sleep(_LOOK_AGAIN_S)
     if team.add("left", 0) == team.world:  # else the lock is found to be a dead one's
         if queue.stopped() is None:
-            run.finish()
+            run.merge()
+        if queue.done() == len(plan.pending):
+            run.clean()
         lock.release()
     done, failed = queue.done(), queue.failed()
     _say(

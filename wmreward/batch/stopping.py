@@ -18,7 +18,7 @@ from typing import Any
 
 GRACE_S = 20.0
 """`torchrun` and SLURM kill 30 s after SIGTERM."""
-_CLEANUP_S = 5.0
+_CLEANUP_S = 3.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 

@@ -53,14 +53,14 @@ class Team:
             UsageError: their number is not a multiple of ``size``.
         """
         world = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+        restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
         if world == 1:
-            return cls()
+            return cls(restarts=restarts)
         if world % size:
             raise UsageError(
                 f"{world} processes are not a multiple of the {size} that share a video"
             )
         store, rank, _ = next(distributed.rendezvous("env://", timeout=_PATIENCE))
-        restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
         # Torch before 2.8 or so keeps one store for all restarts.
         store = distributed.PrefixStore(f"wmreward/batch/{restarts}", store)
         return cls(rank, world, size, restarts, store)
