@@ -8,6 +8,8 @@ MPEG-4 files, which flips pixels of which half is on; `--real_masks` reads such 
 with a published run. For clips in memory: `compare`, then `original_score` and `verified_score`.
 """
 
+from wmreward.physics_iq.dataset import Job, find_jobs, read_list
+from wmreward.physics_iq.evaluate import Evaluation, Failure, evaluate
 from wmreward.physics_iq.masks import MotionMask, motion_masks
 from wmreward.physics_iq.metrics import Metrics, compare
 from wmreward.physics_iq.official_csv import read_csv, write_csv
@@ -25,8 +27,11 @@ from wmreward.physics_iq.scores import (
 )
 
 __all__ = [
+    "Evaluation",
+    "Failure",
     "Interval",
     "Intervals",
+    "Job",
     "Metrics",
     "MotionMask",
     "OriginalScore",
@@ -34,11 +39,14 @@ __all__ = [
     "VerifiedScore",
     "by_category",
     "compare",
+    "evaluate",
+    "find_jobs",
     "intervals",
     "motion_masks",
     "original_score",
     "published_summary",
     "read_csv",
+    "read_list",
     "verified_score",
     "write_csv",
 ]

@@ -7,8 +7,10 @@ frame of each clip. Masks of another size are sampled, not averaged: bilinear be
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import gcd
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from wmreward.errors import UsageError
 from wmreward.physics_iq.masks import BoolArray, MotionMask
 from wmreward.physics_iq.resize import Bilinear, target_size
+from wmreward.physics_iq.stored_masks import grey_levels, through_mpeg4
 from wmreward.video.types import UInt8Array
 
 ON = 127
@@ -64,28 +67,41 @@ class Metrics:
     variance_weighted_spatial: float
 
 
-def looks(frames: Iterable[UInt8Array], size: tuple[int, int]) -> Iterator[Look]:
+def looks(
+    frames: Iterable[UInt8Array], size: tuple[int, int], *, stored_fps: int | None = None
+) -> Iterator[Look]:
     """The frames of a clip, uint8 [H, W, 3] RGB from its first on, as they are compared.
 
     Masks are made at the clip's own resolution; pictures and masks are then stretched to `size`
     (height, width), whatever the aspect ratio.
+
+    Args:
+        frames: of the clip.
+        size: of the comparison.
+        stored_fps: pass the masks through MPEG-4 at this rate, as the benchmark's mask files do.
     """
-    moving: MotionMask | None = None
-    for frame in frames:
-        if moving is None:
-            moving = MotionMask(*frame.shape[:2])
-            shrink = Bilinear(moving.size, size)
-        yield Look(shrink(frame), sampled(moving(frame), shrink))
+    pictures: deque[UInt8Array] = deque()
+
+    def masks() -> Iterator[BoolArray]:
+        moving: MotionMask | None = None
+        for frame in frames:
+            if moving is None:
+                moving = MotionMask(*frame.shape[:2])
+                shrink = Bilinear(moving.size, size)
+            pictures.append(shrink(frame))
+            yield moving(frame)
+
+    greys = grey_levels(masks()) if stored_fps is None else through_mpeg4(masks(), stored_fps)
+    for moving in sampled(greys, size):
+        yield Look(pictures.popleft(), moving)
 
 
-def sampled(mask: BoolArray, shrink: Bilinear) -> BoolArray:
-    """A mask at the size that it is compared at."""
-    return is_on(mask.view(np.uint8) * np.uint8(255), shrink)
-
-
-def is_on(grey: UInt8Array, shrink: Bilinear) -> BoolArray:
-    """A mask in grey levels, uint8 [H, W], at the size that it is compared at: bool."""
-    return shrink(grey) > ON
+def sampled(greys: Iterable[UInt8Array], size: tuple[int, int]) -> Iterator[BoolArray]:
+    """Masks in grey levels, uint8 [H, W], at the size that they are compared at: bool."""
+    shrink: Bilinear | None = None
+    for grey in greys:
+        shrink = shrink or Bilinear(grey.shape[:2], size)
+        yield shrink(grey) > ON if grey.any() else np.zeros(size, np.bool_)
 
 
 def compare(
@@ -131,14 +147,14 @@ def measure(frames: Iterable[tuple[Look, Look, Look]]) -> Metrics:
     """
     errors: list[list[float]] = []
     overlaps: list[list[float]] = []
-    counts: NDArray[np.int64] | None = None  # how often each pixel moved, [clip, H, W]
+    counts: NDArray[np.int32] | None = None  # how often each pixel moved, [clip, H, W]
     for trio in frames:
         first, second, made = trio
         pairs = ((first, made), (second, made), (first, second))
         errors.append([mean_squared_error(a.picture, b.picture) for a, b in pairs])
         overlaps.append([iou(a.moving, b.moving) for a, b in pairs])
         moving = np.stack([look.moving for look in trio])
-        counts = moving.astype(np.int64) if counts is None else counts + moving
+        counts = moving.astype(np.int32) if counts is None else np.add(counts, moving, out=counts)
     if counts is None:
         raise UsageError("there are no frames to compare")
     of_pairs = ((counts[0], counts[2]), (counts[1], counts[2]), (counts[0], counts[1]))
@@ -166,8 +182,10 @@ def mean_squared_error(a: UInt8Array, b: UInt8Array) -> float:
     """Of colours in [0, 1], over pixels and channels."""
     difference = np.maximum(a, b)
     difference -= np.minimum(a, b)
-    exact = difference.ravel().astype(np.float64)  # whole numbers: the same sum on every machine
-    return float(np.dot(exact, exact)) / (255.0**2 * exact.size)
+    # Sums of up to 256 squares are whole numbers below 2²⁴: exact, so the same on every machine.
+    parts = difference.reshape(-1, gcd(difference.size, 256)).astype(np.float32)
+    squares = np.einsum("ij,ij->i", parts, parts)
+    return float(squares.sum(dtype=np.float64)) / (255.0**2 * parts.size)
 
 
 def iou(a: BoolArray, b: BoolArray) -> float:
@@ -176,7 +194,7 @@ def iou(a: BoolArray, b: BoolArray) -> float:
     return int(np.count_nonzero(a & b)) / union if union else 1.0
 
 
-def weighted_iou(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
+def weighted_iou(a: NDArray[np.integer], b: NDArray[np.integer]) -> float:
     """Sum of min / sum of max of how often each pixel was on; 1 if both never were.
 
     The clips have equally many frames, so counts serve for shares of time.

@@ -150,6 +150,10 @@ def _nominal_rate(stream: VideoStream) -> Fraction:
 class Decoder:
     """Iterates over the frames of one file in display order; errors are `VideoError`s.
 
+    Args:
+        path: the file.
+        threads: of the decoder, each of which holds a frame or more; 0 for one per core.
+
     Attributes:
         info: known from the first frame on.
         first_pts: of the first frame, in stream ticks; None without a clock.
@@ -160,13 +164,15 @@ class Decoder:
     first_pts: int | None = None
     interlaced = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
         self.path = path
+        self._threads = threads
 
     def __iter__(self) -> Generator[SourceFrame, None, None]:
         index = -1
         with open_video(self.path) as (container, stream):
             stream.thread_type = "AUTO"
+            stream.codec_context.thread_count = self._threads
             to_rgb = RgbConverter()
             rate = _nominal_rate(stream)
             has_clock = container.format.name not in _CLOCKLESS
@@ -202,17 +208,22 @@ class RgbConverter:
 
     Pictures with transparency are laid on black (decord drops the transparency instead, which
     shows whatever colour lies under it). A stream that changes its picture size is scaled to the
-    size of its first frame, as FFmpeg does.
+    size of its first frame, and turned as that asks for, as FFmpeg does.
     """
 
     def __init__(self) -> None:
         self._key: tuple[Any, ...] = ()
         self._size: tuple[int, int] | None = None
+        self._matrix: _Matrix | None = None
         self._graph: av.filter.Graph
 
     def __call__(self, frame: VideoFrame) -> UInt8Array:
         """Convert one frame to uint8 [H, W, 3], turned as its display matrix says."""
-        self._size = self._size or (frame.width, frame.height)
+        if self._size is None:
+            self._size = frame.width, frame.height
+            # Not of every frame: asked for its side data, a frame of PyAV lives on in a cycle of
+            # references, and frames pile up until Python's garbage collector comes by.
+            self._matrix = _display_matrix(frame)
         transparent = _has_alpha(frame)
         key = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
         if key != self._key:
@@ -222,7 +233,7 @@ class RgbConverter:
         picture = cast(UInt8Array, cast(VideoFrame, self._graph.pull()).to_ndarray())
         if transparent:
             picture = _on_black(picture)
-        return np.ascontiguousarray(_turn(picture, _display_matrix(frame)))
+        return np.ascontiguousarray(_turn(picture, self._matrix))
 
 
 def _scale_graph(frame: VideoFrame, size: tuple[int, int], pix_fmt: str) -> av.filter.Graph:

@@ -1,0 +1,200 @@
+"""The command line of the Physics-IQ evaluation.
+
+Nothing heavy is imported before the flags are understood.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wmreward.command import run_command
+from wmreward.flags import Parser, underscored
+
+if TYPE_CHECKING:
+    from wmreward.physics_iq.dataset import Job
+    from wmreward.physics_iq.evaluate import Evaluation
+
+_EPILOG = """\
+Every flag may also be written with dashes (--real-masks). The table goes to standard output, all else to
+standard error. Nothing of yours is renamed or re-encoded. Exit code: 0 when all clips were evaluated, 1 when
+one failed, 2 for wrong flags, names or folders, 130 after Ctrl-C.
+
+Scores equal the published evaluation's but for its lossy mask files, which flip pixels of which half is on
+(some tenths of a point on the whole set): --masks mpeg4 passes masks through the same codec,
+--real_masks released reads those that the data set ships.
+
+examples:
+  python -m wmreward.physics_iq --real physics-IQ-benchmark --generated clips/ --json scores.json
+  python -m wmreward.physics_iq --real physics-IQ-benchmark --generated clips/ --masks mpeg4
+  python -m wmreward.physics_iq --list mine.json --seconds 10
+
+mine.json, or the same as a .csv with a header; paths are relative to it:
+  [{"take_1": "a1.mp4", "take_2": "a2.mp4", "generated": "a.mp4", "scenario": "a", "category": "pouring"}]
+"""
+
+
+def build_parser() -> Parser:
+    """All flags, in groups."""
+    parser = Parser(
+        "Score generated videos against two real recordings of each scene: the motion masks, measures and "
+        "both published scores (Original, Verified) of Physics-IQ.",
+        _EPILOG,
+    )
+    group = parser.add_argument_group("clips")
+    parser.add(
+        group,
+        "--real",
+        "folder with the real testing clips, at any depth: the data set, or a part of it",
+        metavar="DIR",
+    )
+    parser.add(
+        group,
+        "--generated",
+        "folder with generated clips, named 0001_perspective-left_trimmed-….mp4 or 0001_….mp4; any part of "
+        "the 198 jobs, any size and frame rate",
+        metavar="DIR",
+    )
+    parser.add(
+        group, "--list", "one's own videos instead: a JSON or CSV list (below)", metavar="FILE"
+    )
+    parser.add(
+        group,
+        "--descriptions",
+        "the data set's descriptions.csv, for categories other than the built-in ones",
+        metavar="FILE",
+    )
+    parser.add(
+        group,
+        "--seconds",
+        "length that is compared; what comes later is not looked at",
+        type=float,
+        default=5.0,
+        metavar="S",
+    )
+    group = parser.add_argument_group("masks")
+    parser.add(
+        group,
+        "--masks",
+        "lossless, or mpeg4: through the codec of the published evaluation's mask files",
+        default="lossless",
+        metavar="HOW",
+    )
+    parser.add(
+        group,
+        "--real_masks",
+        "computed; released: read from video-masks/real below --real; or a folder of such files",
+        default="computed",
+        metavar="WHICH",
+    )
+    group = parser.add_argument_group("output")
+    parser.add(group, "--json", "write scores, intervals, samples and failures", metavar="FILE")
+    parser.add(group, "--csv", "write the raw measures in the benchmark's layout", metavar="FILE")
+    group = parser.add_argument_group("running")
+    parser.add(
+        group,
+        "--workers",
+        "processes; each takes at most 0.5 GiB at 4K (default: one per core, 16 at most)",
+        type=int,
+        metavar="N",
+    )
+    parser.add(
+        group,
+        "--cache",
+        "folder that keeps what is known of real clips, about 17 MB for 5 s of 4K; none: keep nothing "
+        "(default: ~/.cache/wmreward/physics_iq)",
+        metavar="DIR",
+    )
+    parser.add(group, "--debug", "show where an error came from", action="store_true")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Errors are printed as one line."""
+    return run_command(_run, argv, interrupted=_interrupted)
+
+
+def _interrupted(argv: Sequence[str]) -> str:
+    return "interrupted; real clips already seen are in the cache"
+
+
+def _run(argv: Sequence[str]) -> int:
+    parser = build_parser()
+    values = parser.defaults | vars(parser.parse_args(underscored(argv)))
+    _check(parser, values)
+    from wmreward.physics_iq.evaluate import evaluate
+
+    jobs = _jobs(values)
+    workers = values["workers"] or min(16, _cores())
+    settings = {key: values[key] for key in ("seconds", "masks", "real_masks")}
+    evaluation = evaluate(
+        jobs,
+        seconds=values["seconds"],
+        masks=values["masks"],
+        cache="" if values["cache"] == "none" else values["cache"],
+        workers=workers,
+        progress=sys.stderr.isatty(),
+    )
+    _report(evaluation, values, settings)
+    return 1 if evaluation.failures else 0
+
+
+def _check(parser: Parser, values: Mapping[str, Any]) -> None:
+    if values["list"]:
+        for flag in ("real", "generated", "descriptions"):
+            if values[flag]:
+                parser.error(f"--{flag} has no place beside --list")
+        if values["real_masks"] != "computed":
+            parser.error("--real_masks has no place beside --list")
+    elif not (values["real"] and values["generated"]):
+        missing = "generated" if values["real"] else "real"
+        parser.error(f"--{missing} is missing (or --list, for videos of one's own)")
+    if values["workers"] is not None and values["workers"] < 1:
+        parser.error(f"--workers must be 1 or more, got {values['workers']}")
+
+
+def _jobs(values: Mapping[str, Any]) -> list[Job]:
+    from wmreward.physics_iq.categories import CATEGORIES
+    from wmreward.physics_iq.dataset import NUM_JOBS, find_jobs, read_descriptions, read_list
+
+    if values["list"]:
+        return read_list(Path(values["list"]))
+    categories = CATEGORIES
+    if values["descriptions"]:
+        rows = read_descriptions(Path(values["descriptions"]))
+        categories = {row.scenario: row.category for row in rows}
+    real = Path(values["real"])
+    folders = {"computed": None, "released": real / "video-masks" / "real"}
+    masks = folders.get(values["real_masks"], Path(values["real_masks"]))
+    jobs = find_jobs(real, Path(values["generated"]), masks=masks, categories=categories)
+    if len(jobs) < NUM_JOBS:
+        _say(f"note: {len(jobs)} of the {NUM_JOBS} jobs; a published score needs them all")
+    return jobs
+
+
+def _report(evaluation: Evaluation, values: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    from wmreward.files import write_text
+    from wmreward.physics_iq.official_csv import write_csv
+    from wmreward.physics_iq.report import record, table
+
+    for failure in evaluation.failures:
+        _say(f"failed: {failure.error}")
+    if values["csv"] and evaluation.samples:
+        write_csv(values["csv"], evaluation.samples)
+    if values["json"]:
+        text = json.dumps(record(evaluation, settings), allow_nan=False, indent=1)
+        write_text(values["json"], text + "\n")
+    if evaluation.samples:
+        print(table(evaluation.samples))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
