@@ -86,10 +86,12 @@ class Consensus:
         count = len(embeddings)
         if count < 2:
             return torch.zeros(count)
-        wide = F.normalize(embeddings.float(), dim=1)
-        similar = wide @ wide.t()
-        others = similar.sum(dim=1) - similar.diagonal()
-        return others / (count - 1) - 1
+        unit = F.normalize(embeddings.float(), dim=1)
+        similar = (unit @ unit.t()).double()
+        similar = ((similar + similar.t()) / 2).fill_diagonal_(
+            0
+        )  # of two, both score exactly the same
+        return similar.sum(dim=1) / (count - 1) - 1
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ A finished candidate is never made again: not after the run was killed, not when
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from wmreward.errors import UsageError, VideoError
 from wmreward.inputs import Sampling
 from wmreward.records import video_sha256
 from wmreward.rewards import Judged, RewardMix
+from wmreward.video_io import Clip
 
 ALL_FRAMES = Sampling(max_frames=2**40)
 
@@ -152,7 +153,11 @@ class FileJudge:
 
     def __call__(self, path: Path) -> Judged:
         """Raises ``VideoError`` for a file that cannot be read or is too short."""
-        parts = [torch.from_numpy(clip.frames) for clip in self.sampling.clips(path)]
+        return self.of(self.sampling.clips(path), path)
+
+    def of(self, clips: Iterable[Clip], path: Path) -> Judged:
+        """The same for a file that is decoded already."""
+        parts = [torch.from_numpy(clip.frames) for clip in clips]
         frames = torch.cat(parts if self.before is None else [self.before, *parts])
         video = frames.to(self.device).movedim(-1, 0).float() / 127.5 - 1
         try:
