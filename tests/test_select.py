@@ -180,9 +180,9 @@ def test_table_records_copies_and_sheets(select: Select, clips: Path) -> None:
 
 
 def test_what_is_judged_is_not_judged_again(select: Select, clips: Path, judged: list[str]) -> None:
-    flags = ("--videos", clips, "--output", "s.jsonl", "--reward", "surprise", "consensus")
+    flags: tuple[object, ...] = ("--videos", clips, "--output", "s.jsonl")
     # Consensus compares videos of one length: the others are cut to the same number of frames.
-    flags = (*flags, "--combine", "rank", "--max_frames", 18)
+    flags = (*flags, "--reward", "surprise", "consensus", "--combine", "rank", "--max_frames", 18)
     first = select(*flags)
     assert first.code == 0 and len(judged) == 4
     lines = Path("s.jsonl").read_bytes().splitlines(keepends=True)
