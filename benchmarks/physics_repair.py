@@ -1,6 +1,6 @@
 """Do guidance and selection by a world model repair the physics of generated video?
 
-    python -m benchmarks.physics_repair --out outputs/repair                  # 8-10 minutes on a GPU
+    python -m benchmarks.physics_repair --out outputs/repair --tasks video    # and again with image: a GPU
     python -m benchmarks.physics_repair --tune --out outputs/repair_tuning    # on other scenes
     python -m benchmarks.physics_repair --quick                               # 3 minutes on 2 CPU cores
 
@@ -42,6 +42,7 @@ from benchmarks.repair_parts import (
     SHOWN,
     Factory,
     Part,
+    Retouch,
     Variant,
     Workshop,
     control_parts,
@@ -51,8 +52,10 @@ from benchmarks.repair_report import pictures, report, tuning_table
 from benchmarks.repair_rows import CHOICES, GAPS, GUIDED, PLAIN, build_rows, comparisons, gap_closed
 from benchmarks.repair_scores import Judges, sets
 from benchmarks.repair_tuning import CRITERION, grid, tune
+from magi1.errors import MagiError
 from simworld.media import write_png
 from vjepa2 import VJEPA2, get_config
+from weightfiles import WeightsError
 from wmreward.config import SurpriseConfig
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import write_text
@@ -70,8 +73,8 @@ QUICK: dict[str, Any] = {
     "nulls": 1,
     "tasks": ["video"],
     "settings": '{"num_steps": 8}',
-    "guidance": '{"stride": 8, "frequency": 2, "times": [0.0, 0.7]}',
-    "stride": 4,
+    "guidance": '{"stride": 8, "times": [0.15, 0.4]}',
+    "stride": 8,
     "fewer_steps": 4,
     "workers": 0,
 }
@@ -176,14 +179,16 @@ class Bench:
         args, guided = self.args, partial(self.maker, self.guidance)
         nulls = args.nulls
         strong, steps = args.previous_chunk, args.fewer_steps
+        blurs = [
+            Retouch(f"slight blur, {sigma} px", partial(blurred, sigma=sigma), nulls)
+            for sigma in (0.5, 0.7)
+        ]
         return [
-            Variant(PLAIN, args.candidates, compare=True),
+            Variant(PLAIN, args.candidates, compare=True, retouches=blurs),
             Variant(GUIDED, args.guided or args.candidates, guide=guided, compare=True),
             Variant("guidance, random direction", nulls, guide=partial(guided, random=True)),
             Variant("guidance, untrained model", nulls, guide=partial(guided, untrained=True)),
             Variant("fewer steps", nulls, {"num_steps": steps}),
-            Variant("slight blur, 0.5 px", nulls, retouch=partial(blurred, sigma=0.5)),
-            Variant("slight blur, 0.7 px", nulls, retouch=partial(blurred, sigma=0.7)),
             Variant(f"previous-chunk guidance {strong}", nulls, {"prev_chunk_scales": strong}),
             Variant("previous-chunk guidance off", nulls, {"prev_chunk_scales": 1.0}),
         ]
@@ -217,7 +222,7 @@ class Bench:
             parts = control_parts(answers, self.judges, self.generator)
             workshop = self.workshop(name, answers)
             for variant in self.variants():
-                parts[variant.name] = workshop.make(variant)
+                parts |= workshop.make(variant)
                 if variant.name in (PLAIN, GUIDED):
                     record["tasks"][name] = _task_record(parts, self.args.rule)
                     yield record
@@ -272,6 +277,8 @@ def _workers(count: int) -> Iterator[Executor | None]:
     if not count:
         yield None
         return
+    for library in ("OMP", "OPENBLAS", "MKL"):  # read when they start: each takes one core
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
         yield pool
 
@@ -381,7 +388,7 @@ def argument_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         text, record = judge(argument_parser().parse_args(argv))
-    except WMRewardError as error:
+    except (WMRewardError, MagiError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(text)

@@ -9,8 +9,8 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,6 +41,21 @@ class Factory(Protocol):
 
 
 @dataclass(frozen=True)
+class Retouch:
+    """Something simple done to finished videos.
+
+    Attributes:
+        name: Of its row.
+        apply: To videos [..., 3, T, H, W].
+        seeds: Candidates per scene that it is done to.
+    """
+
+    name: str
+    apply: Callable[[Tensor], Tensor]
+    seeds: int
+
+
+@dataclass(frozen=True)
 class Variant:
     """One kind of candidates.
 
@@ -50,7 +65,7 @@ class Variant:
         settings: Of the generator.
         guide: Makes guides, given a seed of random directions; None: no guidance.
         compare: Whether the best of them are chosen.
-        retouch: Applied to finished videos [..., 3, T, H, W].
+        retouches: What else becomes of the finished videos, as rows of their own.
     """
 
     name: str
@@ -58,7 +73,7 @@ class Variant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     guide: Callable[[int], GuideMaker] | None = None
     compare: bool = False
-    retouch: Callable[[Tensor], Tensor] | None = None
+    retouches: Sequence[Retouch] = ()
 
 
 @dataclass(frozen=True)
@@ -141,10 +156,9 @@ class Workshop:
         self.answers, self.judges = answers, judges
         self.factory, self.settings, self.device = factory, dict(settings), device
         self.batch, self.folder = batch, folder
-        self._cuda = device.type == "cuda"
 
-    def make(self, variant: Variant) -> Part:
-        """A part, from its finished blocks and those that are missing."""
+    def make(self, variant: Variant) -> dict[str, Part]:
+        """A part and those retouched, from their finished blocks and those that are missing."""
         at_once = max(1, self.batch // variant.seeds)
         starts = range(0, len(self.answers), at_once)
         hidden = not sys.stderr.isatty()
@@ -152,37 +166,44 @@ class Workshop:
             self._block(variant, slice(start, min(start + at_once, len(self.answers))))
             for start in tqdm(starts, desc=variant.name, disable=hidden)
         ]
-        return _joined(blocks)
+        return {name: _joined([block[name] for block in blocks]) for name in blocks[0]}
 
-    def _block(self, variant: Variant, rows: slice) -> Part:
+    def _block(self, variant: Variant, rows: slice) -> dict[str, Part]:
         file = self._file(variant, rows)
         if file and file.exists():
-            return Part(**torch.load(file, weights_only=True))
+            stored = torch.load(file, weights_only=True)
+            return {name: Part(**fields) for name, fields in stored.items()}
+        made, seconds, peak, told = self._generated(variant, rows)
+        part = measured(self.answers, self.judges, made, rows, variant.compare)
+        part = replace(part, seconds=seconds, peak=peak, effect=told)
+        parts = {variant.name: part}
+        for retouch in variant.retouches:
+            other = retouch.apply(made[:, : retouch.seeds])
+            known = measured(self.answers, self.judges, other, rows, compare=False)
+            parts[retouch.name] = replace(known, seconds=seconds, peak=peak)
+        if file:
+            with atomic_path(file) as temporary:
+                torch.save({name: vars(one) for name, one in parts.items()}, temporary)
+        return parts
+
+    def _generated(
+        self, variant: Variant, rows: slice
+    ) -> tuple[Tensor, float, int | None, str | None]:
+        """Videos, seconds for each, peak memory, and what guidance did."""
         maker = variant.guide(rows.start) if variant.guide else None
-        generator = self.factory(
-            device=self.device, make_guide=maker, **(self.settings | dict(variant.settings))
-        )
-        if self._cuda:
+        settings = self.settings | dict(variant.settings)
+        generator = self.factory(device=self.device, make_guide=maker, **settings)
+        cuda = self.device.type == "cuda"
+        if cuda:
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
         begun = time.perf_counter()
         made = self.answers.generated(generator, rows, range(variant.seeds))
-        if self._cuda:
+        if cuda:
             torch.cuda.synchronize(self.device)
-        seconds = time.perf_counter() - begun
-        peak = torch.cuda.max_memory_allocated(self.device) if self._cuda else None
-        if variant.retouch:
-            made = variant.retouch(made)
-        known = measured(self.answers, self.judges, made, rows, variant.compare)
-        fields = vars(known) | {
-            "seconds": seconds / made.shape[:2].numel(),
-            "peak": peak,
-            "effect": str(effect(maker.records)) if maker else None,
-        }
-        if file:
-            with atomic_path(file) as temporary:
-                torch.save(fields, temporary)
-        return Part(**fields)
+        seconds = (time.perf_counter() - begun) / made.shape[:2].numel()
+        peak = torch.cuda.max_memory_allocated(self.device) if cuda else None
+        return made, seconds, peak, str(effect(maker.records)) if maker else None
 
     def _file(self, variant: Variant, rows: slice) -> Path | None:
         name = re.sub(r"[^a-z0-9.]+", "_", variant.name.lower())

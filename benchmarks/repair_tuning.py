@@ -87,7 +87,7 @@ def tune(
     maker: Callable[[GuideSettings, int], GuideMaker],
 ) -> Iterator[Mapping[str, Mapping[str, Any]]]:
     """Try settings; after each, all results so far in the order of `CRITERION`."""
-    plain = workshop.make(Variant(PLAIN, candidates))
+    plain = workshop.make(Variant(PLAIN, candidates))[PLAIN]
     results: dict[str, dict[str, Any]] = {}
     for one in settings:
         name = title(one)
@@ -95,7 +95,7 @@ def tune(
         def guide(seed: int, one: GuideSettings = one) -> GuideMaker:
             return maker(one, seed)
 
-        guided = workshop.make(Variant(f"tuned {name}", candidates, guide=guide))
+        guided = workshop.make(Variant(name, candidates, guide=guide))[name]
         results[name] = judged(part_row(guided, plain)) | {
             "settings": asdict(one),
             "effect": guided.effect,

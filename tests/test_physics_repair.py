@@ -20,7 +20,7 @@ from benchmarks.held_out import HeldOut, held_out
 from benchmarks.object_detector import MISSING
 from benchmarks.repair_answers import TASKS, Answers, physics_scores
 from benchmarks.repair_guides import GuideMaker, GuideSettings, KeepEdges, Trust
-from benchmarks.repair_parts import Part, Variant, Workshop, strips_of
+from benchmarks.repair_parts import Part, Retouch, Variant, Workshop, strips_of
 from benchmarks.repair_report import pictures
 from benchmarks.repair_rows import (
     CHOICES,
@@ -429,14 +429,19 @@ def test_a_stopped_part_goes_on(tmp_path: Path) -> None:
         judges: Any = fake_judges
         return Workshop(answers, judges, factory, settings, CPU, batch=4, folder=folder)
 
-    variant = Variant("some part, 0.5", 2)
-    whole = workshop(None).make(variant)
+    variant = Variant("some part, 0.5", 2, retouches=[Retouch("dark", lambda v: v / 2, 1)])
+    parts = workshop(None).make(variant)
+    whole = parts["some part, 0.5"]
+    assert parts["dark"].values["plain"].shape == (5, 1)
+    torch.testing.assert_close(
+        parts["dark"].values["plain"], whole.values["plain"][:, :1] / 2, atol=1e-6, rtol=0
+    )
     assert StandIn.calls == 3 and whole.values["plain"].shape == (5, 2)
     StandIn.calls = 0
     with pytest.raises(KeyboardInterrupt):
         workshop(tmp_path, fail_after=2).make(variant)
     assert len(list(tmp_path.iterdir())) == 2
-    resumed = workshop(tmp_path).make(variant)
+    resumed = workshop(tmp_path).make(variant)["some part, 0.5"]
     assert StandIn.calls == 3
     assert torch.equal(resumed.values["physics"], whole.values["physics"])
     assert torch.equal(resumed.strips, whole.strips) and resumed.strips.shape[:2] == (4, 2)
