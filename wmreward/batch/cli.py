@@ -15,7 +15,8 @@ _HELP = """\
 python -m wmreward.batch COMMAND …
 
 commands:
-  status RUN    how far a run is, who works on it, what failed
+  status RUN                 how far a run is, who works on it, what failed
+  evaluate RUN --real DIR    Physics-IQ scores: one candidate per job, trimmed and measured
 
 Each has --help. Runs are begun by generation/generate_i2v_magi1_multinode.sh and its sibling.
 """
@@ -49,8 +50,14 @@ def _status(argv: Sequence[str]) -> int:
 
     status = Status.of(values["run"])
     print(json.dumps(status.to_json()) if values["json"] else status.text())
-    return 1 if status.left else 0
+    return 1 if status.left or status.failures else 0
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"status": _status}
+def _evaluate(argv: Sequence[str]) -> int:
+    from wmreward.batch.evaluate_cli import evaluate_command
+
+    return evaluate_command(argv)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"status": _status, "evaluate": _evaluate}
 """By name; each takes the arguments after it."""
