@@ -178,7 +178,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
         given=None if given is None else given.frames,
         tokens=tokens,
     )
-    context = _context(request.given, steering.rewards, config)
+    context = context_of(request.given, steering.rewards, config)
     if steering.rewards is not None:
         _check_frames(config, request.given, context, steering.rewards)
         steering.rewards.check_weights()
@@ -275,7 +275,7 @@ def _check_search(values: Mapping[str, Any], searches: bool) -> None:
         check_plots()
 
 
-def _context(
+def context_of(
     given: Tensor | None, rewards: RewardChoice | None, config: MagiConfig
 ) -> Tensor | None:
     """The last frames of a given video that share a window with new ones; an image opens the output."""

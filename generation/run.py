@@ -149,7 +149,9 @@ def plot_path(output: Output) -> Path:
 
 
 def told_and_drawn(job: Job, record: dict[str, Any]) -> None:
-    """Say what guidance did, and draw it where that was asked for."""
+    """Say what steering did, and draw guidance where that was asked for."""
+    if particles := record.get("particles"):
+        say(particles["summary"])
     guided = record.get("guidance")
     if guided is None:
         return

@@ -177,7 +177,7 @@ def _add_particles(parser: Parser) -> None:
     parser.add(
         group,
         "--particle_range",
-        "look only at times between LO and HI (default: 0.2 0.9)",
+        "look only in steps between times LO and HI (default: 0.1 0.5)",
         type=float,
         nargs=2,
         metavar=("LO", "HI"),

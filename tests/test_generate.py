@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from generate_fixtures import ROOT, T2V, CommandLine, script
 from magi1_fakes import nano_config, write_nano
 from torch import Tensor
 
-from generation.cli import main
 from generation.flags import build_parser
 from magi1.errors import MagiUsageError
 from magi1.pipeline import Pipeline, Request, VideoChunk, usable_frames
 from magi1.prompt_tokens import SpecialTokens
 from magi1.sampler import DenoiseStep
 from wmreward.video_io import read_frames, write_png, write_video
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -180,29 +175,6 @@ def test_special_tokens_need_their_file(nano: Path, tmp_path: Path) -> None:
 # --- the command line ---------------------------------------------------------------------------------
 
 
-class CommandLine:
-    """Runs `generate_magi1.py` in this process, in a folder of its own."""
-
-    def __init__(self, nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.config, self.capsys = str(nano / "nano.json"), capsys
-
-    def __call__(self, *flags: str) -> tuple[int, str, str]:
-        """Exit code, standard output, standard error."""
-        self.capsys.readouterr()
-        code = main(["--config_file", self.config, *flags])
-        shown = self.capsys.readouterr()
-        return code, shown.out, shown.err
-
-    def fails(self, *flags: str, code: int = 2) -> str:
-        """The one line of an error."""
-        got, out, err = self(*flags)
-        assert got == code, err
-        assert out == "" and "Traceback" not in err
-        lines = err.strip().splitlines()
-        assert len(lines) == 1 and lines[0].startswith("error: "), err
-        return lines[0].removeprefix("error: ")
-
-
 @pytest.fixture
 def command(
     nano: Path,
@@ -212,9 +184,6 @@ def command(
 ) -> CommandLine:
     monkeypatch.chdir(tmp_path)
     return CommandLine(nano, capsys)
-
-
-T2V = ("--mode", "t2v", "--prompt", "a red ball")
 
 
 def test_a_video_from_text_with_its_record(command: CommandLine) -> None:
@@ -355,18 +324,6 @@ def test_version(command: CommandLine) -> None:
 # --- interrupting -------------------------------------------------------------------------------------
 
 
-def script(folder: Path, config: Path, *flags: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "generate_magi1.py"), "--config_file", str(config), *flags],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_ctrl_c_and_the_same_command_again(nano: Path, tmp_path: Path) -> None:
     """What an interrupted run had finished is kept, and the whole is that of an undisturbed run."""
     flags = (*T2V, "--num_frames", "480", "--output_path", "long.mp4", "--save_latents")
@@ -394,31 +351,12 @@ def test_ctrl_c_and_the_same_command_again(nano: Path, tmp_path: Path) -> None:
 
 
 def test_two_processes_share_a_video(nano: Path, tmp_path: Path) -> None:
-    flags = (*T2V, "--num_frames", "24", "--num_steps", "4", "--save_latents", "--device", "cpu")
-    together = subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--standalone",
-                "--nproc_per_node",
-                "2",
-            ),
-            *(str(ROOT / "generate_magi1.py"), "--config_file", str(nano / "nano.json"), *flags),
-            *("--cp_size", "2", "--output_path", "two.mp4"),
-        ],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert together.returncode == 0, together.stderr[-3000:]
-    alone = script(tmp_path, nano / "nano.json", *flags, "--output_path", "one.mp4")
-    _, err = alone.communicate(timeout=100)
-    assert alone.returncode == 0, err
+    flags = (*T2V, "--num_frames", "24", "--num_steps", "4", "--save_latents", "--output_path")
+    for name, processes in (("one", 1), ("two", 2)):
+        shared = (f"{name}.mp4", "--cp_size", str(processes))
+        run = script(tmp_path, nano / "nano.json", *flags, *shared, processes=processes)
+        _, err = run.communicate(timeout=120)
+        assert run.returncode == 0, err[-3000:]
     from safetensors.torch import load_file
 
     one, two = (load_file(tmp_path / f"{name}.safetensors")["latents"] for name in ("one", "two"))

@@ -27,7 +27,8 @@ class ParticleConfig:
     Attributes:
         beta: How sharply the reward selects; 0 does not select.
         every: Steps of a chunk from one look at the reward to the next.
-        times: Range of times t at which rewards are taken (0 noise, 1 data).
+        times: Range of times t (0 noise, 1 data): rewards are taken in steps that begin and end in it. Copies
+            need noisy steps afterwards to part ways.
         threshold: Resample when the effective number of particles falls below this part of them.
         churn: Share of the noise that each step renews: 0 is the plain sampler, under which copies stay
             the same; 1 the ancestral one.
@@ -37,7 +38,7 @@ class ParticleConfig:
 
     beta: float = 20.0
     every: int = 4
-    times: tuple[float, float] = (0.2, 0.9)
+    times: tuple[float, float] = (0.1, 0.5)
     threshold: float = 0.5
     churn: float = 0.5
     seed: int = 0
@@ -122,18 +123,31 @@ class ParticleSteering:
 
     def to_json(self) -> dict[str, Any]:
         """What happened, for a record."""
-        lineage = [] if self.lineage is None else self.lineage.tolist()
-        return {"lineage": lineage, "steps": [asdict(record) for record in self.records]}
+        return {
+            "summary": str(self),
+            "lineage": [] if self.lineage is None else self.lineage.tolist(),
+            "steps": [asdict(record) for record in self.records],
+        }
+
+    def __str__(self) -> str:
+        if self.lineage is None or not self.records:
+            return "particles were looked at no time: look more often, or in a wider range"
+        resampled = sum(record.ancestors is not None for record in self.records)
+        left = len(self.lineage.unique())
+        return (
+            f"particles were looked at {len(self.records)} times and resampled {resampled} times; those "
+            f"at the end descend from {left} of {len(self.lineage)}"
+        )
 
     def _shown(self, step: DenoiseStep) -> int:
         """How many chunks are clean enough to be looked at, if this is a step for that."""
-        (low, high), times = self.config.times, step.times.tolist()
-        clean = [time for time in times if time >= low]
+        low, high = self.config.times
+        clean = sum(time >= low for time in step.times.tolist())
         due = any(
-            time <= high and number % self.config.every == 0
-            for time, number in zip(clean, step.steps, strict=False)
+            ends <= high and number % self.config.every == 0
+            for ends, number in zip(step.next_times.tolist()[:clean], step.steps, strict=False)
         )
-        return len(clean) if due else 0
+        return clean if due else 0
 
     def _weigh(self, step: DenoiseStep, rewards: Tensor) -> None:
         """Weights grow by what rewards gained; other chunks in flight begin their own account."""
