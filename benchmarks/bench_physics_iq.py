@@ -1,6 +1,6 @@
 """Time and memory of the Physics-IQ evaluation of one scenario, real clips new to it and known to it.
 
-    python -m benchmarks.bench_physics_iq                      # 1080p real clips, 720p generated, 2 workers
+    python -m benchmarks.bench_physics_iq                      # 1080p real clips, 720p generated
     python -m benchmarks.bench_physics_iq --height 2160
 
 Makes three views of a static textured scene with moving discs and sensor noise (30 fps, 5 s, H.264), then
@@ -89,9 +89,10 @@ def _copy_path(folder: Path, name: str, number: int, view: str) -> Path:
     )
 
 
-def evaluate(folder: Path, workers: int) -> dict[str, Any]:
+def evaluate(folder: Path, workers: int | None) -> dict[str, Any]:
     """Run the command line; wall and processor seconds, and the largest process in MiB."""
-    command = [sys.executable, "-m", "wmreward.physics_iq", "--workers", str(workers)]
+    command = [sys.executable, "-m", "wmreward.physics_iq"]
+    command += ["--workers", str(workers)] if workers else []
     command += ["--real", str(folder / "real"), "--generated", str(folder / "generated")]
     command += ["--cache", str(folder / "cache"), "--json", str(folder / "scores.json")]
     start = time.perf_counter()
@@ -132,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--height", type=int, default=1080, help="of the real clips, 16:9")
     parser.add_argument("--frames", type=int, default=5 * _FPS, help="per clip, at 30 fps")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, help="default: what the command line takes")
     result = run(parser.parse_args(argv))
     print("            wall s     cpu s   largest process")
     for what in ("cold", "known"):

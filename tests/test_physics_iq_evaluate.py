@@ -22,7 +22,7 @@ from physics_iq_goldens import COMMITTED, COMPLETE, IOU, MSE, ORIGINAL, VERIFIED
 from benchmarks import bench_physics_iq
 from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.physics_iq import cache, evaluate, find_jobs, original_score, read_csv, verified_score
-from wmreward.physics_iq.cli import main
+from wmreward.physics_iq.cli import build_parser, default_workers, main
 from wmreward.physics_iq.clips import change_rate, first_frames, read_header
 from wmreward.physics_iq.dataset import read_descriptions, read_list
 from wmreward.physics_iq.evaluate import plan_job
@@ -379,14 +379,19 @@ def test_descriptions(tmp_path: Path) -> None:
 
 
 def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
-    from wmreward.physics_iq.cli import build_parser
-
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
     for name in build_parser().defaults:
         assert f"--{name}" in text
+
+
+def test_default_workers() -> None:
+    counts = {
+        (jobs, cores): default_workers(jobs, cores) for jobs in (1, 3, 198) for cores in (2, 32)
+    }
+    assert counts == {(1, 2): 2, (1, 32): 16, (3, 2): 3, (3, 32): 16, (198, 2): 2, (198, 32): 16}
 
 
 def test_several_processes_without_torch(tmp_path: Path) -> None:

@@ -98,7 +98,8 @@ def build_parser() -> Parser:
     parser.add(
         group,
         "--workers",
-        "processes; each takes at most 0.5 GiB at 4K (default: one per core, 16 at most)",
+        "processes; each takes at most 0.5 GiB at 4K (default: one per core, 16 at most; one per job where "
+        "jobs are few, at most two per core)",
         type=int,
         metavar="N",
     )
@@ -129,7 +130,7 @@ def _run(argv: Sequence[str]) -> int:
     from wmreward.physics_iq.evaluate import evaluate
 
     jobs = _jobs(values)
-    workers = values["workers"] or min(16, _cores())
+    workers = values["workers"] or default_workers(len(jobs), _cores())
     settings = {key: values[key] for key in ("seconds", "masks", "real_masks")}
     evaluation = evaluate(
         jobs,
@@ -190,6 +191,11 @@ def _report(evaluation: Evaluation, values: Mapping[str, Any], settings: Mapping
         write_text(values["json"], text + "\n")
     if evaluation.samples:
         print(table(evaluation.samples))
+
+
+def default_workers(num_jobs: int, cores: int) -> int:
+    """One per core; more where all jobs then run at once, rather than the last ones on half the cores."""
+    return min(16, num_jobs if cores < num_jobs <= 2 * cores else cores)
 
 
 def _cores() -> int:
