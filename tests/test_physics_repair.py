@@ -456,7 +456,9 @@ def test_a_stopped_part_goes_on(tmp_path: Path) -> None:
 
 @pytest.fixture
 def nano(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Arguments of a run with models of hardly a weight."""
+    """Arguments of a run with models of hardly a weight, and coarse intervals."""
+    monkeypatch.setattr(bootstrap, "_RESAMPLES", 50)
+    monkeypatch.setattr(bootstrap, "_counts", bootstrap._counts.__wrapped__)
     config = write_nano(tmp_path / "nano")
     info = WeightsInfo("tiny", "test", (), "00", "online", "online", 0, ())
     models = [random_model(NANO_TINY, dtype=torch.float32, seed=seed) for seed in range(3)]
