@@ -64,7 +64,10 @@ def process_groups(
     backend, timeout = "gloo", timedelta(minutes=engine.distributed_timeout_minutes)
     if here.type == "cuda":
         here, backend = _own_gpu(), engine.distributed_backend
-    dist.init_process_group(backend, init_method, timeout, world, rank)
+    store, rank, world = next(dist.rendezvous(init_method, rank, world, timeout=timeout))
+    # torchrun that starts all processes again may keep its store, with addresses of the old ones in it.
+    store = dist.PrefixStore(f"start_{_from_torchrun('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    dist.init_process_group(backend, timeout=timeout, world_size=world, rank=rank, store=store)
     try:
         yield _place(here, engine.cp_size, timeout)
     finally:
