@@ -148,7 +148,7 @@ def _search(workshop: Workshop, maker: MagiMaker, seeds: Sequence[int], crew: Ma
         seeds,
         maker,
         FileJudge(workshop.steering, workshop.device, before=plan.context),
-        workshop.steering.mix,
+        workshop.steering,
         store,
         folder=maker.folder,
         crew=crew,

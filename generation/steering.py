@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from wmreward.particles import ParticleConfig, ParticleSteering
 from wmreward.protocols import RewardScores
 from wmreward.reward_choice import RewardChoice
 from wmreward.rewards import Consensus, Judged, RewardMix, SurpriseReward
+from wmreward.scorer import SurpriseScorer
 
 SMALL_GENERATOR = "tiny"
 """The generator that comes along is judged by the world model that comes along, which has the same name."""
@@ -116,36 +117,35 @@ def _check_guides(rewards: RewardChoice, what: str) -> None:
 
 
 class LoadedSteering:
-    """Rewards in memory, and a guidance for each candidate.
+    """Rewards, loaded when they are first needed, and a guidance for each candidate.
 
     Args:
         steering: What is wanted.
         pipeline: The generator.
         alone: Whether one process makes a video: only then can something be given up for memory, as all that
             share a video would have to do the same.
-
-    Attributes:
-        mix: All rewards.
     """
 
     def __init__(self, steering: Steering, pipeline: Pipeline, *, alone: bool) -> None:
         assert steering.rewards is not None
-        self.steering, self.pipeline = steering, pipeline
-        self.mix = steering.rewards.load(pipeline.device)
-        self.min_frames = steering.rewards.min_frames
-        self._visiting = Visiting(self._world_model(), pipeline)
-        self._reliefs = self._make_reliefs() if alone else []
-        if steering.guidance is not None and steering.guidance.through == "dit":
-            pipeline.dit.checkpointing = True
+        self.steering, self.pipeline, self.alone = steering, pipeline, alone
+        self.rewards = steering.rewards
+
+    @cached_property
+    def mix(self) -> RewardMix:
+        """All rewards."""
+        return self.rewards.load(self.pipeline.device)
 
     def guidance(self) -> Guidance | None:
         """A new one, with its own records."""
         if self.steering.guidance is None:
             return None
+        if self.steering.guidance.through == "dit":
+            self.pipeline.dit.checkpointing = True
         return Guidance(
             self._visiting.rewarding(self.mix.guiding()),
             self.steering.guidance,
-            min_frames=self.min_frames,
+            min_frames=self.rewards.min_frames,
             reliefs=list(self._reliefs),
         )
 
@@ -156,7 +156,7 @@ class LoadedSteering:
         return ParticleSteering(
             self._visiting.rewarding(self.mix.judging()),
             replace(self.steering.particles, seed=seed),
-            min_frames=self.min_frames,
+            min_frames=self.rewards.min_frames,
             guide=guidance,
         )
 
@@ -165,6 +165,18 @@ class LoadedSteering:
         with self._visiting.here():
             return self.mix.judge(video)
 
+    def table(self, candidates: Sequence[Judged]) -> dict[str, Tensor]:
+        """Scores of a set of candidates; see `RewardMix`."""
+        return self.mix.table(candidates)
+
+    def totals(self, candidates: Sequence[Judged]) -> Tensor:
+        """Total scores of a set of candidates; the highest wins."""
+        return self.mix.totals(candidates)
+
+    @cached_property
+    def _visiting(self) -> Visiting:
+        return Visiting(self._world_model(), self.pipeline)
+
     def _world_model(self) -> nn.Module | None:
         for reward in self.mix.rewards.values():
             if isinstance(reward, SurpriseReward | Consensus):
@@ -172,9 +184,12 @@ class LoadedSteering:
                 return model if isinstance(model, nn.Module) else None
         return None
 
-    def _make_reliefs(self) -> list[Relief]:
-        """In this order: what costs least time first."""
+    @cached_property
+    def _reliefs(self) -> list[Relief]:
+        """What is left to give up, what costs least time first."""
         reliefs: list[Relief] = []
+        if not self.alone:
+            return reliefs
 
         def add(what: str, apply: Callable[[], object]) -> None:
             def once() -> None:
@@ -186,10 +201,9 @@ class LoadedSteering:
 
         surprise = self.mix.rewards.get("surprise")
         if isinstance(surprise, SurpriseReward):
-            scorer = surprise.scorer
             add(
-                "windows of the surprise are differentiated one at a time from now on",
-                partial(setattr, scorer, "grad_batch_size", 1),
+                "windows of the surprise are scored and differentiated one at a time from now on",
+                partial(_one_window, surprise.scorer),
             )
         add(
             "tiles of the video are decoded one at a time from now on",
@@ -201,6 +215,10 @@ class LoadedSteering:
                 self._visiting.leave,
             )
         return reliefs
+
+
+def _one_window(scorer: SurpriseScorer) -> None:
+    scorer.batch_size = scorer.grad_batch_size = 1
 
 
 class Visiting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ class RewardChoice:
         if self.needs_model:
             name = self.model.device if device is None else str(device)
             try:
-                loaded = load(ModelChoice(**{**vars(self.model), "device": name}))
+                loaded = load(replace(self.model, device=name))
             except WeightsError as error:
                 raise WMRewardError(str(error)) from error
             at_once = 32 if loaded.model.device.type == "cuda" else 4

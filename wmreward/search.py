@@ -20,7 +20,7 @@ from wmreward.candidates import Candidate, CandidateStore, ranking
 from wmreward.errors import UsageError, VideoError
 from wmreward.inputs import Sampling
 from wmreward.records import video_sha256
-from wmreward.rewards import Judged, RewardMix
+from wmreward.rewards import Judged
 from wmreward.video_io import Clip
 
 ALL_FRAMES = Sampling(max_frames=2**40)
@@ -120,7 +120,19 @@ class Choice:
         ]
 
 
-def choose(candidates: Sequence[Candidate], store: CandidateStore, mix: RewardMix) -> Choice:
+class Compares(Protocol):
+    """What compares judged candidates, such as a ``RewardMix``."""
+
+    def table(self, candidates: Sequence[Judged]) -> Mapping[str, Tensor]:
+        """Scores ``[N]`` of every reward."""
+        ...
+
+    def totals(self, candidates: Sequence[Judged]) -> Tensor:
+        """``[N]``; the highest wins."""
+        ...
+
+
+def choose(candidates: Sequence[Candidate], store: CandidateStore, mix: Compares) -> Choice:
     """Compare judged candidates."""
     judged = [store.judged(candidate) for candidate in candidates]
     table = {name: values.tolist() for name, values in mix.table(judged).items()}
@@ -170,7 +182,7 @@ def search(
     seeds: Sequence[int],
     maker: Maker,
     judge: Callable[[Path], Judged],
-    mix: RewardMix,
+    mix: Compares,
     store: CandidateStore,
     *,
     folder: Path,
