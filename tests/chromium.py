@@ -112,7 +112,8 @@ class Page:
             answer = self._receive()
             if answer.get("id") == number:
                 assert "error" not in answer, f"{method}: {answer['error']}"
-                return answer["result"]  # type: ignore[no-any-return]
+                result: dict[str, Any] = answer["result"]
+                return result
 
     def _wait_for(self, event: str) -> None:
         while all(found["method"] != event for found in self._events):

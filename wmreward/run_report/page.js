@@ -47,7 +47,10 @@ function draw(tag, attributes, ...children) {
 
 const number = (value, digits) => (value === null ? "–" : value.toFixed(digits).replace("-", "−"));
 const score = (row) => number(row.score, data.digits);
-const signed = (value) => (value === null ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toPrecision(2)}`);
+const signed = (value, digits = data.digits) => (value === null ? "–"
+  : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`);
+const largest = rows.reduce((most, row) => Math.max(most, Math.abs(row.gain ?? 0)), 0);
+const gainDigits = largest ? Math.min(8, Math.max(0, 2 - Math.floor(Math.log10(largest)))) : 0;
 const plural = (count, one) => `${count.toLocaleString("en")} ${one}${count === 1 ? "" : "s"}`;
 
 function videoPath(row) {
@@ -262,7 +265,7 @@ const HEADS = [
   { name: "status", title: "Status", value: (row) => STATUS.indexOf(row.status), cell: statusOf, text: true },
   { name: "rank", title: "Rank", value: (row) => row.rank, cell: rankOf },
   { name: "score", title: "Score", value: (row) => row.score, cell: score, down: true },
-  { name: "gain", title: "Guidance gain", value: (row) => row.gain, cell: (row) => signed(row.gain), down: true },
+  { name: "gain", title: "Guidance gain", value: (row) => row.gain, cell: (row) => signed(row.gain, gainDigits), down: true },
   { name: "measured", title: "Physics-IQ", value: (row) => row.measured, cell: (row) => number(row.measured, 1), down: true },
   { name: "seconds", title: "Seconds", value: (row) => row.seconds, cell: (row) => number(row.seconds, 1), down: true },
   { name: "memory", title: "GiB", value: (row) => row.memory, cell: (row) => number(row.memory, 1), down: true },
@@ -355,7 +358,7 @@ function openDetail(row) {
   const facts = [
     ["Prompt", row.job.prompt], ["Mode", row.job.mode], ["Category", row.job.category],
     ["Score", row.score === null ? "" : `${score(row)}, rank ${row.rank}`],
-    ["Guidance", row.gain === null ? "" : `${signed(row.gain)} a step${beyond(row)}`],
+    ["Guidance", row.gain === null ? "" : `${signed(row.gain, gainDigits)} a step${beyond(row)}`],
     ["Physics-IQ", row.measured === null ? "" : `${row.measured.toFixed(1)} (Verified)`],
     ["Time", row.seconds === null ? "" : `${row.seconds.toFixed(1)} s`], ["Host", row.host], ["Error", row.error],
   ].filter(([, value]) => value);
