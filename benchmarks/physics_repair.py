@@ -200,6 +200,7 @@ class Bench:
             "benchmark": NAME,
             "scenes": args.scenes,
             "candidates": args.candidates,
+            "guided_candidates": args.guided or args.candidates,
             "null_candidates": args.nulls,
             "seed": args.seed,
             "size": args.size,

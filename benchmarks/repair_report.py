@@ -16,6 +16,7 @@ from simworld.media import contact_sheet
 
 Estimated = Mapping[str, float | None]
 
+SECOND_ABSENT = "none: its columns are empty until --second_weights gives one"
 HEADS = {
     "physics": "physics ↑",
     "sharp": "sharp →1",
@@ -62,11 +63,10 @@ def _ratio(value: float | None) -> str:
 def task_tables(name: str, task: Mapping[str, Any]) -> list[str]:
     """Values, differences to plain with gaps, and comparisons."""
     rows = task["rows"]
-    columns = [c for c in COLUMNS if any(c in row["values"] for row in rows.values())]
-    heads = [HEADS.get(c, c) for c in columns]
+    heads = [HEADS.get(c, c) for c in COLUMNS]
     values = {
         title: [
-            *(_cell(row["values"].get(c)) for c in columns),
+            *(_cell(row["values"].get(c)) for c in COLUMNS),
             _ratio(row["time"]),
             _ratio(row["memory"]),
         ]
@@ -74,7 +74,7 @@ def task_tables(name: str, task: Mapping[str, Any]) -> list[str]:
     }
     differences = {
         title: [
-            *(_difference(row["differences"].get(c)) for c in columns),
+            *(_difference(row["differences"].get(c)) for c in COLUMNS),
             *(_difference(row["gap"].get(c)) for c in GAPS),
         ]
         for title, row in rows.items()
@@ -87,7 +87,7 @@ def task_tables(name: str, task: Mapping[str, Any]) -> list[str]:
     ]
     if task["comparisons"]:
         pairs = {
-            title: [_difference(pair.get(c)) for c in columns]
+            title: [_difference(pair.get(c)) for c in COLUMNS]
             for title, pair in task["comparisons"].items()
         }
         texts.append(table(f"{name}: comparisons", heads, pairs))
@@ -110,9 +110,6 @@ def report(record: Mapping[str, Any]) -> str:
     for name, task in record["tasks"].items():
         parts += task_tables(name, task)
     return "\n\n".join(parts)
-
-
-SECOND_ABSENT = "none (its columns are left out; --second_weights gives one)"
 
 
 def tuning_table(results: Mapping[str, Mapping[str, Any]]) -> str:
