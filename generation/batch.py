@@ -12,17 +12,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from generation.batch_flags import parse
 from wmreward.errors import WMRewardError
 
 if TYPE_CHECKING:
     from generation.batch_setup import Setup
+    from wmreward.batch import RunFolder
 
 EXIT_FILE = "WMREWARD_EXIT_FILE"
-"""Environment variable with the name of a file that takes the exit code. torchrun takes any code but 0 for a
-crash, starts everything again, and prints a traceback of its own."""
+"""Environment variable with the name of a file that takes exit code and run folder. torchrun takes any code
+but 0 for a crash, starts everything again, and prints a traceback of its own."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     argv = sys.argv[1:] if argv is None else argv
     first = os.environ.get("RANK", "0") == "0"
+    folder = ""
     try:
-        code = _run(argv)
+        code, folder = _run(argv)
     except LostContact as error:
         _say(f"process {os.environ.get('RANK', '0')}: {error}")
         return error.exit_code
@@ -49,38 +51,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not first:
         return 0
     if file := os.environ.get(EXIT_FILE):
-        Path(file).write_text(f"{code}\n")
+        Path(file).write_text(f"{code}\n{folder}\n")
         return 0
     return code
 
 
-def _run(argv: Sequence[str]) -> int:
+def _run(argv: Sequence[str]) -> tuple[int, str]:
+    """Exit code, and the folder of the run if there is one."""
     values = parse(argv)
     from generation.batch_setup import Setup
 
     setup = Setup.of(values)
     if values["dry_run"]:
         print(setup.table(values["processes"]))
-        return 0
+        return 0, ""
     setup.check()
-    return _generate(setup, values)
+    folder = setup.folder()
+    return _generate(setup, folder), str(folder.path)
 
 
-def _generate(setup: Setup, values: dict[str, Any]) -> int:
+def _generate(setup: Setup, folder: RunFolder) -> int:
     from generation.batch_maker import MagiMaker
     from magi1.parallel.groups import process_groups
     from wmreward.batch import BatchOptions, run_batch
     from wmreward.batch.team import Team
     from wmreward.devices import find_device
 
-    device = find_device(values["device"])
+    values, device = setup.values, find_device(setup.values["device"])
     team = Team.joined(setup.processes_per_video)
     options = BatchOptions(
         cost=setup.cost, grace_s=values["grace_s"], progress=not values["no_progress"]
     )
     with process_groups(setup.config.engine_config, device.type) as place:
         return run_batch(
-            setup.folder(),
+            folder,
             setup.jobs,
             setup.variants,
             lambda: MagiMaker(setup, place),

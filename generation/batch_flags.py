@@ -78,7 +78,7 @@ def _parser() -> Parser:
     )
     parser.add(
         parser,
-        "--first_seeds",
+        "--max_seeds",
         "at most so many seeds of each job",
         type=int,
         metavar="N",

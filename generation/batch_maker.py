@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from generation.batch_setup import Setup
 from generation.candidate import Making, make_candidate
 from generation.inputs import given_frames
+from generation.job import context_of
 from generation.output import Output
 from generation.steering import LoadedSteering
 from magi1.errors import MagiError
@@ -21,12 +24,26 @@ from wmreward.batch import Candidate
 from wmreward.batch.candidates import Unfit
 from wmreward.errors import WMRewardError
 from wmreward.jobs import BatchJob
-from wmreward.rewards import Judged
 from wmreward.search import FileJudge
 
 VIDEO, EMBEDDINGS = "video.mp4", "embeddings.safetensors"
 _REMEMBERED = 8
 _FROM_RECORD = ("frames", "fps", "size", "resumed", "device", "processes", "peak_memory_bytes")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A job, ready for any seed.
+
+    Attributes:
+        prepared: As the sampler takes it.
+        sha256: Of the given frames.
+        context: Given frames that are judged with the video.
+    """
+
+    prepared: Prepared
+    sha256: str | None
+    context: Tensor | None
 
 
 class MagiMaker:
@@ -52,7 +69,7 @@ class MagiMaker:
         self.steering: LoadedSteering | None = None
         if setup.steering.rewards is not None:
             self.steering = LoadedSteering(setup.steering, self.pipeline, alone=place.group is None)
-        self._prepared: dict[str, tuple[Prepared, str | None]] = {}
+        self._read: dict[str, _Read] = {}
 
     def __call__(self, candidate: Candidate, folder: Path) -> dict[str, Any]:
         try:
@@ -68,62 +85,76 @@ class MagiMaker:
             raise
 
     def _make(self, candidate: Candidate, folder: Path) -> dict[str, Any]:
-        prepared, given = self._prepare(candidate.job)
-        guided = candidate.variant == "guided"
-        guidance = self.steering.guidance() if self.steering and guided else None
-        writes = self.place.rank == 0
-        record = make_candidate(
-            self.pipeline,
-            prepared,
-            Output(folder / VIDEO, self._settings(candidate, given)),
-            seed=candidate.seed,
-            guidance=guidance,
-            making=Making(
-                released=self.setup.released,
-                writes=writes,
-                processes=self.setup.processes_per_video,
-            ),
-        )
+        job = self._job(candidate.job)
+        output = Output(folder / VIDEO, self._settings(candidate, job.sha256))
+        # A process that died while it judged has left the video. Several must decide the same.
+        found = output.record() if self.place.group is None else None
+        record = found or self._generate(candidate, job.prepared, output)
         facts: dict[str, Any] = {
             "video": VIDEO,
-            "given_sha256": given,
+            "given_sha256": job.sha256,
             **{name: record[name] for name in _FROM_RECORD},
         }
         if "guidance" in record:
             facts["guidance"] = {name: record["guidance"][name] for name in ("summary", "effect")}
-        if writes and self.steering is not None and not self.setup.values["no_scores"]:
-            facts |= self._judge(self.steering, folder)
+        if self.place.rank == 0 and not self.setup.values["no_scores"]:
+            facts |= self._judge(output.path, job.context)
         return facts
 
-    def _judge(self, steering: LoadedSteering, folder: Path) -> dict[str, Any]:
-        judged: Judged = FileJudge(steering.mix, self.pipeline.device)(folder / VIDEO)
+    def _generate(self, candidate: Candidate, prepared: Prepared, output: Output) -> dict[str, Any]:
+        guided = candidate.variant == "guided"
+        return make_candidate(
+            self.pipeline,
+            prepared,
+            output,
+            seed=candidate.seed,
+            guidance=self.steering.guidance() if self.steering and guided else None,
+            making=Making(
+                released=self.setup.released,
+                writes=self.place.rank == 0,
+                processes=self.setup.processes_per_video,
+            ),
+        )
+
+    def _judge(self, video: Path, context: Tensor | None) -> dict[str, Any]:
+        assert self.steering is not None
+        judged = FileJudge(self.steering, self.pipeline.device, before=context)(video)
         if judged.embeddings:
-            write_state(judged.embeddings, folder / EMBEDDINGS)
+            write_state(judged.embeddings, video.with_name(EMBEDDINGS))
         facts: dict[str, Any] = {"scores": judged.scores, "parts": judged.parts}
         if judged.scores:
-            weights = steering.mix.weights
+            weights = self.steering.mix.weights
             facts["score"] = sum(weights[name] * score for name, score in judged.scores.items())
         return facts
 
-    def _prepare(self, job: BatchJob) -> tuple[Prepared, str | None]:
-        """Text and given frames as the sampler takes them, and the hash of those frames."""
-        if job.id not in self._prepared:
-            while len(self._prepared) >= _REMEMBERED:
-                del self._prepared[next(iter(self._prepared))]
-            runtime = self.setup.config.runtime_config
-            size = (runtime.video_size_h, runtime.video_size_w)
-            image = str(job.init_image) if job.init_image else None
-            video = str(job.init_video) if job.init_video else None
-            given = given_frames(image, video, size, runtime.fps)
-            request = Request(
-                prompt=job.prompt,
-                negative_prompt=job.negative_prompt,
-                given=None if given is None else given.frames,
-                tokens=self.setup.tokens,
-            )
-            sha256 = None if given is None else given.sha256
-            self._prepared[job.id] = self.pipeline.prepare(request), sha256
-        return self._prepared[job.id]
+    def _job(self, job: BatchJob) -> _Read:
+        """Text and given frames as the sampler takes them; kept for the next seeds."""
+        if job.id not in self._read:
+            if len(self._read) == _REMEMBERED:
+                del self._read[next(iter(self._read))]
+            self._read[job.id] = self._newly_read(job)
+        return self._read[job.id]
+
+    def _newly_read(self, job: BatchJob) -> _Read:
+        runtime = self.setup.config.runtime_config
+        given = given_frames(
+            str(job.init_image) if job.init_image else None,
+            str(job.init_video) if job.init_video else None,
+            (runtime.video_size_h, runtime.video_size_w),
+            runtime.fps,
+        )
+        frames = None if given is None else given.frames
+        request = Request(
+            prompt=job.prompt,
+            negative_prompt=job.negative_prompt,
+            given=frames,
+            tokens=self.setup.tokens,
+        )
+        return _Read(
+            self.pipeline.prepare(request),
+            None if given is None else given.sha256,
+            context_of(frames, self.setup.steering.rewards, self.setup.config),
+        )
 
     def _settings(self, candidate: Candidate, given: str | None) -> dict[str, Any]:
         """All that decides this video: only a state with the same may be gone on from."""

@@ -74,9 +74,9 @@ class Setup:
         if variants == ("plain",) and guides:
             raise UsageError("--guidance_scale has no meaning with --variants plain alone")
         jobs = read_jobs(Path(values["jobs"]).expanduser())
-        if (most := values["first_seeds"]) is not None:
+        if (most := values["max_seeds"]) is not None:
             if most < 1:
-                raise UsageError(f"--first_seeds {most} must be at least 1")
+                raise UsageError(f"--max_seeds {most} must be at least 1")
             jobs = [replace(job, seeds=job.seeds[:most]) for job in jobs]
         return cls(
             values=values,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -53,10 +53,7 @@ class Status:
             raise UsageError(f"{run} holds no run: {run / 'run.json'} cannot be read") from error
         records = read_records(run)
         candidates = candidates_of(read_jobs(run / "jobs.jsonl"), head["variants"])
-        counts = {
-            variant: dict(Counter({"made": 0, "failed": 0, "all": 0}))
-            for variant in head["variants"]
-        }
+        counts = {variant: {"made": 0, "failed": 0, "all": 0} for variant in head["variants"]}
         for candidate in candidates:
             count = counts[candidate.variant]
             count["all"] += 1
@@ -67,8 +64,8 @@ class Status:
 
     @property
     def left(self) -> int:
-        """Candidates that are not there."""
-        return sum(count["all"] - count["made"] for count in self.counts.values())
+        """Candidates that are neither there nor have failed."""
+        return sum(map(_left, self.counts.values()))
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "run": str(self.run), "left": self.left}
@@ -79,8 +76,8 @@ class Status:
         width = max(map(len, ("variant", *self.counts)))
         lines.append(f"{'variant':<{width}}  {'made':>7}  {'failed':>7}  {'left':>7}")
         for variant, count in self.counts.items():
-            left = count["all"] - count["made"]
-            lines.append(f"{variant:<{width}}  {count['made']:>7}  {count['failed']:>7}  {left:>7}")
+            numbers = (count["made"], count["failed"], _left(count))
+            lines.append("  ".join([f"{variant:<{width}}", *(f"{n:>7}" for n in numbers)]))
         if self.workers:
             lines += [f"at work: {worker}" for worker in self.workers]
             if self.per_hour and self.left:
@@ -94,6 +91,10 @@ class Status:
         if len(self.failures) > len(shown):
             lines.append(f"… and {len(self.failures) - len(shown)} more")
         return "\n".join(lines)
+
+
+def _left(count: Mapping[str, int]) -> int:
+    return count["all"] - count["made"] - count["failed"]
 
 
 def _workers(run: Path) -> list[str]:

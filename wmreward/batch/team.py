@@ -61,7 +61,7 @@ class Team:
                 f"{world} processes are not a multiple of the {size} that share a video"
             )
         store, rank, _ = next(distributed.rendezvous("env://", timeout=_PATIENCE))
-        # Torch before 2.8 or so keeps one store for all restarts.
+        # torchrun that starts all processes again may keep its store, with what was told in it.
         store = distributed.PrefixStore(f"wmreward/batch/{restarts}", store)
         return cls(rank, world, size, restarts, store)
 
