@@ -15,19 +15,25 @@ from typing import Any
 import cli_fixtures
 import numpy as np
 import pytest
+import torch
 from chromium import Page, browser, find_chromium
 from cli_fixtures import Cli
 from run_fakes import write_run
+from torch import Tensor
 
+from weightfiles import write_state
 from wmreward.errors import UsageError
 from wmreward.jobs import BatchJob
 from wmreward.report import main
+from wmreward.rewards import Consensus
+from wmreward.run_report import totals
 from wmreward.run_report.numbers import Group, Mean, best_of_n, paired, ranks
 from wmreward.run_report.page import page
 from wmreward.run_report.page_data import as_script, gallery, page_data
 from wmreward.run_report.posters import posters
 from wmreward.run_report.run_data import Curve, RunData, best, first, read_run
 from wmreward.run_report.surprise import draw_surprise, usual_model, with_surprise
+from wmreward.run_report.totals import with_totals
 
 cli = cli_fixtures.cli
 NASTY = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=2'>&\"'\u2028"
@@ -207,6 +213,56 @@ def test_posters_keep_to_their_budget(run: RunData) -> None:
     budget = sum(map(len, whole.values())) // 2
     some = posters([*videos, run.path / "gone.mp4"], budget)
     assert 0 < len(some) < len(videos) and sum(map(len, some.values())) <= budget
+
+
+# --- rewards that compare -------------------------------------------------------------------------------
+
+
+def write_compared(path: Path, combine: str) -> tuple[Path, Tensor]:
+    """One job with five candidates judged by surprise and consensus; returns their embeddings, too."""
+    weights = {"surprise": 1.0, "consensus": 0.5}
+    settings = {"judged_by": {"rewards": weights, "model": "tiny", "combine": combine}}
+    seeds = (1, 2, 3, 4, 5)
+    run = write_run(path, jobs(1, seeds), ("plain",), videos=False, settings=settings)
+    embeddings = torch.randn(5, 24, generator=torch.Generator().manual_seed(0)).half()
+    records = run.manifest.read()
+    for record, embedding in zip(records, embeddings, strict=True):
+        record["files"]["embeddings.safetensors"] = "0"
+        (path / record["path"]).mkdir()
+        write_state({"consensus": embedding}, path / record["path"] / "embeddings.safetensors")
+    run.manifest.rewrite(records)
+    return path, embeddings
+
+
+@pytest.mark.parametrize("combine", ["sum", "rank"])
+def test_totals_are_those_of_the_mix(tmp_path: Path, combine: str) -> None:
+    path, embeddings = write_compared(tmp_path / "run", combine)
+    run = with_totals(read_run(path))
+    surprise = torch.tensor([0.01, 0.02, 0.03, 0.04, 0.05], dtype=torch.float64)
+    consensus = Consensus.compare(None, embeddings).double()  # type: ignore[arg-type]
+    if combine == "rank":
+        surprise, consensus = (x.argsort().argsort().double() for x in (surprise, consensus))
+    expected = (surprise + 0.5 * consensus).tolist()
+    assert [entry.score for entry in run.entries] == pytest.approx(expected)
+    assert run.relative and "no common scale" in page(run, {}, path / "x.html")
+
+
+def test_totals_are_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = write_compared(tmp_path / "run", "sum")
+    run = with_totals(read_run(path))
+    monkeypatch.setattr(totals, "read_state", lambda _: pytest.fail("read again"))
+    assert with_totals(read_run(path)) == run
+
+
+def test_a_candidate_without_embeddings_has_no_total(tmp_path: Path) -> None:
+    path, _ = write_compared(tmp_path / "run", "sum")
+    (path / "candidates" / "0001.plain.5" / "embeddings.safetensors").unlink()
+    scores = [entry.score for entry in with_totals(read_run(path)).entries]
+    assert scores[4] is None and None not in scores[:4]
+
+
+def test_scores_stay_where_nothing_is_compared(run: RunData) -> None:
+    assert with_totals(run) is run
 
 
 # --- surprise -------------------------------------------------------------------------------------------

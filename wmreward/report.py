@@ -63,8 +63,9 @@ def _run(argv: Sequence[str]) -> int:
     from wmreward.run_report import read_run
     from wmreward.run_report.page import write_page
     from wmreward.run_report.surprise import with_surprise
+    from wmreward.run_report.totals import with_totals
 
-    run = read_run(values["run"])
+    run = with_totals(read_run(values["run"]))
     if values["surprise"] != "none":
         _draw_surprise(run, values["surprise"], values["weights"])
     write_page(with_surprise(run), read_results(run.path), path)

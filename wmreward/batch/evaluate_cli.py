@@ -111,6 +111,7 @@ def evaluate_command(argv: Sequence[str]) -> int:
     from wmreward.physics_iq.dataset import NUM_JOBS
     from wmreward.physics_iq.report import table
     from wmreward.run_report.run_data import read_run
+    from wmreward.run_report.totals import with_totals
 
     options = EvaluateOptions(
         pick=values["pick"],
@@ -123,7 +124,7 @@ def evaluate_command(argv: Sequence[str]) -> int:
         workers=values["workers"] or min(16, _cores()),
         progress=sys.stderr.isatty(),
     )
-    found = evaluate_run(read_run(values["run"]), values["real"], options)
+    found = evaluate_run(with_totals(read_run(values["run"])), values["real"], options)
     for job, error in found.failures.items():
         _say(f"failed: job {job}: {error}")
     if len(found.samples) < NUM_JOBS:

@@ -20,6 +20,10 @@ from wmreward.run_report.run_data import Entry, RunData
 from wmreward.version import __version__
 
 _MOST_FAILURES = 200
+_RELATIVE = (
+    "Its rewards compare the candidates of a job with each other, so scores of different jobs have no "
+    "common scale."
+)
 
 
 def write_page(run: RunData, results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
@@ -216,7 +220,7 @@ def _scores(run: RunData) -> str:
     if not any(of_variant.values()):
         return "<p>No candidate has a score yet.</p>"
     jobs = run.of_job().values()
-    curves = {variant: best_of_n(jobs, variant) for variant in run.variants}
+    curves = {name: best_of_n(jobs, name) for name in run.variants if not run.relative}
     figures = [
         _figure(charts.histogram(of_variant), "Candidates by score; the line is the mean."),
         _figure(
@@ -344,6 +348,7 @@ def _notes(run: RunData, results: Mapping[str, Mapping[str, Any]]) -> str:
         measure = f"the weighted rewards {weights}, by the world model {judge['model']}"
     notes = [
         f"The score is {measure}. Higher is better: a surprise enters with a minus.",
+        *([_RELATIVE] if run.relative else []),
         "The best of several candidates has a higher score than one of them by construction, and guidance "
         "climbs the very score that it is judged by. That either made physics better, only a measure that "
         "had no part in it can say, such as Physics-IQ.",

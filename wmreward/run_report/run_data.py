@@ -3,13 +3,13 @@
 A record of `manifest.jsonl` says, beside what the runner puts there:
 
     score           what the candidate is chosen by: the higher, the better
-    scores, parts   of each reward, and what explains it
+    scores          of each reward that judges one video alone
     guidance        {"effect": {"gain": …, "beyond_null": …, …}, …}, for a guided one
     per_window, windows     surprise over time, as `compute_wmreward.py` records it
     fps, frames, size, peak_memory_bytes
 
-All but the score may be missing. Among a candidate's files, `…map.mp4` is the heat map and the other video
-is the candidate itself.
+All of it may be missing. Among a candidate's files, `…map.mp4` is the heat map, the other video is the
+candidate itself, and a `.safetensors` holds what rewards that compare candidates go by.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Entry:
         variant, seed: How it was made.
         status: ``made``, ``failed``, or ``waiting`` for its turn.
         score: What it is chosen by, the higher the better; None if it was not judged.
-        parts: Single numbers behind the score.
+        scores: Of each reward that judges one video alone.
+        embeddings: Relative to the run: what rewards that compare candidates go by.
         video: Relative to the run.
         video_sha256: Of the video.
         length_s: Of the video, in seconds.
@@ -91,7 +92,8 @@ class Entry:
     seed: int
     status: Status
     score: float | None = None
-    parts: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    embeddings: Path | None = None
     video: Path | None = None
     video_sha256: str | None = None
     length_s: float | None = None
@@ -118,6 +120,7 @@ class RunData:
         variants: In the order in which they were asked for.
         jobs: In the order of the list.
         entries: All candidates of all jobs, job by job.
+        relative: Whether scores only compare the candidates of one job.
     """
 
     path: Path
@@ -127,6 +130,7 @@ class RunData:
     variants: tuple[str, ...]
     jobs: tuple[BatchJob, ...]
     entries: tuple[Entry, ...]
+    relative: bool = False
 
     def of_job(self) -> dict[str, list[Entry]]:
         """Candidates by job id."""
@@ -210,6 +214,7 @@ def _made(head: tuple[str, BatchJob, str, int], record: Record) -> Entry:
     videos = [name for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES]
     maps = [name for name in videos if Path(name).stem.endswith("map")]
     plain = [name for name in videos if name not in maps]
+    embeddings = [name for name in files if name.endswith(".safetensors")]
     folder = Path(record["path"])
     effect = (record.get("guidance") or {}).get("effect") or {}
     frames, fps = _number(record.get("frames")), _number(record.get("fps"))
@@ -218,7 +223,8 @@ def _made(head: tuple[str, BatchJob, str, int], record: Record) -> Entry:
         *head,
         "made",
         score=_number(record.get("score")),
-        parts=_numbers(record.get("scores")) | _numbers(record.get("parts")),
+        scores=_numbers(record.get("scores")),
+        embeddings=folder / embeddings[0] if embeddings else None,
         video=folder / plain[0] if plain else None,
         video_sha256=files[plain[0]] if plain else None,
         length_s=frames / fps if frames and fps else None,
