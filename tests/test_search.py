@@ -159,6 +159,7 @@ def test_those_that_belong_together_are_made_together(tmp_path: Path) -> None:
     run(tmp_path, range(2))
     _, maker = run(tmp_path, range(3), Grey(tmp_path, batch=None))
     assert maker.made == [[0, 1, 2]]
+    assert len((tmp_path / "candidates.jsonl").read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize(("keep", "left"), [(None, [0, 1, 2, 3]), (1, [3]), (2, [2, 3])])

@@ -208,9 +208,13 @@ def search(
         for batch in work[crew.group :: crew.groups]:
             for seed, facts in zip(batch, maker.make(batch), strict=True):
                 if crew.writes:
-                    path = folder / maker.name(seed)
-                    facts = {"seed": seed, **facts}
-                    tell(store.add(maker.name(seed), video_sha256(path), judge(path), facts))
+                    keep(seed, facts)
+
+    def keep(seed: int, facts: Mapping[str, Any]) -> None:
+        name = maker.name(seed)
+        sha256, known = video_sha256(folder / name), store.find(name)
+        if known is None or known.sha256 != sha256:
+            tell(store.add(name, sha256, judge(folder / name), {"seed": seed, **facts}))
 
     def gather() -> None:
         crew.wait()
