@@ -116,6 +116,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bench_physics_iq_") as name:
         folder = Path(name)
         make_clips(folder, args.height, args.height * 16 // 9, args.frames)
+        load = round(os.getloadavg()[0], 1)
         runs = {what: evaluate(folder, args.workers) for what in ("cold", "known")}
         cached = sum(path.stat().st_size for path in (folder / "cache").iterdir())
     return {
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "frames": args.frames,
         "workers": args.workers,
         "cores": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 1),
+        "load_before": load,
         "cache_mb": round(cached / 1e6, 1),
         **runs,
     }

@@ -147,6 +147,16 @@ def test_change_of_rate_is_the_benchmarks() -> None:
         assert digest.hexdigest() == facts["sha256_bgr"]
 
 
+def test_mpeg4_leaves_a_mask_as_it_was_at_full_size() -> None:
+    """But not in its grey levels, of which scaling makes something at the edges; odd sizes are cut."""
+    masks = np.stack([frame[..., 0] > 127 for frame in disc(30, 0, (47, 55))])
+    greys = np.stack(list(through_mpeg4(masks, 24)))
+    assert greys.shape == (30, 46, 54)
+    np.testing.assert_array_equal(greys > 127, masks[:, :46, :54])
+    off, on = greys[greys <= 127], greys[greys > 127]
+    assert 0 < off.max() <= 23 and 230 <= on.min() < 255
+
+
 def test_change_of_rate_keeps_the_ends_and_cuts() -> None:
     frames = [np.full((1, 1, 3), value, np.uint8) for value in (0, 3, 10)]
     changed = [int(frame[0, 0, 0]) for frame in change_rate(iter(frames), 3, 5)]
@@ -261,6 +271,10 @@ def test_mpeg4_masks_and_stored_ones(bench: Bench) -> None:
     assert code == 0
     row = read_csv(bench.root / "a.csv")[0].metrics
     assert row.variance_spatial == 1 and row.spatial_iou_v1 == 0  # nothing moves in those masks
+    assert bench("--real_masks", bench.real / "video-masks")[0] == 0
+    write_video(bench.clips()[1], disc(6, 4), 6)
+    code, _, err = bench("--real_masks", folder)
+    assert code == 1 and "0002: is at 6 fps and the stored masks at 8" in err
     next(folder.glob("0001_*")).unlink()
     code, _, err = bench("--real_masks", folder)
     assert code == 2 and "0001_" in err and "no mask" in err

@@ -81,6 +81,13 @@ def test_original_by_hand() -> None:
     assert score.physical_variance == round(3 * 0.8 - 0.002, 4)
 
 
+def test_original_rounds_the_variances_and_spatial_to_a_decimal_more() -> None:
+    score = original_score([Sample("a", "left", metrics(0.01, variance=0.123456))])
+    assert score.spatial == pytest.approx(0.01 / 0.12346)
+    assert score.weighted_spatial == pytest.approx(0.01 / 0.1235)
+    assert score.spatiotemporal == pytest.approx(0.01 / 0.1235)
+
+
 def test_verified_by_hand() -> None:
     """Clipped per sample, so one very good sample cannot make up for a bad one."""
     rows = [Sample("a", "left", metrics(0.9)), Sample("b", "left", metrics(0.4, mse=0.001))]

@@ -24,6 +24,10 @@ Every flag may also be written with dashes (--real-masks). The table goes to sta
 standard error. Nothing of yours is renamed or re-encoded. Exit code: 0 when all clips were evaluated, 1 when
 one failed, 2 for wrong flags, names or folders, 130 after Ctrl-C.
 
+A generated clip holds what comes after the conditioning: cut the 3 s prefix of video-to-video off. Its frames
+are compared index to index with the real ones, so a model that repeats its input image lags by one. Masks are
+made at each clip's own size and rate (5 x 5 kernels), so both decide what counts as motion.
+
 Scores equal the published evaluation's but for its lossy mask files, which flip pixels of which half is on
 (some tenths of a point on the whole set): --masks mpeg4 passes masks through the same codec,
 --real_masks released reads those that the data set ships.

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -71,8 +70,7 @@ class RealClip:
     Attributes:
         path: the file.
         num_frames: how many of its frames are read.
-        num_wanted: how many they become by a change of rate; as many where there is none.
-        num_compared: how many of those are compared.
+        num_compared: how many they become by a change of rate; as many where there is none.
         size: height and width of the comparison.
         stored_fps: of the mask file that the masks pass through, if any.
         masks: a mask file to read instead.
@@ -80,7 +78,6 @@ class RealClip:
 
     path: Path
     num_frames: int
-    num_wanted: int
     num_compared: int
     size: tuple[int, int]
     stored_fps: int | None
@@ -89,9 +86,8 @@ class RealClip:
     def looks(self) -> Iterator[Look]:
         """Decode it."""
         frames = first_frames(self.path, self.num_frames)
-        if self.num_wanted != self.num_frames:
-            frames = change_rate(frames, self.num_frames, self.num_wanted)
-        frames = islice(frames, self.num_compared)
+        if self.num_compared != self.num_frames:
+            frames = change_rate(frames, self.num_frames, self.num_compared)
         if self.masks is None:
             yield from looks(frames, self.size, stored_fps=self.stored_fps)
             return
@@ -130,47 +126,48 @@ def plan_job(job: Job, *, seconds: float = 5.0, masks: str = "lossless") -> Plan
 
     Raises:
         VideoError: naming the clip that cannot be read, is too short, or fits no other.
+        UsageError: if the real clips are too small to compare.
     """
     generated = read_header(job.generated)
     rate = generated.rate
-    most = round(seconds * rate)
-    lengths, counts = [], []
-    for path in (job.take_1, job.take_2):
-        header = read_header(path)
-        num_frames = num_wanted = header.num_frames
-        if not same_rate(header.rate, rate):
-            duration = min(seconds, header.num_frames / header.rate)
-            num_frames, num_wanted = int(duration * header.rate), int(duration * rate)
-            if job.masks:
-                raise VideoError(
-                    job.generated,
-                    f"{job.id}: is at {rate:g} fps and the stored masks at {header.rate:g}; "
-                    "compute the masks instead",
-                )
-        counts.append((num_frames, num_wanted))
-        lengths.append((path, min(most, num_wanted)))
-    lengths.append((job.generated, min(most, generated.num_frames)))
-    num_compared = lengths[0][1]
-    for path, length in lengths:
+    num_generated = min(int(seconds * rate), generated.num_frames)
+    spans = [_span(job, path, rate, seconds) for path in (job.take_1, job.take_2)]
+    num_compared = spans[0][1]
+    lengths = {job.take_1: num_compared, job.take_2: spans[1][1], job.generated: num_generated}
+    for path, length in lengths.items():
         if length < 1:
             raise VideoError(path, f"{job.id}: holds no frame to compare at {rate:g} fps")
         if length != num_compared:
             raise VideoError(
                 path,
                 f"{job.id}: has {length} frames at {rate:g} fps ({length / rate:.2f} s), where "
-                f"{lengths[0][0].name} has {num_compared} ({num_compared / rate:.2f} s)",
+                f"{job.take_1.name} has {num_compared} ({num_compared / rate:.2f} s)",
             )
     info = probe(job.take_1)
     size = target_size(info.height, info.width)
     stored_fps = round(rate) if masks == "mpeg4" else None
-    takes = []
-    for index, path in enumerate((job.take_1, job.take_2)):
-        num_frames, num_wanted = counts[index]
-        if num_frames == num_wanted:
-            num_frames = num_wanted = num_compared
-        stored = job.masks[index] if job.masks else None
-        takes.append(RealClip(path, num_frames, num_wanted, num_compared, size, stored_fps, stored))
-    return Plan(job, (takes[0], takes[1]))
+    stored = job.masks or (None, None)
+    first, second = (
+        RealClip(path, *span, size, stored_fps, mask)
+        for path, span, mask in zip((job.take_1, job.take_2), spans, stored, strict=True)
+    )
+    return Plan(job, (first, second))
+
+
+def _span(job: Job, path: Path, rate: float, seconds: float) -> tuple[int, int]:
+    """How many frames of a take are read, and how many they become at the rate of the generated clip."""
+    header = read_header(path)
+    if same_rate(header.rate, rate):
+        num_frames = min(int(seconds * rate), header.num_frames)
+        return num_frames, num_frames
+    if job.masks:
+        raise VideoError(
+            job.generated,
+            f"{job.id}: is at {rate:g} fps and the stored masks at {header.rate:g}; "
+            "compute the masks instead",
+        )
+    duration = min(seconds, header.num_frames / header.rate)
+    return int(duration * header.rate), int(duration * rate)
 
 
 def evaluate(
