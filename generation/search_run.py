@@ -224,7 +224,7 @@ def _compared(workshop: Workshop, maker: MagiMaker, choice: Choice, plain: Choic
         shown["winner"] = choice.winner
     scores = {name: candidate.record["scores"] for name, candidate in shown.items()}
     for name, own in scores.items():
-        told = ", ".join(f"{reward} {score:.6f}" for reward, score in own.items())
+        told = ", ".join(f"{reward} reward {score:.6f}" for reward, score in own.items())
         say(f"{name} (seed {shown[name].record['seed']}): {told}")
     path = job.output.beside(f".compare{job.output.path.suffix}")
     frames = {

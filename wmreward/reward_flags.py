@@ -7,8 +7,16 @@ import argparse
 from wmreward.flags import Parser
 
 
-def add_reward_flags(parser: Parser, default_model: str) -> argparse._ArgumentGroup:
-    """Which rewards judge, and the settings of the surprise; ``default_model`` is for the help."""
+def add_reward_flags(
+    parser: Parser, default_model: str, *, stride: int = 2
+) -> argparse._ArgumentGroup:
+    """Which rewards judge, and the settings of the surprise.
+
+    Args:
+        parser: Gets the flags.
+        default_model: For the help.
+        stride: Default of ``--reward_stride``.
+    """
     group = parser.add_argument_group("rewards")
     parser.add(
         group,
@@ -42,7 +50,7 @@ def add_reward_flags(parser: Parser, default_model: str) -> argparse._ArgumentGr
     numbers = (
         ("--reward_window_size", "frames per window of the surprise", 16),
         ("--reward_context_frames", "frames of a window that are seen before the prediction", 8),
-        ("--reward_stride", "frames from one window to the next", 2),
+        ("--reward_stride", "frames from one window to the next", stride),
     )
     for flag, text, default in numbers:
         parser.add(group, flag, text, type=int, default=default, metavar="N")
