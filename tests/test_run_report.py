@@ -278,10 +278,10 @@ def test_curves_and_maps_are_drawn_once(
     folder.manifest.rewrite(records)
     run = read_run(folder.path)
     weights = str(tmp_path / "nano.safetensors")
-    assert usual_model(run) == "tiny"
+    assert usual_model(run, 1) == "tiny"
     assert draw_surprise(run, run.entries, "tiny", weights) == {}
     (entry,) = with_surprise(run).entries
-    assert entry.curve is not None and len(entry.curve.surprise) == 5
+    assert entry.curve is not None and len(entry.curve.surprise) == 2
     assert entry.heat_map is not None and (run.path / entry.heat_map).exists()
     assert not entry.heat_map.is_absolute() and len(scored) == 1
     assert draw_surprise(run, run.entries, "tiny", weights) == {} and len(scored) == 1
@@ -297,6 +297,21 @@ def test_curves_and_maps_are_drawn_once(
 
 
 scored = cli_fixtures.scored
+
+
+def test_long_work_is_not_begun_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    settings = {"judged_by": {"rewards": {"surprise": 1.0}, "model": "vitg"}}
+    folder = write_run(tmp_path / "run", jobs(1), ("plain",), videos=False, settings=settings)
+    run = read_run(folder.path)
+    assert usual_model(run, 1) is None
+    folder.manifest.rewrite([r | {"per_window": None} for r in folder.manifest.read()])
+    assert main([str(folder.path)]) == 0
+    assert "note: 2 videos have no surprise curve, and there is no GPU" in capsys.readouterr().err
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert usual_model(run, 1000) == "vitg"
 
 
 # --- the page -------------------------------------------------------------------------------------------

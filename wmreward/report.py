@@ -36,8 +36,7 @@ def build_parser() -> Parser:
         parser,
         "--surprise",
         "world model that draws curves and heat maps of the gallery's videos where records have none: a "
-        "name such as tiny; none; auto: the one that judged the run, unless it is a large one and there is "
-        "no GPU",
+        "name such as tiny; none; auto: the one that judged the run, if there is a GPU or little to do",
         default="auto",
         metavar="MODEL",
     )
@@ -75,17 +74,18 @@ def _run(argv: Sequence[str]) -> int:
 
 def _draw_surprise(run: RunData, model: str, weights: str | None) -> None:
     from wmreward.run_report.page_data import gallery
-    from wmreward.run_report.surprise import draw_surprise, usual_model
+    from wmreward.run_report.surprise import draw_surprise, usual_model, with_surprise
 
-    chosen = usual_model(run) if model == "auto" else model
-    shown = {entry.name: entry for labelled in gallery(run).values() for _, entry in labelled}
+    shown = {e.name: e for labelled in gallery(with_surprise(run)).values() for _, e in labelled}
+    missing = [entry for entry in shown.values() if entry.curve is None]
+    chosen = usual_model(run, len(missing)) if model == "auto" else model
     if chosen is None:
-        if any(entry.curve is None for entry in shown.values()):
-            _say(
-                "note: no surprise curves without a GPU; --surprise tiny draws them by a small model"
-            )
+        _say(
+            f"note: {len(missing)} videos have no surprise curve, and there is no GPU; --surprise tiny draws "
+            "them on the CPU"
+        )
         return
-    failures = draw_surprise(run, shown.values(), chosen, weights, sys.stderr.isatty())
+    failures = draw_surprise(run, missing, chosen, weights, sys.stderr.isatty())
     for error in failures.values():
         _say(f"no curve: {error}")
 

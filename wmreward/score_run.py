@@ -27,8 +27,8 @@ from wmreward.records import (
     settings_id,
     video_sha256,
 )
-from wmreward.score_report import Row, speed_warning, summary, table
 from wmreward.reward import VideoScorer
+from wmreward.score_report import Row, speed_warning, summary, table
 from wmreward.score_settings import Job
 from wmreward.video_io import Clip
 

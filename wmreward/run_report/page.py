@@ -144,9 +144,7 @@ def _summary(run: RunData, results: Mapping[str, Mapping[str, Any]]) -> str:
         for label, value, note in tiles
     )
     tables = _choices(run, group) + _physics_iq(results)
-    return (
-        f'<dl class="tiles">{shown}</dl><div class="beside">{tables}</div>{_differences(results)}'
-    )
+    return f'<dl class="tiles">{shown}</dl><div class="beside">{tables}</div>{_differences(run, results)}'
 
 
 def _choices(run: RunData, group: Group) -> str:
@@ -187,15 +185,15 @@ def _physics_iq(results: Mapping[str, Mapping[str, Any]]) -> str:
     return _table("Physics-IQ of one candidate per job (0 to 100)", head, rows)
 
 
-def _differences(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Every pick against the first that chooses nothing, sample by sample."""
+def _differences(run: RunData, results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Every pick against the first variant of which nothing is chosen, sample by sample."""
     of_pick = {
         pick: {
             s["job"]: 100 * s["verified"] for s in result["samples"] if s["verified"] is not None
         }
         for pick, result in results.items()
     }
-    base = next((pick for pick in of_pick if not pick.startswith("best")), None)
+    base = next((variant for variant in run.variants if variant in of_pick), None)
     if base is None:
         return ""
     found = {
@@ -354,8 +352,9 @@ def _notes(run: RunData, results: Mapping[str, Mapping[str, Any]]) -> str:
         "had no part in it can say, such as Physics-IQ.",
         "Intervals are 95 %, by percentile bootstrap over jobs (Physics-IQ: over scenarios with all their "
         "views). They say how much the jobs differ, not how much seeds do.",
-        "Curves show the surprise of each window over the frames that it predicts, as the world model saw "
-        "it: a peak is where the video went on other than expected. All curves of a job share their axes.",
+        "Curves show the surprise of each window over the frames that it predicts: a peak is where the "
+        "video went on other than expected. All curves of a job share their axes. Curves that were drawn "
+        "for the page predict every frame once, where scores may use windows that overlap.",
     ]
     if run.variants and any(entry.status != "made" for entry in run.entries):
         notes.append(

@@ -30,14 +30,18 @@ from wmreward.run_report.run_data import Curve, Entry, RunData
 EMBEDDED = "tiny"
 """The world model that comes along, quick on any machine."""
 
+MOST_WITHOUT_GPU = 48
+"""Videos that the embedded model draws unasked on a CPU: some minutes of work."""
+
 _ALL_FRAMES = Sampling(max_frames=2**40)
 
 
-def usual_model(run: RunData) -> str | None:
-    """The world model that judged the run, if this machine can be asked to run it; else None."""
+def usual_model(run: RunData, videos: int) -> str | None:
+    """The world model that judged the run, if so many videos are no long work for this machine; else None."""
     judge = run.judge()
     model = EMBEDDED if judge is None else str(judge["model"])
-    return model if model == EMBEDDED or torch.cuda.is_available() else None
+    quick = model == EMBEDDED and videos <= MOST_WITHOUT_GPU
+    return model if quick or torch.cuda.is_available() else None
 
 
 def draw_surprise(
@@ -98,10 +102,11 @@ def _records(run: RunData) -> RecordFile:
 
 
 def _config(run: RunData) -> SurpriseConfig:
-    """That of the judge, where there is one."""
+    """That of the judge, where there is one, but with every frame predicted once: enough for a curve."""
     judge = run.judge() or {}
     known = SurpriseConfig.__dataclass_fields__
-    return SurpriseConfig(**{name: value for name, value in judge.items() if name in known})
+    config = SurpriseConfig(**{name: value for name, value in judge.items() if name in known})
+    return replace(config, stride=config.window_size - config.context_frames)
 
 
 def _draw(
