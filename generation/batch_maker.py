@@ -142,6 +142,7 @@ class MagiMaker:
             str(job.init_video) if job.init_video else None,
             (runtime.video_size_h, runtime.video_size_w),
             runtime.fps,
+            released=self.setup.released,
         )
         frames = None if given is None else given.frames
         request = Request(

@@ -74,7 +74,7 @@ def _add_what(parser: Parser) -> None:
     parser.add(
         group,
         "--init_video",
-        "the video, for v2v: its first 32 frames at the configuration's rate are continued",
+        "the video, for v2v: its last 32 frames at the configuration's rate are continued",
         metavar="FILE",
     )
 
@@ -103,8 +103,8 @@ def _add_sampling(parser: Parser) -> None:
     parser.add(
         group,
         "--compat",
-        "'released': decode as the released code does, which alters the opening image and drops three "
-        "frames where a video is continued",
+        "'released': do as the released code does: continue a video's first 32 frames instead of its last, "
+        "with three frames missing after them, and let the steps alter the opening image",
         choices=("released",),
         metavar="NAME",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,11 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from magi1.pipeline import MAX_PREFIX_FRAMES
+from magi1.pipeline import MAX_PREFIX_FRAMES, usable_frames
 from wmreward.errors import VideoError
 from wmreward.video.images import read_image
 from wmreward.video.resize import resize_frames
+from wmreward.video.types import UInt8Array
 from wmreward.video_io import iter_frames_at_fps
+
+LATENT_FRAMES = 4
+"""Frames of video that one latent frame stands for: a continued video is used in such steps."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,17 @@ class GivenFrames:
 
 
 def given_frames(
-    image: str | None, video: str | None, size: tuple[int, int], fps: int
+    image: str | None,
+    video: str | None,
+    size: tuple[int, int],
+    fps: int,
+    *,
+    released: bool = False,
 ) -> GivenFrames | None:
-    """The image, or the first 32 frames of the video at ``fps``, scaled to ``size`` (height, width).
+    """The image, or the last 32 frames of the video at ``fps``, scaled to ``size`` (height, width).
 
-    The aspect ratio is not kept, as in the released pipeline.
+    So the new frames follow where the video ends. The released pipeline takes the first 32
+    (``released``), after which most of a longer video would come twice. The aspect ratio is not kept.
 
     Raises:
         VideoError: a file that is missing, damaged or too short.
@@ -44,15 +55,24 @@ def given_frames(
     if image:
         pictures = [read_image(Path(image))]
     elif video:
-        wanted = islice(iter_frames_at_fps(video, fps), MAX_PREFIX_FRAMES)
-        pictures = [picture for _, _, picture in wanted]
-        if len(pictures) < 4:
+        pictures = _part_of(video, fps, released)
+        if len(pictures) < LATENT_FRAMES:
             raise VideoError(
                 Path(video),
                 f"has {len(pictures)} frames at {fps} per second; at least 4 are needed to continue it",
             )
     else:
         return None
+    used = usable_frames(len(pictures), LATENT_FRAMES)
+    pictures = pictures[:used] if released else pictures[-used:]
     frames = np.concatenate([resize_frames(picture[None], *size) for picture in pictures])
     digest = hashlib.sha256(repr(frames.shape).encode() + frames.tobytes()).hexdigest()
     return GivenFrames(torch.from_numpy(frames), digest)
+
+
+def _part_of(video: str, fps: int, released: bool) -> list[UInt8Array]:
+    """The 32 frames of a video that are used, in bounded memory."""
+    pictures = (picture for _, _, picture in iter_frames_at_fps(video, fps))
+    if released:
+        return list(islice(pictures, MAX_PREFIX_FRAMES))
+    return list(deque(pictures, maxlen=MAX_PREFIX_FRAMES))

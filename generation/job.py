@@ -171,7 +171,13 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     check_text_encoder(find_t5(config).folder)
     runtime = config.runtime_config
     size = (runtime.video_size_h, runtime.video_size_w)
-    given = given_frames(values["init_image"], values["init_video"], size, runtime.fps)
+    given = given_frames(
+        values["init_image"],
+        values["init_video"],
+        size,
+        runtime.fps,
+        released=values["compat"] == "released",
+    )
     request = Request(
         prompt=values["prompt"],
         negative_prompt=values["negative_prompt"],

@@ -17,6 +17,7 @@ from magi1_fakes import nano_config, write_nano
 from torch import Tensor
 
 from generation.flags import build_parser
+from generation.inputs import given_frames
 from magi1.errors import MagiUsageError
 from magi1.pipeline import Pipeline, Request, VideoChunk, usable_frames
 from magi1.prompt_tokens import SpecialTokens
@@ -224,6 +225,23 @@ def test_image_and_video(command: CommandLine, inputs: Path) -> None:
     assert command(*video, "--num_frames", "16", *released)[0] == 0
     counted = {name: json.loads(Path(f"{name}.json").read_text())["frames"] for name in ("v", "r")}
     assert counted == {"v": 16, "r": 13}
+
+
+def test_a_video_goes_on_where_it_ends(inputs: Path) -> None:
+    size, path = (16, 16), str(inputs / "video.mp4")
+    last, first = (
+        given_frames(None, path, size, 24, released=released) for released in (False, True)
+    )
+    assert last is not None and first is not None and len(last.frames) == len(first.frames) == 32
+    # Of 40 frames, 24 are in both.
+    assert torch.equal(last.frames[:24], first.frames[8:])
+    assert not torch.equal(last.frames[24:], first.frames[24:])
+    slower = given_frames(
+        None, path, size, 21
+    )  # 35 frames; 14 a second make 23, of which 20 are used
+    fewer = given_frames(None, path, size, 14)
+    assert slower is not None and len(slower.frames) == 32
+    assert fewer is not None and len(fewer.frames) == 20
 
 
 def test_dashes_and_numbers_of_the_configuration(command: CommandLine) -> None:
