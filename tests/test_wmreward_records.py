@@ -148,7 +148,7 @@ def test_full_disk_leaves_whole_records(file: RecordFile) -> None:
     before = file.path.read_bytes()
     with (
         disk_full_after(len(before) + 20),
-        pytest.raises(WMRewardError, match="scored before is kept"),
+        pytest.raises(WMRewardError, match="recorded before is kept"),
     ):
         file.append(record("b.mp4"))
     assert file.path.read_bytes() == before

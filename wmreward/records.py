@@ -79,7 +79,10 @@ def make_record(
 
 def to_json(record: Mapping[str, Any]) -> str:
     """One line of strict JSON; what is not a number becomes null."""
-    return json.dumps(_finite(record), allow_nan=False)
+    try:
+        return json.dumps(record, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(record), allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

@@ -55,7 +55,7 @@ class Records:
 
     def add(self, records: Iterable[Record]) -> None:
         for record in records:
-            name = Path(record["path"]).name
+            name = record["path"].rpartition("/")[2]
             if record.get("error") is None:
                 self.made[name] = record
                 self.failed.pop(name, None)
@@ -190,6 +190,7 @@ class RunFolder:
             What there is of ``candidates``. Those made have their files.
         """
         records = read_records(self.path)
+        before = replace(records, made=dict(records.made), failed=dict(records.failed))
         wanted = self._wanted = {candidate.name for candidate in candidates}
         there = {entry.name for entry in os.scandir(self.path / "candidates")}
         for name in wanted & (records.made.keys() - there):
@@ -202,7 +203,8 @@ class RunFolder:
                 records.add([self.failure(by_name[name], "its process died", attempt)])
         if not restarted:
             records.failed.clear()
-        self._rewrite(records, wanted)
+        if records != before or self._parts() or not self.manifest.path.exists():
+            self._rewrite(records)
         return records.of(wanted)
 
     def _adopted(self, name: str) -> Record | None:
@@ -214,16 +216,21 @@ class RunFolder:
         shutil.rmtree(folder)  # none that was finished here
         return None
 
-    def _rewrite(self, records: Records, wanted: set[str]) -> None:
-        """All records in one manifest and parts begun anew; a share touches only what is its own."""
-        ours = records if self.share.is_all else records.of(wanted)
+    def _rewrite(self, records: Records) -> None:
+        """All records in one manifest and no parts; a share touches only what is its own."""
+        ours = records if self.share.is_all else records.of(self._wanted)
+        parts = self._parts()
         self.manifest.rewrite(ours)
-        merged = self.manifest.parts()
+        for file in parts:
+            file.path.unlink(missing_ok=True)
+
+    def _parts(self) -> list[RecordFile]:
+        """What is to be merged into the manifest."""
+        parts = self.manifest.parts()
         if self.share.is_all:
             for path in self.path.glob("manifest.*-of-*.jsonl"):
-                merged += [*RecordFile(path).parts(), RecordFile(path)]
-        for file in merged:
-            file.path.unlink(missing_ok=True)
+                parts += [*RecordFile(path).parts(), RecordFile(path)]
+        return parts
 
     # --- candidates -------------------------------------------------------------------------------------
 
@@ -247,7 +254,7 @@ class RunFolder:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         files = {path.name: _sha256(path) for path in sorted(scratch.iterdir()) if path.is_file()}
         record = {**self._head(candidate), "at": _now(), **facts, "files": files}
-        write_text(scratch / RECORD, to_json(record) + "\n")
+        (scratch / RECORD).write_text(to_json(record) + "\n", encoding="utf-8")
         for path in (*scratch.rglob("*"), scratch):
             flush_to_disk(path)
         scratch.rename(target)
@@ -275,7 +282,8 @@ class RunFolder:
 
     def merge(self) -> None:
         """Bring the parts of the manifest together, when no process writes any more."""
-        self._rewrite(read_records(self.path), self._wanted)
+        if self._parts():
+            self._rewrite(read_records(self.path))
 
     def clean(self) -> None:
         """Remove what is left of the work, when nothing is left to be done."""
