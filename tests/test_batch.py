@@ -20,6 +20,7 @@ import batch_worker
 import pytest
 from batch_worker import content_of
 
+from benchmarks import bench_batch
 from wmreward.batch import RunFolder, candidates_of, read_records
 from wmreward.batch import lock as locks
 from wmreward.batch.cli import main as batch_main
@@ -509,8 +510,16 @@ def test_status_as_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     status = json.loads(capsys.readouterr().out)
     assert status["counts"] == {"plain": {"made": 11, "failed": 1, "all": 12}}
     assert (
-        status["left"] == 1
+        status["left"] == 0
         and status["workers"] == []
         and list(status["failures"]) == ["a.plain.0"]
     )
     assert batch_main(["what"]) == 2 and batch_main(["--help"]) == 0
+
+
+def test_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "--parts overhead resume --count 16 --records 32"
+    assert bench_batch.main(words.split()) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["records"] == 32 and result["overhead_ms"] > 0
+    assert {"machine", "torch", "after_kill_s", "resume_s", "status_s"} <= result.keys()

@@ -190,7 +190,9 @@ class RunFolder:
             What there is of ``candidates``. Those made have their files.
         """
         records = read_records(self.path)
-        before = replace(records, made=dict(records.made), failed=dict(records.failed))
+        before = Records(
+            dict(records.made), {name: list(found) for name, found in records.failed.items()}
+        )
         wanted = self._wanted = {candidate.name for candidate in candidates}
         there = {entry.name for entry in os.scandir(self.path / "candidates")}
         for name in wanted & (records.made.keys() - there):
