@@ -12,8 +12,8 @@ from torch import distributed as dist
 from generation.candidate import make_candidates
 from generation.output import Output
 from generation.progress import Progress, say
-from generation.run import Workshop, told_and_drawn
 from generation.side_by_side import write_side_by_side
+from generation.workshop import Workshop, told_and_drawn
 from magi1.parallel.groups import Place
 from wmreward.candidates import Candidate, CandidateStore
 from wmreward.choice_report import choice_gain, choice_table, draw_choice
