@@ -14,9 +14,17 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -203,8 +211,9 @@ def evaluate(
         raise UsageError(f"workers must be 1 or more, got {workers}")
     with _folder(cache) as folder, _executor(min(workers, max(1, 2 * len(jobs)))) as executor:
         # All headers first: what is wrong with a clip shows before anything takes long.
-        planned = [executor.submit(_plan, job, seconds, masks) for job in jobs]
-        plans = [future.result() for future in planned]
+        # Threads will do for that, while the workers start.
+        with ThreadPoolExecutor(max_workers=workers) as threads:
+            plans = list(threads.map(partial(_plan, seconds=seconds, masks=masks), jobs))
         run = _Run(
             executor, folder, workers, [plan for plan in plans if isinstance(plan, Plan)], progress
         )
@@ -313,6 +322,8 @@ def _executor(workers: int) -> Iterator[Executor]:
     os.environ.update(dict.fromkeys(threads, "1"))
     pool = ProcessPoolExecutor(workers, _context(), _leave_quietly)
     try:
+        for _ in range(workers):
+            pool.submit(os.getpid)  # a worker starts when work is handed in
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)

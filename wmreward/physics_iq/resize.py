@@ -50,33 +50,31 @@ class Bilinear:
         lines = picture.reshape(self.source[0], -1)
         channels = lines.shape[1] // self.source[1]
         # Columns of bytes: gathering single bytes is faster than gathering short pixels.
-        columns = (self._columns[..., None] * channels + np.arange(channels)).ravel()
+        columns = (self._columns[..., None] * channels + np.arange(channels)).reshape(2, -1)
         weights = self._column_weights.repeat(channels, axis=1)
-        small = np.empty((self.target[0], weights.shape[1]), np.uint8)
-        band = max(1, _BAND_BYTES // weights.shape[1])
+        small = np.empty((self.target[0], columns.shape[1]), np.uint8)
+        band = max(1, _BAND_BYTES // columns.shape[1])
+        scratch = np.empty((3, band, columns.shape[1]), np.int32)
         for top in range(0, len(small), band):
-            self._fill(small[top : top + band], lines, slice(top, top + band), columns, weights)
+            out = small[top : top + band]
+            total, sums, share = scratch[:, : len(out)]
+            total.fill(2)
+            rows = slice(top, top + band)
+            for row, b in zip(self._rows[:, rows], self._row_weights[:, rows], strict=True):
+                line = lines.take(row, axis=0)
+                # `out` serves for the bytes of a column: allocating would cost more than the sums.
+                line.take(columns[0], axis=1, out=out, mode="clip")
+                np.multiply(out, weights[0], out=sums)
+                line.take(columns[1], axis=1, out=out, mode="clip")
+                np.multiply(out, weights[1], out=share)
+                sums += share
+                sums >>= 4
+                sums *= b[:, None]
+                sums >>= 16
+                total += sums
+            total >>= 2
+            np.copyto(out, total, casting="unsafe")
         return small.reshape(*self.target, *picture.shape[2:])
-
-    def _fill(
-        self,
-        out: UInt8Array,
-        lines: UInt8Array,
-        rows: slice,
-        columns: NDArray[np.intp],
-        weights: NDArray[np.int32],
-    ) -> None:
-        total = np.full(out.shape, 2, np.int32)
-        for row, b in zip(self._rows[:, rows], self._row_weights[:, rows], strict=True):
-            pairs = lines.take(row, axis=0).take(columns, axis=1).reshape(len(row), 2, -1)
-            across = np.multiply(pairs, weights, dtype=np.int32)
-            sums = np.add(across[:, 0], across[:, 1], out=across[:, 0])
-            sums >>= 4
-            sums *= b[:, None]
-            sums >>= 16
-            total += sums
-        total >>= 2
-        np.copyto(out, total, casting="unsafe")
 
 
 def _neighbours(size: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
