@@ -415,7 +415,7 @@ def test_resampling_goes_on_with_copies_of_rows() -> None:
             step.resample(torch.tensor([1, 1]))
         return step.velocity
 
-    velocity, layout, chunks = straight_loop(guide=guide)
+    _, layout, chunks = straight_loop(guide=guide)
     target = straight_loop()[0].target
     for piece in chunks:
         assert torch.equal(piece.latents[0], piece.latents[1])

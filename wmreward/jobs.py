@@ -84,7 +84,9 @@ def read_jobs(path: Path) -> list[BatchJob]:
         UsageError: naming the file and the line that is wrong.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not at U+2028, which JSON leaves as it is
+        lines = path.read_text(encoding="utf-8").split(
+            "\n"
+        )  # not at U+2028, which JSON leaves as it is
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path}: cannot be read as a list of jobs ({reason})") from error
