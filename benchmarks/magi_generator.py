@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,12 +20,11 @@ from torch import Tensor
 
 from magi1.config import DTYPES, MagiConfig, RuntimeConfig
 from magi1.errors import MagiUsageError
-from magi1.folders import find_t5
 from magi1.pipeline import Pipeline
 from magi1.prompt_tokens import chunk_text
 from magi1.sampler import Guide, denoise, make_noise, with_prefix
 from magi1.schedule import SHIFT, TimeTransform, VideoLayout, chunk_calls, time_steps
-from magi1.text_encoder import TextEncoder, TextFeatures, load_text_encoder
+from magi1.text_encoder import TextFeatures
 from magi1.tiling import tiled_decode, tiled_encode
 from magi1.velocity import MagiVelocity, VideoTexts
 
@@ -37,19 +36,12 @@ MakeGuide = Callable[[], Guide]
 _PER_INTERVAL = ("prev_chunk_scales", "text_scales")
 
 
-class Networks(Pipeline):
-    """The networks of a configuration, of which the text encoder stays in memory too."""
-
-    @cached_property
-    def text_encoder(self) -> TextEncoder:
-        length = self.config.model_config.caption_max_length
-        return load_text_encoder(find_t5(self.config).folder, device=self.device, max_length=length)
-
-
 @lru_cache(maxsize=2)
-def load(config_file: Path, device: torch.device, dtype: torch.dtype | None) -> Networks:
+def load(config_file: Path, device: torch.device, dtype: torch.dtype | None) -> Pipeline:
     """Networks, from memory if they were loaded before."""
-    return Networks(MagiConfig.load(config_file), device=device, dtype=dtype)
+    return Pipeline(
+        MagiConfig.load(config_file), device=device, dtype=dtype, keep_text_encoder=True
+    )
 
 
 @dataclass(frozen=True)
@@ -82,7 +74,7 @@ class MagiGenerator:
 
     def __init__(
         self,
-        networks: Networks,
+        networks: Pipeline,
         runtime: RuntimeConfig,
         *,
         transform: TimeTransform = "sd3",

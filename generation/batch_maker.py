@@ -63,6 +63,7 @@ class MagiMaker:
             offload=setup.values["offload"],
             kernels=setup.values["kernels"],
             special_tokens=setup.special_tokens,
+            keep_text_encoder=True,
         )
         parallelise(self.pipeline.dit, place.group)
         self.pipeline.tile_map = share_tiles(place.group)

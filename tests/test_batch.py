@@ -327,7 +327,8 @@ def test_four_processes_draw_from_one_list(run: Run) -> None:
     assert run.wait() == [0] * 4
     run.assert_complete()
     assert run.attempts() == Counter([*ALL, "b.plain.1"])
-    assert {name[0] for name, _ in run.log()[:4]} == {"e", "f"}
+    # The longest first; a process that starts late may find them drawn.
+    assert not {name[0] for name, _ in run.log()[:4]} & {"a", "b"}
     tries = [rank for name, rank in run.log() if name == "b.plain.1"]
     assert tries[0] != tries[1]  # another process
 

@@ -167,6 +167,27 @@ def test_a_guide_can_differentiate_the_decoded_estimate(nano: Path) -> None:
     assert torch.equal(frames_of(guided), frames_of(plain))
 
 
+def test_a_kept_text_encoder_is_loaded_once(nano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import magi1.pipeline
+
+    loads: list[Path] = []
+    load = magi1.pipeline.load_text_encoder
+
+    def counted(folder: Path, **options: Any) -> Any:
+        loads.append(folder)
+        return load(folder, **options)
+
+    monkeypatch.setattr(magi1.pipeline, "load_text_encoder", counted)
+    texts = {}
+    for keep in (True, False):
+        pipeline = Pipeline(nano_config(nano), keep_text_encoder=keep)
+        requests = (Request(prompt="a red ball"), Request(prompt="a blue ball"))
+        texts[keep] = [pipeline.prepare(request).text.y for request in requests]
+    assert len(loads) == 1 + 2
+    for kept, fresh in zip(texts[True], texts[False], strict=True):
+        assert torch.equal(kept, fresh)
+
+
 def test_special_tokens_need_their_file(nano: Path, tmp_path: Path) -> None:
     pipeline = Pipeline(nano_config(nano), special_tokens=tmp_path / "none.npz")
     with pytest.raises(RuntimeError, match=r"none\.npz is missing"):

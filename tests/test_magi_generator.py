@@ -139,9 +139,9 @@ def test_settings_change_the_sampler_and_not_the_networks(
 ) -> None:
     magi_generator.load.cache_clear()
     loads = []
-    original = magi_generator.Networks
+    original = magi_generator.Pipeline
     monkeypatch.setattr(
-        magi_generator, "Networks", lambda *a, **k: (loads.append(a), original(*a, **k))[1]
+        magi_generator, "Pipeline", lambda *a, **k: (loads.append(a), original(*a, **k))[1]
     )
     several = [
         {},

@@ -56,11 +56,26 @@ def read_specs(file: Path) -> dict[str, TensorSpec]:
         return specs
 
 
+ALIGNMENT = 64
+"""Bytes: where torch itself begins tensors."""
+
+
 def read_tensors(file: Path, device: torch.device | str = "cpu") -> Iterator[tuple[str, Tensor]]:
     """Names and tensors one after the other, so that no more than one need be held twice."""
     with _opened(file, device) as handle:
         for name in handle.keys():  # noqa: SIM118
-            yield name, handle.get_tensor(name)
+            yield name, _aligned(handle.get_tensor(name))
+
+
+def _aligned(value: Tensor) -> Tensor:
+    """The tensor at an address like that of any other.
+
+    A file's tensors begin anywhere, and the last bit of a matrix product on a CPU depends on where its
+    operands begin: the same weights would not give the same result in every process.
+    """
+    if value.device.type != "cpu" or value.data_ptr() % ALIGNMENT == 0:
+        return value
+    return value.clone()
 
 
 def read_state(file: Path) -> dict[str, Tensor]:

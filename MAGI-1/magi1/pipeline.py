@@ -27,13 +27,13 @@ from magi1.pixels import from_uint8, to_uint8
 from magi1.prompt_tokens import ChunkText, SpecialTokens, chunk_text, load_token_vectors
 from magi1.sampler import FinishedChunk, Guide, LoopState, denoise, make_noise, with_prefix
 from magi1.schedule import ChunkCall, VideoLayout, chunk_calls, time_steps
-from magi1.text_encoder import TextFeatures, load_text_encoder
+from magi1.text_encoder import ByteEncoder, T5Encoder, TextFeatures, load_text_encoder
 from magi1.tiling import TileMap, Tiling, map_tiles, tiled_decode, tiled_encode
 from magi1.vae import VAE
 from magi1.velocity import MagiVelocity, VideoTexts
 
 MAX_PREFIX_FRAMES = 32
-"""Frames of a given video that are used: the first ones."""
+"""Given frames that are used at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +92,7 @@ class Pipeline:
         offload: Stream the transformer's layers from host memory, and keep the VAE there while idle.
         kernels: ``torch``, or ``flash`` where those packages are installed.
         special_tokens: The file ``special_tokens.npz``, where a request asks for such tokens.
+        keep_text_encoder: Keep it in host memory for the next request: T5-XXL takes 18 GiB and long to load.
 
     Attributes:
         weights: What was loaded so far.
@@ -107,12 +108,14 @@ class Pipeline:
         offload: bool = False,
         kernels: KernelChoice = "torch",
         special_tokens: str | Path = "special_tokens.npz",
+        keep_text_encoder: bool = False,
     ) -> None:
         self.config, self.device = config, torch.device(device)
         self.dtype = dtype or config.model_config.dtype
         self.offload = offload
         self.kernels = find_kernels(kernels)
         self.special_tokens = special_tokens
+        self.keep_text_encoder = keep_text_encoder
         self.weights: list[LoadedWeights] = []
         self.tile_map: TileMap = map_tiles
 
@@ -139,6 +142,11 @@ class Pipeline:
         vae.checkpoint = True  # gradients of a guide in bounded memory
         self.weights.append(loaded)
         return vae
+
+    @cached_property
+    def text_encoder(self) -> T5Encoder | ByteEncoder:
+        """The text encoder in host memory, where it is kept."""
+        return self._load_text_encoder(torch.device("cpu"))
 
     @property
     def tiling(self) -> Tiling:
@@ -185,13 +193,8 @@ class Pipeline:
         return (latents * runtime.scale_factor).float()
 
     def _encode_text(self, request: Request, layout: VideoLayout) -> ChunkText:
-        runtime, model = self.config.runtime_config, self.config.model_config
-        folder = find_t5(self.config).folder
-        device = self.device if runtime.t5_device.startswith("cuda") else torch.device("cpu")
-        encoder = load_text_encoder(folder, device=device, max_length=model.caption_max_length)
         prompts = [request.prompt] if isinstance(request.prompt, str) else list(request.prompt)
-        encoded = encoder.encode([*prompts, request.negative_prompt])
-        del encoder  # T5-XXL takes 18 GiB
+        encoded = self._read([*prompts, request.negative_prompt])
         null = self.dit.null_features().float().cpu()
         vectors = load_token_vectors(self.special_tokens, request.tokens)
 
@@ -214,6 +217,19 @@ class Pipeline:
         y, m = text.y.clone(), text.mask.clone()
         y[1, own], m[1, own] = against.y[0, own], against.mask[0, own]
         return ChunkText(y, m)
+
+    def _read(self, prompts: Sequence[str]) -> TextFeatures:
+        """Text features; the encoder is on its device only for this."""
+        on_gpu = self.config.runtime_config.t5_device.startswith("cuda")
+        device = self.device if on_gpu else torch.device("cpu")
+        if not self.keep_text_encoder:
+            return self._load_text_encoder(device).encode(prompts)
+        with resident(self.text_encoder.model, device):
+            return self.text_encoder.encode(prompts)
+
+    def _load_text_encoder(self, device: torch.device) -> T5Encoder | ByteEncoder:
+        length = self.config.model_config.caption_max_length
+        return load_text_encoder(find_t5(self.config).folder, device=device, max_length=length)
 
     # --- out --------------------------------------------------------------------------------------------
 

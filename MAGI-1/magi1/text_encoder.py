@@ -172,7 +172,7 @@ def load_text_encoder(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     max_length: int | None = None,
-) -> TextEncoder:
+) -> T5Encoder | ByteEncoder:
     """The text encoder in a folder, frozen; ``model_type`` in its ``config.json`` says which it is.
 
     Args:
