@@ -173,7 +173,7 @@ def _add_running(parser: Parser) -> None:
     parser.add(
         group,
         "--offload",
-        "stream the transformer's layers from host memory: 4.5B fits 12 GiB, 24B fits 24 GiB",
+        "stream the transformer's layers from host memory (--plan --offload shows what stays on the GPU)",
         action="store_true",
     )
     parser.add(

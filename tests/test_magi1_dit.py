@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from magi1_fakes import NANO_MODEL
 from magi1_goldens import Golden, close, close_in_rms, golden, goldens
 from torch import Tensor
 
@@ -23,30 +24,19 @@ from magi1.rope import RotaryEmbedding, default_bands, rotate
 
 FLOAT32, BFLOAT16_MAX, BFLOAT16_RMS, GRADIENTS, EXACT = 2e-5, 3e-2, 6e-3, 5e-5, 1e-6
 
-NANO = ModelConfig(
-    model_name="nano",
+NANO = replace(
+    NANO_MODEL,
     num_layers=3,
-    hidden_size=32,
-    ffn_hidden_size=48,
-    num_attention_heads=4,
-    num_query_groups=2,
-    kv_channels=8,
-    layernorm_epsilon=1e-6,
-    apply_layernorm_1p=True,
     x_rescale_factor=0.5,
     half_channel_vae=True,
-    params_dtype="torch.float32",
     patch_size=2,
-    t_patch_size=1,
     in_channels=8,
     out_channels=8,
-    cond_hidden_ratio=0.25,
     caption_channels=12,
     caption_max_length=10,
-    xattn_cond_hidden_ratio=1.0,
-    cond_gating_ratio=1.0,
     gated_linear_unit=True,
 )
+"""Of the 24B's kind: gated, its latents doubled, two by two of them to a token."""
 
 
 def golden_dit(case: Golden) -> DiT:
