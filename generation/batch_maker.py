@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from generation.batch_judge import BatchSteering
 from generation.batch_setup import Setup
 from generation.candidate import Making, make_candidate
 from generation.inputs import given_frames
 from generation.job import context_of
 from generation.output import Output
-from generation.steering import LoadedSteering
 from magi1.errors import MagiError
 from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place
@@ -24,7 +24,6 @@ from wmreward.batch import Candidate
 from wmreward.batch.candidates import Unfit
 from wmreward.errors import WMRewardError
 from wmreward.jobs import BatchJob
-from wmreward.search import FileJudge
 
 VIDEO, EMBEDDINGS = "video.mp4", "embeddings.safetensors"
 _REMEMBERED = 8
@@ -67,9 +66,9 @@ class MagiMaker:
         )
         parallelise(self.pipeline.dit, place.group)
         self.pipeline.tile_map = share_tiles(place.group)
-        self.steering: LoadedSteering | None = None
+        self.steering: BatchSteering | None = None
         if setup.steering.rewards is not None:
-            self.steering = LoadedSteering(setup.steering, self.pipeline, alone=place.group is None)
+            self.steering = BatchSteering(setup.steering, self.pipeline, alone=place.group is None)
         self._read: dict[str, _Read] = {}
 
     def __call__(self, candidate: Candidate, folder: Path) -> dict[str, Any]:
@@ -119,10 +118,10 @@ class MagiMaker:
 
     def _judge(self, video: Path, context: Tensor | None) -> dict[str, Any]:
         assert self.steering is not None
-        judged = FileJudge(self.steering, self.pipeline.device, before=context)(video)
+        judged, of_windows = self.steering.judge_file(video, context)
         if judged.embeddings:
             write_state(judged.embeddings, video.with_name(EMBEDDINGS))
-        facts: dict[str, Any] = {"scores": judged.scores, "parts": judged.parts}
+        facts: dict[str, Any] = {"scores": judged.scores, "parts": judged.parts, **of_windows}
         if judged.scores:
             weights = self.steering.mix.weights
             facts["score"] = sum(weights[name] * score for name, score in judged.scores.items())

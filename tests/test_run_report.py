@@ -17,14 +17,19 @@ import numpy as np
 import pytest
 import torch
 from chromium import Page, browser, find_chromium
-from cli_fixtures import Cli
+from cli_fixtures import Cli, write_clip
+from magi1_fakes import write_nano
 from run_fakes import write_run
 from torch import Tensor
 
+from generation.batch import main as generate
 from weightfiles import write_state
+from wmreward import compute_vjepa_surprise
+from wmreward.batch import read_records
 from wmreward.errors import UsageError
 from wmreward.jobs import BatchJob
 from wmreward.report import main
+from wmreward.result import SurpriseResult
 from wmreward.rewards import Consensus
 from wmreward.run_report import totals
 from wmreward.run_report.numbers import Group, Mean, best_of_n, paired, ranks
@@ -32,8 +37,9 @@ from wmreward.run_report.page import page
 from wmreward.run_report.page_data import as_script, gallery, page_data
 from wmreward.run_report.posters import posters
 from wmreward.run_report.run_data import Curve, RunData, best, first, read_run
-from wmreward.run_report.surprise import draw_surprise, usual_model, with_surprise
+from wmreward.run_report.surprise import draw_surprise, lacking, usual_model, with_surprise
 from wmreward.run_report.totals import with_totals
+from wmreward.scorer import SurpriseScorer
 
 cli = cli_fixtures.cli
 NASTY = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=2'>&\"'\u2028"
@@ -299,6 +305,88 @@ def test_curves_and_maps_are_drawn_once(
 scored = cli_fixtures.scored
 
 
+def test_a_heat_map_does_not_replace_the_recorded_curve(
+    cli: Cli, scored: list[str], tmp_path: Path
+) -> None:
+    folder = write_run(tmp_path / "run", jobs(1, (1,)), ("plain",), frames=24)
+    run = read_run(folder.path)
+    weights = str(tmp_path / "nano.safetensors")
+    assert main([str(run.path), "--surprise", "none"]) == 0 and scored == []
+    assert main([str(run.path), "--weights", weights]) == 0 and len(scored) == 1
+    (before,), (after,) = run.entries, with_surprise(run).entries
+    assert before.heat_map is None and after.heat_map is not None
+    assert after.curve == before.curve is not None
+    assert main([str(run.path), "--weights", weights]) == 0 and len(scored) == 1
+
+
+def test_nothing_is_scored_where_there_is_no_heat_map(scored: list[str], tmp_path: Path) -> None:
+    judge = {"rewards": {"surprise": 1.0}, "model": "tiny", "similarity": "token"}
+    folder = write_run(
+        tmp_path / "run", jobs(1, (1,)), ("plain",), frames=24, settings={"judged_by": judge}
+    )
+    run = read_run(folder.path)
+    assert lacking(run, run.entries) == []
+    assert main([str(run.path)]) == 0 and scored == []
+    without = replace(run.entries[0], curve=None)
+    assert lacking(run, [without, replace(without, video=None)]) == [without]
+
+
+def test_curves_in_frames_and_in_seconds() -> None:
+    in_frames = {"starts": [-6, 0, 4], "target": 4, "size": 8}
+    record = {"per_window": [0.5, 0.25, 0.125], "windows": in_frames, "fps": 8.0}
+    curve = Curve.of(record)
+    assert curve == Curve((0.0, 0.5, 1.0), (0.125, 0.875, 1.375), (0.5, 0.25, 0.125))
+    spans = zip(curve.start_s, curve.end_s, strict=True)
+    in_seconds = [{"target_s": start, "end_s": end} for start, end in spans]
+    assert Curve.of({**record, "windows": in_seconds}) == curve
+    assert Curve.of({**record, "fps": None}) is None
+    assert Curve.of({**record, "per_window": [0.5]}) is None
+
+
+@pytest.mark.parametrize("mode", ["mean", "max"])
+def test_a_batch_records_the_curve_of_every_score(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """From the generator to the page; every video is scored once."""
+    passes = []
+    score_rules = SurpriseScorer.score_rules
+    monkeypatch.setattr(
+        SurpriseScorer,
+        "score_rules",
+        lambda scorer, video: passes.append(video.shape[2]) or score_rules(scorer, video),
+    )
+    config, weights = write_nano(tmp_path / "magi"), str(tmp_path / "nano.safetensors")
+    given = write_clip(tmp_path / "given.mp4", frames=40, fps=24)
+    lines = [
+        {"id": "free", "mode": "t2v", "prompt": "a ball", "seeds": [1, 2]},
+        {"id": "on", "mode": "v2v", "prompt": "", "init_video": str(given), "seeds": [1]},
+    ]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    flags = f"--jobs list.jsonl --config_file {config} --run run --no_progress --device cpu"
+    flags += " --num_frames 24 --num_steps 4 --reward surprise=0.5 consensus --reward_model tiny"
+    flags += f" --reward_weights {weights} --reward_stride 4 --reward_mode {mode}"
+    assert generate(flags.split()) == 0
+    run = tmp_path / "run"
+    records = {Path(r["path"]).name: r for r in read_records(run).made.values()}
+    assert sorted(passes) == [24, 24, 12 + records["on.plain.1"]["frames"]]
+    for record in records.values():
+        pooled = {"mean": np.mean, "max": np.max}[mode](record["per_window"])
+        assert pooled == pytest.approx(-record["scores"]["surprise"], rel=1e-5)
+        assert all(value == float(f"{value:.6g}") for value in record["per_window"])
+    free, on = records["free.plain.1"], records["on.plain.1"]
+    assert free["windows"] == {"starts": [0, 4, 8], "target": 8, "size": 16}
+    assert on["windows"]["starts"] == list(range(-12, on["frames"] - 15, 4))
+    for entry in read_run(run).entries[:2]:
+        again = compute_vjepa_surprise(
+            str(run / str(entry.video)), "tiny", stride=4, mode=mode, weights=weights, device="cpu"
+        )
+        assert isinstance(again, SurpriseResult) and entry.curve is not None
+        assert entry.curve.surprise == pytest.approx(again.per_window.tolist(), rel=1e-5)
+        assert entry.curve.start_s == pytest.approx([w.target_s for w in again.windows], abs=1e-3)
+        assert entry.curve.end_s == pytest.approx([w.end_s for w in again.windows], abs=1e-3)
+    assert [entry.curve is not None for entry in read_run(run).entries] == [True] * 3
+
+
 def test_long_work_is_not_begun_unasked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -307,9 +395,13 @@ def test_long_work_is_not_begun_unasked(
     folder = write_run(tmp_path / "run", jobs(1), ("plain",), videos=False, settings=settings)
     run = read_run(folder.path)
     assert usual_model(run, 1) is None
-    folder.manifest.rewrite([r | {"per_window": None} for r in folder.manifest.read()])
+    recorded = folder.manifest.read()
+    folder.manifest.rewrite([record | {"per_window": None} for record in recorded])
     assert main([str(folder.path)]) == 0
     assert "note: 2 videos have no surprise curve, and there is no GPU" in capsys.readouterr().err
+    folder.manifest.rewrite(recorded)
+    assert main([str(folder.path)]) == 0
+    assert "note: 2 videos have no heat map, and there is no GPU" in capsys.readouterr().err
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert usual_model(run, 1000) == "vitg"
 

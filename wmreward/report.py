@@ -35,7 +35,7 @@ def build_parser() -> Parser:
     parser.add(
         parser,
         "--surprise",
-        "world model that draws curves and heat maps of the gallery's videos where records have none: a "
+        "world model that draws heat maps of the gallery's videos, and curves where records have none: a "
         "name such as tiny; none; auto: the one that judged the run, if there is a GPU or little to do",
         default="auto",
         metavar="MODEL",
@@ -74,15 +74,16 @@ def _run(argv: Sequence[str]) -> int:
 
 def _draw_surprise(run: RunData, model: str, weights: str | None) -> None:
     from wmreward.run_report.page_data import gallery
-    from wmreward.run_report.surprise import draw_surprise, usual_model, with_surprise
+    from wmreward.run_report.surprise import draw_surprise, lacking, usual_model, with_surprise
 
     shown = {e.name: e for labelled in gallery(with_surprise(run)).values() for _, e in labelled}
-    missing = [entry for entry in shown.values() if entry.curve is None]
+    missing = lacking(run, shown.values())
     chosen = usual_model(run, len(missing)) if model == "auto" else model
     if chosen is None:
+        what = "surprise curve" if any(entry.curve is None for entry in missing) else "heat map"
         _say(
-            f"note: {len(missing)} videos have no surprise curve, and there is no GPU; --surprise tiny draws "
-            "them on the CPU"
+            f"note: {len(missing)} videos have no {what}, and there is no GPU; --surprise tiny draws them on "
+            "the CPU"
         )
         return
     failures = draw_surprise(run, missing, chosen, weights, sys.stderr.isatty())

@@ -353,8 +353,9 @@ def _notes(run: RunData, results: Mapping[str, Mapping[str, Any]]) -> str:
         "Intervals are 95 %, by percentile bootstrap over jobs (Physics-IQ: over scenarios with all their "
         "views). They say how much the jobs differ, not how much seeds do.",
         "Curves show the surprise of each window over the frames that it predicts: a peak is where the "
-        "video went on other than expected. All curves of a job share their axes. Curves that were drawn "
-        "for the page predict every frame once, where scores may use windows that overlap.",
+        "video went on other than expected. All curves of a job share their axes. They are of the windows "
+        "that the score is made of; where a run has not recorded those, and in heat maps, every frame is "
+        "predicted once.",
     ]
     if run.variants and any(entry.status != "made" for entry in run.entries):
         notes.append(

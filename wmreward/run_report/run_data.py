@@ -5,7 +5,9 @@ A record of `manifest.jsonl` says, beside what the runner puts there:
     score           what the candidate is chosen by: the higher, the better
     scores          of each reward that judges one video alone
     guidance        {"effect": {"gain": …, "beyond_null": …, …}, …}, for a guided one
-    per_window, windows     surprise over time, as `compute_wmreward.py` records it
+    per_window      surprise of each window
+    windows         where they lie: {"starts": [...], "target": ..., "size": ...} in frames of the video,
+                    or the list of spans in seconds that `compute_wmreward.py` records
     fps, frames, size, peak_memory_bytes
 
 All of it may be missing. Among a candidate's files, `…map.mp4` is the heat map, the other video is the
@@ -50,10 +52,9 @@ class Curve:
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Curve | None:
         """From a record with ``per_window`` and ``windows``; None if it has no such curve."""
-        values, windows = record.get("per_window"), record.get("windows")
-        if not values or not windows or len(values) != len(windows):
+        values, spans = record.get("per_window"), _spans(record)
+        if not values or len(values) != len(spans):
             return None
-        spans = [(window.get("target_s"), window.get("end_s")) for window in windows]
         known = [
             (start, end, value)
             for (start, end), value in zip(spans, values, strict=True)
@@ -236,6 +237,18 @@ def _made(head: tuple[str, BatchJob, str, int], record: Record) -> Entry:
         peak_memory_bytes=None if memory is None else int(memory),
         host=record.get("host"),
     )
+
+
+def _spans(record: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """First and last predicted frame of each window, in seconds."""
+    windows, fps = record.get("windows"), _number(record.get("fps"))
+    if not isinstance(windows, Mapping):
+        return [(window.get("target_s"), window.get("end_s")) for window in windows or ()]
+    if not fps:
+        return []
+    target, last = windows["target"], windows["size"] - 1
+    # Windows over given frames may begin to predict before the video begins.
+    return [(max(0, start + target) / fps, (start + last) / fps) for start in windows["starts"]]
 
 
 def _find_judge(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Surprise curves and heat maps of candidates whose records have none, kept in the run's folder.
+"""Heat maps of candidates, and curves of those whose records have none, kept in the run's folder.
 
     RUN/report/surprise.jsonl       as `compute_wmreward.py --output` writes it
     RUN/report/maps/*.mp4           each video beside its heat map
@@ -44,6 +44,16 @@ def usual_model(run: RunData, videos: int) -> str | None:
     return model if quick or torch.cuda.is_available() else None
 
 
+def lacking(run: RunData, entries: Iterable[Entry]) -> list[Entry]:
+    """Those of the entries that have a video, but no curve or no heat map of it where there can be one."""
+    maps = _has_maps(_config(run))
+    return [
+        entry
+        for entry in entries
+        if entry.video is not None and (entry.curve is None or (maps and entry.heat_map is None))
+    ]
+
+
 def draw_surprise(
     run: RunData,
     entries: Iterable[Entry],
@@ -51,7 +61,7 @@ def draw_surprise(
     weights: str | None = None,
     progress: bool = False,
 ) -> dict[str, str]:
-    """Score the videos of those entries that have no curve, and draw their heat maps.
+    """Score the videos of those entries that lack a curve or a heat map, and draw their heat maps.
 
     Returns:
         Why not, by the name of the candidate.
@@ -62,13 +72,13 @@ def draw_surprise(
     """
     from tqdm import tqdm
 
-    missing = [entry for entry in entries if entry.video is not None and entry.curve is None]
+    missing = lacking(run, entries)
     if not missing:
         return {}
     config = _config(run)
     output = _records(run)
     output.path.parent.mkdir(parents=True, exist_ok=True)
-    pictures = Pictures(folder=output.path.parent / "maps", map=config.similarity == "feature")
+    pictures = Pictures(folder=output.path.parent / "maps", map=_has_maps(config))
     pictures.folder.mkdir(exist_ok=True)
     try:
         scorer = VideoScorer(ModelChoice(name=model, weights=weights), config, _ALL_FRAMES)
@@ -84,25 +94,30 @@ def draw_surprise(
 
 
 def with_surprise(run: RunData) -> RunData:
-    """The run with what `draw_surprise` has found out of its videos."""
+    """The run with what `draw_surprise` has found out of its videos. Curves of records come first."""
     found = {record["video_sha256"]: record for record in _records(run).read()}
     entries = tuple(_with(entry, found.get(entry.video_sha256)) for entry in run.entries)
     return replace(run, entries=entries)
 
 
 def _with(entry: Entry, record: Mapping[str, Any] | None) -> Entry:
-    if record is None or entry.curve is not None:
+    if record is None:
         return entry
     maps = [Path(picture) for picture in record.get("pictures", ())]
-    return replace(entry, curve=Curve.of(record), heat_map=entry.heat_map or next(iter(maps), None))
+    curve, heat_map = Curve.of(record), next(iter(maps), None)
+    return replace(entry, curve=entry.curve or curve, heat_map=entry.heat_map or heat_map)
 
 
 def _records(run: RunData) -> RecordFile:
     return RecordFile(run.path / "report" / "surprise.jsonl")
 
 
+def _has_maps(config: SurpriseConfig) -> bool:
+    return config.similarity == "feature"
+
+
 def _config(run: RunData) -> SurpriseConfig:
-    """That of the judge, where there is one, but with every frame predicted once: enough for a curve."""
+    """That of the judge, where there is one, but with every frame predicted once: enough for a picture."""
     judge = run.judge() or {}
     known = SurpriseConfig.__dataclass_fields__
     config = SurpriseConfig(**{name: value for name, value in judge.items() if name in known})
