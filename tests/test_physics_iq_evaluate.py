@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,17 @@ from physics_iq_goldens import COMMITTED, COMPLETE, IOU, MSE, ORIGINAL, VERIFIED
 
 from benchmarks import bench_physics_iq
 from wmreward.errors import UsageError, VideoError, WMRewardError
-from wmreward.physics_iq import cache, evaluate, find_jobs, original_score, read_csv, verified_score
+from wmreward.physics_iq import (
+    cache,
+    dataset,
+    evaluate,
+    find_jobs,
+    original_score,
+    read_csv,
+    verified_score,
+)
 from wmreward.physics_iq.cli import build_parser, default_workers, main
-from wmreward.physics_iq.clips import change_rate, first_frames, read_header
+from wmreward.physics_iq.clips import Take, change_rate, first_frames, read_header, read_take
 from wmreward.physics_iq.dataset import read_descriptions, read_list
 from wmreward.physics_iq.evaluate import plan_job
 from wmreward.physics_iq.metrics import Look, sampled
@@ -233,12 +242,14 @@ def test_new_clips_under_old_names_get_new_scores(bench: Bench) -> None:
     _, second, _ = bench()
     assert first != second
     kept = {path.name for path in (bench.root / "cache").iterdir()}
-    assert len(kept) == 8
+    kinds = Counter(Path(name).suffix for name in kept)
+    assert kinds == {".zip": 8, ".json": 8}  # looks and headers of the takes
     take = next(bench.real.rglob("0001_*"))
     write_video(take, disc(8, 2), 8)
     _, third, _ = bench()
     assert third != second
-    assert len({path.name for path in (bench.root / "cache").iterdir()} - kept) == 1
+    new = {path.name for path in (bench.root / "cache").iterdir()} - kept
+    assert Counter(Path(name).suffix for name in new) == {".zip": 1, ".json": 1}
 
 
 def test_longer_clips_are_cut_and_other_rates_converted(bench: Bench) -> None:
@@ -440,6 +451,35 @@ def test_cache_gives_back_what_it_got(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(data[:-30])
     with pytest.raises(WMRewardError, match="damaged; delete it"):
         list(cache.read_looks(tmp_path / "a.zip"))
+
+
+def test_headers_of_real_clips_are_read_once(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, clip = tmp_path / "kept", next(bench.real.rglob("0001_*"))
+    read: list[Path] = []
+    monkeypatch.setattr(cache, "read_take", lambda path: read.append(path) or read_take(path))
+    facts = cache.known_take(folder, clip)
+    assert facts == read_take(clip) == Take(8.0, 8, 48, 64)
+    assert cache.known_take(folder, clip) == facts and len(read) == 1
+    (file,) = folder.iterdir()
+    file.write_text(file.read_text()[:-5])
+    assert cache.known_take(folder, clip) == facts and len(read) == 2
+    write_video(clip, disc(6, 0, (32, 64)), 8)
+    assert cache.known_take(folder, clip) == Take(8.0, 6, 32, 64) and len(read) == 3
+    with pytest.raises(VideoError, match="no such file"):
+        cache.known_take(folder, tmp_path / "gone.mp4")
+    (tmp_path / "file").write_text("")
+    assert cache.known_take(tmp_path / "file", clip).num_frames == 6  # nowhere to keep it
+
+
+def test_a_known_data_set_is_not_opened_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first, _ = bench()
+    monkeypatch.setattr(cache, "read_take", lambda path: pytest.fail(f"{path} is opened"))
+    monkeypatch.setattr(dataset, "read_header", lambda path: pytest.fail(f"{path} is opened"))
+    assert bench() == (0, first, "note: 4 of the 198 jobs; a published score needs them all\n")
 
 
 def test_a_clip_that_fails_leaves_nothing_in_the_cache(tmp_path: Path) -> None:

@@ -13,7 +13,13 @@ from physics_iq_goldens import IOU, MSE, Case, cases, frames, sha256_bgr
 
 from wmreward.errors import UsageError
 from wmreward.physics_iq import compare, masks, motion_masks, read_csv
-from wmreward.physics_iq.metrics import iou, looks, mean_squared_error, weighted_iou
+from wmreward.physics_iq.metrics import (
+    iou,
+    looks,
+    mean_squared_error,
+    sampled,
+    weighted_iou,
+)
 from wmreward.physics_iq.resize import Bilinear, target_size
 
 CASES = cases("d16_short", further=("a30_lossless", "b24_lossy_clips", "c16_edges"))
@@ -103,6 +109,27 @@ def test_masks_follow_the_definition(height: int, width: int, seed: int, band: i
         np.testing.assert_array_equal(motion_masks(clip), slow_masks(clip))
 
 
+@given(
+    height=st.integers(1, 40),
+    first=st.integers(0, 40),
+    rows=st.integers(0, 16),
+    seed=st.integers(0, 1000),
+)
+def test_rows_that_hold_nothing_make_no_difference(
+    height: int, first: int, rows: int, seed: int
+) -> None:
+    """Anywhere between the edges, where the squares end differently than at rows of zeros."""
+    drawn = np.random.default_rng(seed).random((-(-height // 3), 12)) < 0.7
+    mask = drawn.repeat(3, axis=0).repeat(3, axis=1)[:height].astype(np.uint8)
+    mask[:first] = mask[first + rows :] = 0
+    tidied = masks.open_and_close(mask)
+    np.testing.assert_array_equal(tidied, masks._open_and_close(mask))
+    assert tidied.shape == mask.shape and tidied.dtype == bool
+    size = (max(1, height // 4), 9)
+    (small,) = sampled([mask * np.uint8(255)], size)
+    np.testing.assert_array_equal(small, Bilinear(mask.shape, size)(mask * np.uint8(255)) > 127)
+
+
 def blocky_clip(height: int, width: int, seed: int) -> NDArray[np.uint8]:
     """Four frames of large blocks whose brightness changes, so that masks are neither empty nor full."""
     rng = np.random.default_rng(seed)
@@ -154,6 +181,9 @@ def test_bilinear_is_near_the_real_numbers(
     ours = Bilinear(size, target)(picture)
     assert ours.shape == (*target, 3)
     assert np.abs(ours - exact).max() < 1.3
+    rows = Bilinear(size, target).reached(size[0] // 3, size[0] // 2 + 1)
+    assert rows.stop > rows.start or target[0] < size[0]
+    np.testing.assert_array_equal(Bilinear(size, target)(picture, rows), ours[rows])
     for channel in range(3):
         alone = Bilinear(size, target)(np.ascontiguousarray(picture[..., channel]))
         np.testing.assert_array_equal(alone, ours[..., channel])

@@ -1,4 +1,4 @@
-"""Real clips as they are compared, kept on disk: pictures and masks at the target size.
+"""Real clips as they are compared, kept on disk: pictures and masks at the target size, and their headers.
 
 One zip file per clip and setting. Pictures are stored as differences to the one before (the camera is
 static, so they pack well: 10 to 20 MB for 5 s of 4K), masks as single bits. Nothing of a generated clip
@@ -13,6 +13,8 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ import av
 import numpy as np
 
 from wmreward.errors import WMRewardError
-from wmreward.files import atomic_path
+from wmreward.files import atomic_path, write_text
+from wmreward.physics_iq.clips import Take, read_take
 from wmreward.physics_iq.metrics import Look
+from wmreward.video.container import check_file
 from wmreward.video.types import UInt8Array
 
 _FORMAT = 1
@@ -50,6 +54,23 @@ def cache_name(settings: Mapping[str, Any]) -> str:
     # Another FFmpeg may turn YUV to RGB with other roundings.
     text = json.dumps({"format": _FORMAT, "av": av.__version__, **settings}, sort_keys=True)
     return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.zip"
+
+
+def known_take(folder: Path, path: Path) -> Take:
+    """`read_take` of a clip, kept in `folder`: FFmpeg decodes some frames to tell what a file holds.
+
+    Raises:
+        VideoError: as `read_take`.
+    """
+    check_file(path)
+    name = cache_name({"take": fingerprint(path)})
+    file = (folder / name).with_suffix(".json")
+    with suppress(OSError, ValueError, TypeError):  # not there, or damaged
+        return Take(**json.loads(file.read_text(encoding="utf-8")))
+    take = read_take(path)
+    with suppress(WMRewardError):  # a cache that can only be read serves as well
+        write_text(file, json.dumps(asdict(take)))
+    return take
 
 
 def write_looks(path: Path, looks: Iterable[Look]) -> None:

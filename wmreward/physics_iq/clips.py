@@ -38,6 +38,18 @@ class Header:
         return float(whole) if same_rate(self.fps, whole) else self.fps
 
 
+@dataclass(frozen=True)
+class Take(Header):
+    """What there is to know of a real clip before it is looked at.
+
+    Attributes:
+        height, width: of its frames as they are shown, in pixels.
+    """
+
+    height: int
+    width: int
+
+
 def read_header(path: Path) -> Header:
     """Facts about a clip; takes milliseconds.
 
@@ -50,6 +62,20 @@ def read_header(path: Path) -> Header:
     if not rate:
         raise VideoError(path, "its header has no frame rate; convert it to a constant rate")
     return Header(float(rate), num_frames or count_frames(path))
+
+
+def read_take(path: Path) -> Take:
+    """Facts about a real clip; decodes its first frame.
+
+    Raises:
+        VideoError: as `read_header`, and if no frame decodes.
+    """
+    header = read_header(path)
+    source = Decoder(path, threads=1)  # more would decode as many frames
+    with closing(iter(source)) as frames:
+        if next(frames, None) is None:
+            raise VideoError(path, "not a single frame decodes; copy or make it again")
+    return Take(**vars(header), height=source.info.height, width=source.info.width)
 
 
 def same_rate(a: float, b: float) -> bool:

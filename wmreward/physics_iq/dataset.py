@@ -146,8 +146,7 @@ def find_jobs(
     jobs = []
     for number, clip in _generated(generated).items():
         scenario, view = _place(clip, number, first_takes)
-        rate = _rate(clip)
-        takes = [_pick(clips, (scenario, view, take), rate, clip, real) for take in (1, 2)]
+        takes = [_pick(clips, (scenario, view, take), clip, real) for take in (1, 2)]
         of_takes = [_mask(stored, path, masks) for path in takes] if masks else []
         jobs.append(
             Job(
@@ -234,13 +233,13 @@ def _mask(
 def _pick(
     index: Mapping[RealKey, Mapping[int, tuple[str, Path]]],
     key: RealKey,
-    rate: float | None,
     clip: Path,
     folder: Path,
 ) -> Path:
     rates = index.get(key)
     if not rates:
         raise UsageError(f"{clip}: no take {key[2]} of {key[1]}_{key[0]} in {folder}")
+    rate = _rate(clip) if len(rates) > 1 else None
     best = next((tag for tag in rates if rate and same_rate(tag, rate)), max(rates))
     return rates[best][1]
 

@@ -33,15 +33,22 @@ from wmreward.physics_iq.cache import (
     cache_name,
     default_folder,
     fingerprint,
+    known_take,
     read_looks,
     write_looks,
 )
-from wmreward.physics_iq.clips import change_rate, first_frames, read_header, same_rate
+from wmreward.physics_iq.clips import (
+    Take,
+    change_rate,
+    first_frames,
+    read_header,
+    read_take,
+    same_rate,
+)
 from wmreward.physics_iq.dataset import Job
 from wmreward.physics_iq.metrics import Look, looks, measure, sampled
 from wmreward.physics_iq.resize import Bilinear, target_size
 from wmreward.physics_iq.scores import Sample
-from wmreward.video_io import probe
 
 MASKS = ("lossless", "mpeg4")
 """How masks get to the comparison: as they are, or through a lossy file as in the published code."""
@@ -129,8 +136,20 @@ class Plan:
         return Sample(job.scenario, job.view, metrics, category=job.category, id=job.id)
 
 
-def plan_job(job: Job, *, seconds: float = 5.0, masks: str = "lossless") -> Plan:
+def plan_job(
+    job: Job,
+    *,
+    seconds: float = 5.0,
+    masks: str = "lossless",
+    read: Callable[[Path], Take] = read_take,
+) -> Plan:
     """Check the headers of a job's clips and settle what is compared with what.
+
+    Args:
+        job: what is compared.
+        seconds: what comes later is not looked at.
+        masks: one of `MASKS`.
+        read: how to learn of a real clip.
 
     Raises:
         VideoError: naming the clip that cannot be read, is too short, or fits no other.
@@ -139,7 +158,8 @@ def plan_job(job: Job, *, seconds: float = 5.0, masks: str = "lossless") -> Plan
     generated = read_header(job.generated)
     rate = generated.rate
     num_generated = min(int(seconds * rate), generated.num_frames)
-    spans = [_span(job, path, rate, seconds) for path in (job.take_1, job.take_2)]
+    headers = read(job.take_1), read(job.take_2)
+    spans = [_span(job, header, rate, seconds) for header in headers]
     num_compared = spans[0][1]
     lengths = {job.take_1: num_compared, job.take_2: spans[1][1], job.generated: num_generated}
     for path, length in lengths.items():
@@ -151,8 +171,7 @@ def plan_job(job: Job, *, seconds: float = 5.0, masks: str = "lossless") -> Plan
                 f"{job.id}: has {length} frames at {rate:g} fps ({length / rate:.2f} s), where "
                 f"{job.take_1.name} has {num_compared} ({num_compared / rate:.2f} s)",
             )
-    info = probe(job.take_1)
-    size = target_size(info.height, info.width)
+    size = target_size(headers[0].height, headers[0].width)
     stored_fps = round(rate) if masks == "mpeg4" else None
     stored = job.masks or (None, None)
     first, second = (
@@ -162,9 +181,8 @@ def plan_job(job: Job, *, seconds: float = 5.0, masks: str = "lossless") -> Plan
     return Plan(job, (first, second))
 
 
-def _span(job: Job, path: Path, rate: float, seconds: float) -> tuple[int, int]:
+def _span(job: Job, header: Take, rate: float, seconds: float) -> tuple[int, int]:
     """How many frames of a take are read, and how many they become at the rate of the generated clip."""
-    header = read_header(path)
     if same_rate(header.rate, rate):
         num_frames = min(int(seconds * rate), header.num_frames)
         return num_frames, num_frames
@@ -213,7 +231,7 @@ def evaluate(
         # All headers first: what is wrong with a clip shows before anything takes long.
         # Threads will do for that, while the workers start.
         with ThreadPoolExecutor(max_workers=workers) as threads:
-            plans = list(threads.map(partial(_plan, seconds=seconds, masks=masks), jobs))
+            plans = list(threads.map(partial(_plan, seconds, masks, folder), jobs))
         run = _Run(
             executor, folder, workers, [plan for plan in plans if isinstance(plan, Plan)], progress
         )
@@ -225,9 +243,9 @@ def evaluate(
     )
 
 
-def _plan(job: Job, seconds: float, masks: str) -> Plan | Failure:
+def _plan(seconds: float, masks: str, folder: Path, job: Job) -> Plan | Failure:
     try:
-        return plan_job(job, seconds=seconds, masks=masks)
+        return plan_job(job, seconds=seconds, masks=masks, read=partial(known_take, folder))
     except (VideoError, UsageError) as error:
         return Failure(job, str(error))
 

@@ -26,7 +26,7 @@ THRESHOLD = 10
 
 _KEPT, _TAKEN = 0.7, 0.3  # shares of the average so far and of the new frame
 _GREY = np.array([9798, 19235, 3735], np.float32) / 32768  # of R, G, B; exact in float32
-_BAND_PIXELS = 1 << 16  # frames are worked on in bands of rows that fit the processor's cache
+_BAND_PIXELS = 1 << 17  # frames are worked on in bands of rows that fit the processor's cache
 
 BoolArray = NDArray[np.bool_]
 
@@ -141,13 +141,27 @@ class _Scratch:
 def open_and_close(mask: UInt8Array) -> BoolArray:
     """Morphological opening, then closing, by squares of 5 × 5; what lies outside is left out.
 
-    Works on 64 pixels at a time, packed into words with some bits to spare on either side.
+    Works on 64 pixels at a time, packed into words with some bits to spare on either side, and on the rows
+    where something is on and those that the squares reach from there.
 
     Args:
         mask: uint8 [H, W] of 0 and 1.
     """
-    if not mask.any():
-        return np.zeros(mask.shape, np.bool_)
+    tidied = np.zeros(mask.shape, np.bool_)
+    first, stop = rows_with_any(mask)
+    reached = slice(max(0, first - _REACH), stop + _REACH)
+    if first < stop:
+        tidied[reached] = _open_and_close(mask[reached])
+    return tidied
+
+
+def rows_with_any(picture: UInt8Array) -> tuple[int, int]:
+    """The first row of [H, W] with anything but 0, and the one after the last; (0, 0) if there is none."""
+    rows = np.flatnonzero(picture.any(axis=1))
+    return (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
+
+
+def _open_and_close(mask: UInt8Array) -> BoolArray:
     width = mask.shape[1]
     image, inside = _packed(mask), _packed(np.ones((1, width), np.uint8))
     # A dilation by 5 × 5 after another is one by 9 × 9.
@@ -162,6 +176,7 @@ def open_and_close(mask: UInt8Array) -> BoolArray:
 _Words = NDArray[np.uint64]
 _Combine = Callable[[_Words, _Words], _Words]
 
+_REACH = 4  # rows: an opening adds none, a closing's dilation 2, and its erosion looks 2 further
 _SPARE = 8  # bits on either side of a row: as far as the squares reach beyond the image
 
 

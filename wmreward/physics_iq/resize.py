@@ -14,7 +14,7 @@ from wmreward.errors import UsageError
 from wmreward.video.types import UInt8Array
 
 _ONE = 2048  # 1.0 in the 11 bits of a weight
-_BAND_BYTES = 1 << 15  # of the result that are worked on at once: they fit the processor's cache
+_BAND_BYTES = 1 << 16  # of the result that are worked on at once: they fit the processor's cache
 
 
 def target_size(height: int, width: int) -> tuple[int, int]:
@@ -41,26 +41,32 @@ class Bilinear:
         self._rows, self._row_weights = _neighbours(source[0], target[0])
         self._columns, self._column_weights = _neighbours(source[1], target[1])
 
-    def __call__(self, picture: UInt8Array) -> UInt8Array:
-        """uint8 [H, W] or [H, W, C] → uint8 of the target size."""
+    def reached(self, first: int, stop: int) -> slice:
+        """The rows of the result that look at rows ``first`` to ``stop`` (exclusive) of a picture."""
+        rows = np.flatnonzero((self._rows[1] >= first) & (self._rows[0] < stop))
+        return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
+
+    def __call__(self, picture: UInt8Array, rows: slice | None = None) -> UInt8Array:
+        """uint8 [H, W] or [H, W, C] → uint8 of the target size, or just these ``rows`` of it."""
+        wanted = range(self.target[0])[rows or slice(None)]
         if picture.shape[:2] != self.source:
             raise UsageError(f"a picture of {self.source} was expected, got {picture.shape}")
         if self.source == self.target:
-            return picture
+            return picture[wanted.start : wanted.stop]
         lines = picture.reshape(self.source[0], -1)
         channels = lines.shape[1] // self.source[1]
         # Columns of bytes: gathering single bytes is faster than gathering short pixels.
         columns = (self._columns[..., None] * channels + np.arange(channels)).reshape(2, -1)
         weights = self._column_weights.repeat(channels, axis=1)
-        small = np.empty((self.target[0], columns.shape[1]), np.uint8)
+        small = np.empty((len(wanted), columns.shape[1]), np.uint8)
         band = max(1, _BAND_BYTES // columns.shape[1])
         scratch = np.empty((3, band, columns.shape[1]), np.int32)
         for top in range(0, len(small), band):
             out = small[top : top + band]
             total, sums, share = scratch[:, : len(out)]
             total.fill(2)
-            rows = slice(top, top + band)
-            for row, b in zip(self._rows[:, rows], self._row_weights[:, rows], strict=True):
+            worked = slice(wanted.start + top, wanted.start + top + len(out))
+            for row, b in zip(self._rows[:, worked], self._row_weights[:, worked], strict=True):
                 line = lines.take(row, axis=0)
                 # `out` serves for the bytes of a column: allocating would cost more than the sums.
                 line.take(columns[0], axis=1, out=out, mode="clip")
@@ -74,7 +80,7 @@ class Bilinear:
                 total += sums
             total >>= 2
             np.copyto(out, total, casting="unsafe")
-        return small.reshape(*self.target, *picture.shape[2:])
+        return small.reshape(len(wanted), self.target[1], *picture.shape[2:])
 
 
 def _neighbours(size: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
