@@ -33,20 +33,19 @@ by 0.09 to 0.2."""
 FEW_STEPS = 4
 """Enough to see that something is made, and what was asked for; a third of the time of good motion."""
 
-MOTION_RATIO = 0.6
+MOTION_RATIO = 0.4
 """Squared error of moving pixels, as a part of that of the last frame held."""
-MOVING_SCENES = 3
+MOVING_SCENES = 2
 """Those of the held-out scenes in which a held frame is the most wrong."""
 
 COLORS = ("red", "green", "blue", "yellow")
 OBEYED = 3
 """Of these colours, at least; of colours that were not asked for as many may be there as are missing."""
 
-PSNR, MOVING_PSNR = 29.0, 22.0
+PSNR, MOVING_PSNR = 33.0, 25.0
 """Of the autoencoder, in dB: all pixels, and those that move."""
 FIRST_FRAME_LOSS = 0.5
-"""dB that the first frame may be worse than the image alone through the autoencoder, in the mean: it shares
-its unit with what follows, as the frames of a true video do (0.5 dB in the mean of twelve)."""
+"""dB that the first frame may be worse than the same frame of the true video through the autoencoder."""
 SCALE_TOLERANCE = 0.05
 """The latents of these scenes have a spread of their own."""
 
@@ -168,10 +167,10 @@ def test_latents_are_scaled_to_unit_variance(
 
 def test_first_frame_is_the_image(hasty: MagiGenerator, scenes: tuple[HeldOut, Tensor]) -> None:
     clips, videos = scenes
-    images = videos[:2, :, :1]
-    alone = video_measures.psnr(hasty.reconstruct(images), images)
-    made = hasty.from_image(images[:, :, 0], 21, clips.prompts[:2], [0, 1])
-    assert (video_measures.psnr(made[:, :, :1], images) - alone).mean() > -FIRST_FRAME_LOSS
+    shown = videos[:2, :, 3:4]  # the frame that an image stands for, of the four of its latent
+    as_video = video_measures.psnr(hasty.reconstruct(videos[:2, :, :12])[:, :, 3:4], shown)
+    made = hasty.from_image(shown[:, :, 0], 21, clips.prompts[:2], [0, 1])
+    assert (video_measures.psnr(made[:, :, :1], shown) > as_video - FIRST_FRAME_LOSS).all()
 
 
 def test_motion_goes_on(generator: MagiGenerator, scenes: tuple[HeldOut, Tensor]) -> None:
@@ -181,7 +180,9 @@ def test_motion_goes_on(generator: MagiGenerator, scenes: tuple[HeldOut, Tensor]
     held = examination.mark(examination.controls()["copy last frame"])["motion"]
     rows = held.topk(MOVING_SCENES).indices
     clips, videos = scenes[0][rows], scenes[1][rows]
-    made = generator.continue_video(videos[:, :, : task.given], 24, clips.prompts, [0, 1, 2])
+    made = generator.continue_video(
+        videos[:, :, : task.given], 24, clips.prompts, list(range(MOVING_SCENES))
+    )
     error = Examination(clips, videos, task).mark(made)["motion"]
     assert error.mean() < MOTION_RATIO * held[rows].mean()
 
