@@ -496,9 +496,9 @@ def one_example(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_transformer_learns_one_batch(one_example: None, tmp_path: Path) -> None:
-    trainer = dit_trainer(tmp_path, steps=20, learning_rate=5e-3)
+    trainer = dit_trainer(tmp_path, steps=30, learning_rate=5e-3)
     parts = []
-    for _ in range(20):
+    for _ in range(30):
         trainer.train_step()
         parts.append(trainer.diagnostics())
     for name, ratio in (("pairs", 0.93), ("lone", 0.93), ("said", 0.2), ("place", 0.96)):

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 import simworld
 from magi1.vae import VAE, Block, ColourConv, VAEConfig
 from training.loop import Process, Trainer, command, joined, schedule, train
+from training.muon import hidden_matrices
 from training.videos import SIZE, UNIT, Camera, UnitPool, shoot, to_model
 from weightfiles import dequantise, quantise, read_state, write_state
 
@@ -208,7 +209,7 @@ class AutoencoderTrainer(Trainer):
                 if isinstance(module, Block | FramewiseConv):
                     module.compile(dynamic=False)
             self.loss = torch.compile(reconstruction_loss, dynamic=False)
-        self.start_optimiser(config.weight_decay)
+        self.start_optimiser(config.weight_decay, hidden_matrices(self.live))
         self.last: dict[str, Tensor] = {}
 
     @property

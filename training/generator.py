@@ -39,6 +39,7 @@ from training.autoencoder import SMOKE as SMOKE_AUTOENCODER
 from training.autoencoder import WEIGHTS
 from training.latents import CAPTION_TOKENS, Examples, LatentPool, latent_scale
 from training.loop import Process, Trainer, command, joined, schedule, train
+from training.muon import hidden_matrices
 from training.noising import CHUNK, CLEAN, Plan, noised, plan_lone, plan_pairs
 from training.videos import FRAMES, SIZE
 from weightfiles import dequantise, quantise, read_state, write_state
@@ -78,9 +79,9 @@ class GeneratorConfig:
 
     vae: str = ""
     init_from: str = ""
-    steps: int = 10_000
+    steps: int = 5_600
     batch: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.02
     place: float = 0.05
     said: float = 0.05
@@ -272,10 +273,11 @@ class GeneratorTrainer(Trainer):
         if compiled:
             # Two lengths of sequences occur; kernels for any length would be slower.
             torch._dynamo.config.automatic_dynamic_shapes = False
-            self.live.dit.compile_layers()
+            for layer in self.live.dit.videodit_blocks.layers:
+                layer.compile(dynamic=False)
             for block in self.live.t5.encoder.block:
                 block.compile(dynamic=False)
-        self.start_optimiser(config.weight_decay)
+        self.start_optimiser(config.weight_decay, hidden_matrices(self.live))
         self.last: dict[str, Tensor] = {}
 
     @property

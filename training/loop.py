@@ -23,8 +23,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from training.muon import Muon
+
 CHECK_EVERY = 20
 """Steps between looks at the clock."""
+
+PLACES = ("vae", "init_from")
+"""Settings that are paths."""
 
 Config = TypeVar("Config", contravariant=True)
 
@@ -102,7 +107,7 @@ class Trainer(ABC):
 
     live: nn.Module
     average: list[Tensor]
-    optimiser: torch.optim.Optimizer
+    optimisers: list[torch.optim.Optimizer]
 
     def __init__(self, config: Any, out: Path, process: Process) -> None:
         self.config, self.out, self.process = config, out, process
@@ -134,16 +139,25 @@ class Trainer(ABC):
         """The parameters that are trained now."""
         return [p for p in self.live.parameters() if p.requires_grad]
 
-    def start_optimiser(self, weight_decay: float) -> None:
-        """A fresh AdamW for what is learning, with decay on matrices only, and a fresh average."""
+    def start_optimiser(self, weight_decay: float, hidden: Sequence[nn.Parameter] = ()) -> None:
+        """Fresh optimisers for what is learning, with decay on matrices only, and a fresh average.
+
+        Args:
+            weight_decay: Decoupled.
+            hidden: The matrices that Muon is for; AdamW has the rest.
+        """
         learning = self.learning
+        apart = {id(p) for p in hidden}
+        rest = [p for p in learning if id(p) not in apart]
         groups = [
-            {"params": [p for p in learning if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
         ]
-        self.optimiser = torch.optim.AdamW(
-            groups, lr=0.0, betas=(0.9, 0.98), fused=self.device.type == "cuda"
-        )
+        self.optimisers = [
+            torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=self.device.type == "cuda")
+        ]
+        if hidden:
+            self.optimisers.append(Muon(hidden, lr=0.0, weight_decay=weight_decay))
         self.average = [p.detach().clone() for p in learning]
 
     def learn(self, loss: Tensor, *, rate: float, decay: float, seen: int) -> None:
@@ -154,14 +168,15 @@ class Trainer(ABC):
             decay: Of the average; less at first, so that early steps do not linger in it.
             seen: Steps that the average has seen.
         """
-        for group in self.optimiser.param_groups:
+        for group in (group for some in self.optimisers for group in some.param_groups):
             group["lr"] = rate
         loss.backward()
         learning = self.learning
         self._average_gradients(p for p in learning if p.grad is not None)
         nn.utils.clip_grad_norm_(learning, 1.0, foreach=True)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
         decay = min(decay, (1 + seen) / (10 + seen))
         torch._foreach_lerp_(self.average, [p.detach() for p in learning], 1 - decay)
         self.step += 1
@@ -203,7 +218,7 @@ class Trainer(ABC):
                 "step": self.step,
                 "model": self.live.state_dict(),
                 "average": self.average,
-                "optimiser": self.optimiser.state_dict(),
+                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             }
             temporary = self.checkpoint.with_suffix(".tmp")
             torch.save(state, temporary)
@@ -224,15 +239,19 @@ class Trainer(ABC):
         self.prepare_resumed()
         self.live.load_state_dict(state["model"])
         self.average = state["average"]
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
 
     def prepare_resumed(self) -> None:  # noqa: B027 (few runs need it)
         """Give the model the form that it has at ``step``, if that changes during the run."""
 
     def record(self) -> dict[str, str]:
         """What weights files say about their origin."""
+        settings = asdict(self.config) | {"processes": self.process.world}
+        # Where things lay on one machine says nothing on another.
+        settings |= {name: Path(settings[name]).name for name in PLACES if settings.get(name)}
         return {
-            "training": json.dumps({**asdict(self.config), "processes": self.process.world}),
+            "training": json.dumps(settings),
             "step": str(self.step),
             "torch": torch.__version__,
         }
