@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -715,6 +717,30 @@ def test_write_pads_odd_sizes(tmp_path: Path) -> None:
     write_video(tmp_path / "odd.mp4", (grey(i, 47, 63) for i in range(5)), 24)
     clip = read_uniform(tmp_path / "odd.mp4")
     assert clip.frames.shape == (5, 48, 64, 3) and numbers(clip.frames) == list(range(5))
+
+
+DRIFTING = """
+import sys
+import numpy as np
+from wmreward.video_io import write_video
+
+rng = np.random.default_rng(0)
+tiles = np.kron(rng.integers(0, 200, (8, 12, 3)), np.ones((8, 8, 1), int))
+frames = [np.roll(tiles, 3 * t, axis=1)[:, :64] + rng.integers(0, 50, (64, 64, 3)) for t in range(24)]
+write_video(sys.argv[1], np.stack(frames).astype(np.uint8), 24)
+"""
+
+
+def test_equal_frames_make_equal_files(tmp_path: Path) -> None:
+    """Whatever is in fresh memory, which glibc lets the environment decide."""
+    files = [tmp_path / "zeros.mp4", tmp_path / "junk.mp4"]
+    for file, fill in zip(files, ("0", "85"), strict=True):
+        subprocess.run(
+            [sys.executable, "-c", DRIFTING, str(file)],
+            env=os.environ | {"MALLOC_PERTURB_": fill, "PYTHONPATH": os.pathsep.join(sys.path)},
+            check=True,
+        )
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_write_png_is_exact(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from wmreward.video.types import UInt8Array
 # file says so, since players otherwise guess BT.709 for large pictures.
 _BT601, _LIMITED_RANGE = 6, 1
 
+_MACROBLOCK, _MACROBLOCKS_AT_ONCE = 16, 8
+
 WRITABLE_SUFFIXES = (".mp4", ".mov", ".mkv")
 
 
@@ -106,7 +108,7 @@ def _add_stream(
 ) -> VideoStream:
     height, width = (side + side % 2 for side in picture.shape[:2])
     if "libx264" in av.codecs_available:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf)})
+        stream = container.add_stream("libx264", rate=rate, options=_x264_options(width, crf))
     else:
         stream = container.add_stream("mpeg4", rate=rate)
         stream.bit_rate = int(0.4 * width * height * rate)
@@ -114,6 +116,15 @@ def _add_stream(
     stream.codec_context.colorspace = _BT601
     stream.codec_context.color_range = _LIMITED_RANGE
     return stream
+
+
+def _x264_options(width: int, crf: int) -> dict[str, str]:
+    options = {"crf": str(crf)}
+    if -(-width // _MACROBLOCK) % _MACROBLOCKS_AT_ONCE:
+        # Beyond the end of a row x264's macroblock tree reads memory that nobody wrote: equal
+        # frames would give one file or another by chance.
+        options["x264-params"] = "mbtree=0"
+    return options
 
 
 def _encode_picture(
