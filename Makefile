@@ -8,7 +8,10 @@ READY := $(VENV)/.ready
 .PHONY: demo test lint types unit clean
 
 demo: $(READY)
-	$(BIN)/python compute_wmreward.py --model tiny --video_path example --plot --map --out_dir outputs/demo
+	$(BIN)/python generate_magi1.py --mode t2v --prompt "a red ball on the left falls and bounces on the floor" \
+		--output_path outputs/demo/red_ball.mp4
+	$(BIN)/python compute_wmreward.py --model tiny --video_path example outputs/demo/red_ball.mp4 --plot --map \
+		--out_dir outputs/demo
 
 test: lint types unit
 

@@ -109,8 +109,8 @@ def configuration(values: Mapping[str, Any]) -> MagiConfig:
         path = ROOT / TINY_CONFIG  # the small model works from any folder
         if not path.exists():
             raise UsageError(
-                "the small generator is not part of this version yet: give --config_file, such as "
-                "./MAGI-1/example/4.5B/4.5B_base_config.json"
+                f"{TINY_CONFIG} is not there: give --config_file (the repository has the configurations "
+                "in MAGI-1/example)"
             )
     config = MagiConfig.load(path)
     changes: dict[str, Any] = {

@@ -381,10 +381,10 @@ class GeneratorTrainer(Trainer):
             clean_chunk_kvrange=1,
             clean_t=CLEAN,
             seed=1234,
-            num_frames=FRAMES,
+            num_frames=FRAMES - 4,  # an image takes the place of four
             video_size_h=SIZE,
             video_size_w=SIZE,
-            num_steps=16,
+            num_steps=12,
             window_size=4,
             fps=24,
             chunk_width=CHUNK,
