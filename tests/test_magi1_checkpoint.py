@@ -181,8 +181,9 @@ def test_subfolders_follow_the_kind() -> None:
         (True, False): "inference_weight.fp8",
         (True, True): "inference_weight.fp8.distill",
     }
-    for file in EXAMPLES.rglob("*.json"):
+    for file in EXAMPLES.rglob("*B_*.json"):
         assert variant(MagiConfig.load(file)) == file.stem.removesuffix("_config")
+    assert variant(MagiConfig.load(EXAMPLES / "tiny" / "tiny_config.json")) is None
     assert variant(tiny()) is None
 
 

@@ -61,7 +61,8 @@ def test_released_files_round_trip_byte_by_byte(name: str, tmp_path: Path) -> No
 
 def test_released_values() -> None:
     """Where the six files differ; the rest is alike."""
-    assert sorted(EXAMPLES.rglob("*_config.json")) == sorted(map(example, NAMES))
+    released = {*EXAMPLES.rglob("*_config.json")} - {EXAMPLES / "tiny" / "tiny_config.json"}
+    assert released == {*map(example, NAMES)}
     shared: dict[str, list[Any]] = {}
     for name in NAMES:
         config = MagiConfig.load(example(name))
