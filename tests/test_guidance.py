@@ -318,6 +318,12 @@ def test_an_effect_within_the_noise_is_called_so() -> None:
     assert str(effect([])) == "guidance acted on no step"
 
 
+def test_overshooting_is_called_so() -> None:
+    assert "raised the reward of the estimate by 0.5 a step" in str(effect([record(0.5, None)]))
+    worse = str(effect([record(-0.5, None)]))
+    assert "lowered the reward of the estimate by 0.5 a step" in worse and "overshoot" in worse
+
+
 # --- with a generator and a world model ---------------------------------------------------------------
 
 

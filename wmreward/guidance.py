@@ -339,7 +339,8 @@ class Effect:
             return "guidance acted on no step"
         text = (
             f"guidance acted on {self.steps} steps, changed the velocity by {100 * self.change:.2g} % and "
-            f"raised the reward of the estimate by {self.gain:+.3g} a step"
+            f"{'lowered' if self.gain < 0 else 'raised'} the reward of the estimate by "
+            f"{abs(self.gain):.3g} a step"
         )
         if self.null_gain is not None:
             text += f"; random directions of the same size: {self.null_gain:+.3g}"
@@ -347,6 +348,8 @@ class Effect:
             text += (
                 ". That is within the noise: this guidance does nothing that chance would not do"
             )
+        elif self.gain < 0:
+            text += ". Its steps are so long that they overshoot: try a smaller --guidance_scale"
         return text
 
 
