@@ -274,6 +274,7 @@ def test_exported_autoencoder_is_the_average(stock: None, tmp_path: Path) -> Non
         for p, mean in zip(model.parameters(), trainer.average, strict=True):
             assert torch.allclose(p, mean, atol=tolerance * mean.abs().max().item())
     again = vae_trainer(tmp_path / "more", init_from=str(tmp_path / "vae_half"))
+    assert json.loads(again.record()["training"])["init_from"] == "vae_half"
     for p, mean in zip(again.live.parameters(), trainer.average, strict=True):
         assert torch.allclose(p, mean, rtol=1e-3, atol=1e-4)
 

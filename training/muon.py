@@ -2,8 +2,8 @@
 
 After Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); the size of steps as
 in Liu et al., "Muon is scalable for LLM training" (arXiv 2502.16982): with it the learning rate and
-weight decay of AdamW fit. Matrices of one shape are worked on together: one by one, a small network would
-spend more time on launching kernels than on its own passes.
+weight decay of AdamW fit. torch.optim.Muon (from torch 2.9) takes one matrix after the other, some twenty
+launches each; here matrices of one shape are worked on together.
 """
 
 from __future__ import annotations
