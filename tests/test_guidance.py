@@ -139,13 +139,17 @@ def test_the_tilt_is_bounded_where_time_is_small() -> None:
     assert pushed.isfinite().all() and ratio <= 0.5 + 1e-9
 
 
-def test_guidance_climbs_and_chance_does_not() -> None:
+@pytest.mark.parametrize("through", ["x0", "dit"])
+def test_guidance_climbs_and_chance_does_not(through: Any) -> None:
     step = make_step()
-    guidance = Guidance(smooth, always(0.05, null=True))
+    guidance = Guidance(smooth, always(0.05, null=True, through=through))
     corrected = guidance(step)
     (record,) = guidance.records
+    # Where the correction of one step of 0.05 leads, the step itself left out.
+    moved = step.latents + 0.05 * (corrected - step.velocity)
+    velocity = step.velocity if through == "x0" else step.model(moved)
     before = reward_at(step, step.latents, step.velocity).mean().item()
-    after = reward_at(step, step.latents, corrected).mean().item()
+    after = reward_at(step, moved, velocity).mean().item()
     assert record.before == pytest.approx(before) and record.after == pytest.approx(after)
     assert after > before
     assert record.after_random is not None and record.after_random < record.after

@@ -39,7 +39,8 @@ class GuidanceConfig:
     Attributes:
         schedule: When and how strongly.
         through: What the gradient passes: ``x0`` holds the velocity constant (one backward pass through
-            decoder and reward), ``dit`` differentiates it too.
+            decoder and reward), ``dit`` differentiates it too: the generator's idea of what the change
+            means.
         rule: ``relative``: Δv = scale · ‖v‖ / ‖g‖ · g for each chunk, as the original does; ``tilt``:
             Δv = scale · (1 − t) / t · g, the flow of the distribution tilted by exp(scale · reward),
             at most half of ‖v‖.
@@ -80,7 +81,7 @@ class GuidedStep:
     Attributes:
         call: Number of the guided call.
         chunks, steps, times, scales: Which chunks were guided, where they are on their way, how strongly.
-        before, after: Reward of the clean estimate without and with the correction.
+        before, after: Reward of the clean estimate at x_t, and where the correction leads: at x_t + Δt · Δv.
         after_random: The same with a random direction of the same norm, if it was asked for.
         change: ‖Δv‖ / ‖v‖.
         cosine: Between Δv and v.
@@ -181,42 +182,42 @@ class Guidance:
             return step.velocity
         # Anew for every call, so that a resumed run draws the same.
         self._random.manual_seed(self.config.seed + len(self.records))
-        velocity = original = step.velocity
         strength = _per_frame(scales[:guided], step)
+        plain = step.velocity[:, :, frames]
+        change = torch.zeros_like(plain)
         before = gradient = None
         for _ in range(self.config.repeats):
-            reward, gradient = self._gradient(step, velocity, frames)
+            reward, gradient = self._gradient(step, change)
             before = reward if before is None else before
-            push = self._push(step, gradient, velocity[:, :, frames], strength)
-            velocity = _replaced(velocity, velocity[:, :, frames] + push, frames)
+            change = change + self._push(step, gradient, plain + change, strength)
         assert before is not None and gradient is not None
-        change = (velocity - original)[:, :, frames]
-        self._record(step, scales[:guided], before, gradient, change, original, begun)
-        return velocity
+        self._record(step, scales[:guided], before, gradient, change, begun)
+        return _replaced(step.velocity, plain + change)
 
     # --- the reward of the clean estimate ---------------------------------------------------------------
 
-    def _gradient(
-        self, step: DenoiseStep, velocity: Tensor, frames: slice
-    ) -> tuple[Tensor, Tensor]:
-        """Rewards ``[B]`` and their gradient with respect to the guided latents.
-
-        Through ``x0`` the latents are the clean estimate; through ``dit`` they are x_t, whose velocity
-        is computed anew, plus what earlier repeats have added to it.
-        """
+    def _gradient(self, step: DenoiseStep, change: Tensor) -> tuple[Tensor, Tensor]:
+        """Rewards ``[B]`` and their gradient with respect to the guided latents, changed as far as they are."""
         with torch.enable_grad():
-            if self.config.through == "x0":
-                leaf = step.clean_estimate(step.latents, velocity).detach()[:, :, frames]
-                leaf.requires_grad_()
-                clean = leaf
-            else:
-                leaf = step.latents.detach().requires_grad_()
-                added = (velocity - step.velocity).detach()
-                clean = step.clean_estimate(leaf, step.model(leaf) + added)[:, :, frames]
-            rewards = self._rewards(step, clean)
+            leaf = self._changed(step, change).detach().requires_grad_()
+            rewards = self._reward(step, leaf, change.shape[2])
             (gradient,) = torch.autograd.grad(rewards.sum(), leaf)
-        open_frames = torch.arange(frames.stop, device=gradient.device) >= step.given
-        return rewards.detach(), gradient[:, :, frames] * open_frames[:, None, None]
+        gradient = gradient[:, :, : change.shape[2]]
+        open_frames = torch.arange(gradient.shape[2], device=gradient.device) >= step.given
+        return rewards.detach(), gradient * open_frames[:, None, None]
+
+    def _reward(self, step: DenoiseStep, latents: Tensor, frames: int) -> Tensor:
+        """Of the clean estimate of the first frames at these latents; differentiable in them."""
+        held = self.config.through == "x0"
+        velocity = step.velocity if held else step.model(latents)
+        return self._rewards(step, step.clean_estimate(latents, velocity)[:, :, :frames])
+
+    def _changed(self, step: DenoiseStep, change: Tensor) -> Tensor:
+        """The latents as a change of the velocity alone makes them by the end of the step."""
+        spans = _per_frame((step.next_times - step.times).tolist(), step)
+        frames = change.shape[2]
+        moved = step.latents[:, :, :frames] + spans[:frames] * change
+        return _replaced(step.latents, moved)
 
     # --- the correction ---------------------------------------------------------------------------------
 
@@ -244,18 +245,14 @@ class Guidance:
         before: Tensor,
         gradient: Tensor,
         change: Tensor,
-        velocity: Tensor,
         begun: float,
     ) -> None:
-        """Score the corrected estimate, and on request a random correction of the same size."""
-        guided, width = len(scales), step.chunk_width
-        frames = slice(0, guided * width)
-        plain = velocity[:, :, frames]
+        """Score what the correction leads to, and on request a random one of the same size."""
+        width = step.chunk_width
+        plain = step.velocity[:, :, : change.shape[2]]
 
         def rewards_after(change: Tensor) -> float:
-            moved = _replaced(velocity, plain + change, frames)
-            clean = step.clean_estimate(step.latents, moved)[:, :, frames]
-            return self._rewards(step, clean).mean().item()
+            return self._reward(step, self._changed(step, change), change.shape[2]).mean().item()
 
         with torch.no_grad():
             after = rewards_after(change)
@@ -297,8 +294,9 @@ def _norm(x: Tensor, chunk_width: int) -> Tensor:
     return squares.sum(dim=3).sqrt().repeat_interleave(chunk_width, dim=2)
 
 
-def _replaced(whole: Tensor, part: Tensor, frames: slice) -> Tensor:
-    return torch.cat((part, whole[:, :, frames.stop :]), dim=2)
+def _replaced(whole: Tensor, first: Tensor) -> Tensor:
+    """``whole`` with other first frames."""
+    return torch.cat((first, whole[:, :, first.shape[2] :]), dim=2)
 
 
 def _gpu_memory() -> str:
