@@ -35,7 +35,7 @@ def videos_of(count: int, frames: int = 20, seed: int = 0) -> Tensor:
 # --- surprise -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", ["plain", "excess", "relative"])
+@pytest.mark.parametrize("rule", ["plain", "top", "excess", "relative"])
 @pytest.mark.parametrize("mode", ["mean", "max", "topk2"])
 def test_surprise_is_that_of_the_scoring_command(rule: Any, mode: str) -> None:
     scorer, videos = scorer_of(score=rule, mode=mode), videos_of(2)
@@ -63,8 +63,8 @@ def test_parts_of_all_rules_and_the_copy_come_from_one_pass() -> None:
     config = SurpriseConfig(window_size=8, context_frames=4, stride=2)
     judged = SurpriseReward(SurpriseScorer(model, config))(video)
     assert sum(model.batch_sizes) == 3  # windows, each seen once
-    assert set(judged.parts) == {"surprise", "plain", "excess", "relative", "copy"}
-    for rule in ("plain", "excess", "relative"):
+    assert set(judged.parts) == {"surprise", "plain", "top", "excess", "relative", "copy"}
+    for rule in ("plain", "top", "excess", "relative"):
         alone = SurpriseScorer(model, SurpriseConfig(**{**config.to_json(), "score": rule}))
         torch.testing.assert_close(judged.parts[rule], alone(video))
     moving = SurpriseReward(SurpriseScorer(model, config)).windows(video)

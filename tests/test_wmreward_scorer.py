@@ -25,6 +25,7 @@ RULES: tuple[dict[str, Any], ...] = (
     {"similarity": "token"},
     {"score": "excess"},
     {"score": "relative"},
+    {"score": "top"},
 )
 SMALL = {"window_size": 6, "context_frames": 4, "stride": 2}
 

@@ -74,6 +74,11 @@ def test_definitions_by_hand() -> None:
     assert value.numpy() == pytest.approx((plain / scale).mean(axis=(1, 2)), abs=1e-12)
     assert shown is not None and shown.numpy() == pytest.approx(plain / scale, abs=1e-12)
 
+    value, shown = window_surprise(made, SurpriseConfig(score="top"))
+    top = np.sort(plain.reshape(B, -1), axis=1)[:, -math.ceil(T * N / 16) :]
+    assert value.numpy() == pytest.approx(top.mean(axis=1), abs=1e-12)
+    assert shown is not None and shown.numpy() == pytest.approx(plain, abs=1e-12)
+
     value, shown = window_surprise(made, SurpriseConfig(score="excess"))
     excess = plain - 0.5 * copied
     top = np.sort(excess.reshape(B, -1), axis=1)[:, -math.ceil(T * N / 16) :]
@@ -82,12 +87,13 @@ def test_definitions_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("tokens", "speaking"), [(4, 1), (16, 1), (17, 2), (256, 16)])
-def test_excess_listens_to_the_largest_sixteenth(tokens: int, speaking: int) -> None:
+def test_top_and_excess_listen_to_the_largest_sixteenth(tokens: int, speaking: int) -> None:
     z, h = torch.randn(2, 1, 1, tokens, D, dtype=torch.float64)
     made = FakeLatents(z, h, h[:, 0])  # copying is perfect: excess is the surprise
-    value, _ = window_surprise(made, SurpriseConfig(score="excess"))
     expected = token_surprise(made).flatten().sort().values[-speaking:].mean()
-    torch.testing.assert_close(value[0], expected)
+    for score in ("top", "excess"):
+        value, _ = window_surprise(made, SurpriseConfig(score=score))  # type: ignore[arg-type]
+        torch.testing.assert_close(value[0], expected)
 
 
 @given(seed=st.integers(0, 999), scale=st.floats(0.01, 1e4))
@@ -106,7 +112,7 @@ def test_extremes(similarity: Any) -> None:
         torch.testing.assert_close(value, torch.full((B,), expected).double(), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("score", ["plain", "excess", "relative", "token"])
+@pytest.mark.parametrize("score", ["plain", "top", "excess", "relative", "token"])
 @given(seed=st.integers(0, 99), scale=st.floats(0.5, 100), shift=st.floats(-10, 10))
 def test_scale_and_shift_of_a_latent_do_not_matter(
     score: Any, seed: int, scale: float, shift: float
@@ -182,7 +188,7 @@ def test_relative_weighs_a_wrong_prediction_more_where_little_changed() -> None:
         ({"context_frames": 16}, "context_frames=16 .* window_size=16"),
         ({"stride": 0}, "stride=0"),
         ({"similarity": "cosine"}, "similarity='cosine' .* feature, token"),
-        ({"score": "best"}, "score='best' .* plain, excess, relative"),
+        ({"score": "best"}, "score='best' .* plain, top, excess, relative"),
         ({"similarity": "token", "score": "excess"}, "needs similarity='feature'"),
         ({"mode": "mode"}, "unknown mode 'mode'"),
     ],

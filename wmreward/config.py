@@ -10,7 +10,7 @@ from wmreward.aggregate import selection_size
 from wmreward.errors import UsageError
 
 Similarity = Literal["feature", "token"]
-ScoreRule = Literal["plain", "excess", "relative"]
+ScoreRule = Literal["plain", "top", "excess", "relative"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,9 @@ class SurpriseConfig:
         similarity: Axis of the cosine. ``feature`` is the paper's equation (one value per token);
             ``token`` is what the published scorer computes (one value per feature channel). They
             differ in value and in ranking.
-        score: ``plain`` surprise (the paper's), or relative to what copying the last context
-            latent would get: ``excess`` and ``relative``, see :mod:`wmreward.surprise`.
+        score: ``plain`` surprise (the paper's), that of its ``top`` tokens, or relative to what
+            copying the last context latent would get: ``excess`` and ``relative``, see
+            :mod:`wmreward.surprise`.
         context_grad: Let the gradient flow through the prediction too (off in the reference).
     """
 

@@ -64,7 +64,8 @@ def add_reward_flags(
     parser.add(
         group,
         "--score",
-        "the surprise: plain (the paper's), or against copying the last frame: excess or relative",
+        "the surprise: plain (the paper's), top (its most surprising tokens), or against copying the last "
+        "frame: excess or relative",
         default="plain",
         metavar="RULE",
     )

@@ -134,7 +134,8 @@ def _add_surprise(parser: Parser) -> None:
     parser.add(
         group,
         "--score",
-        "plain (the paper's), or measured against copying the last frame: excess or relative",
+        "plain (the paper's), top (its most surprising tokens), or measured against copying the last frame: "
+        "excess or relative",
         default="plain",
         metavar="RULE",
     )

@@ -18,7 +18,7 @@ from wmreward.protocols import Latents
 COPY_WEIGHT = 0.5
 """``excess``: how much of the copy error is forgiven."""
 TOP_FRACTION = 1 / 16
-"""``excess``: share of the target tokens that speak for a window (16 of the embedded model's 256)."""
+"""``top``, ``excess``: share of the target tokens that speak for a window (16 of the embedded model's 256)."""
 COPY_FLOOR = 0.02
 """``relative``: keeps the ratio finite where nothing moves; near the copy error of a still scene
 with sensor noise.
@@ -63,24 +63,31 @@ def window_surprise(latents: Latents, config: SurpriseConfig) -> tuple[Tensor, T
     """Surprise of each window ``[B]`` and its map per token ``[B, t, n]`` by the rule of ``config``.
 
     * ``plain``: mean of S, the token surprise. The map is S.
+    * ``top``: mean of the largest 1/16 of S: an event takes little of the picture. The map is S.
     * ``excess``: mean of the largest 1/16 of S − ½·S_copy, where S_copy is :func:`copy_surprise`.
       The map is that difference, which may be negative.
     * ``relative``: mean(S) / (mean(S_copy) + 0.02). The map is S / (mean(S_copy) + 0.02), so that
       its mean is the value.
 
-    Under the plain rule a frozen video is easy and so looks plausible; the other two measure it
-    against how much there was to predict. ``similarity="token"`` has no map.
+    Under the first two a frozen video is easy and so looks plausible; the others measure it against
+    how much there was to predict. ``similarity="token"`` has no map.
     """
     if config.similarity == "token":
         return channel_surprise(latents), None
     surprise = token_surprise(latents)
     if config.score == "plain":
         return surprise.mean(dim=(1, 2)), surprise
+    if config.score == "top":
+        return _top(surprise), surprise
     copied = copy_surprise(latents)
     if config.score == "relative":
         surprise = surprise / (copied.mean(dim=(1, 2), keepdim=True) + COPY_FLOOR)
         return surprise.mean(dim=(1, 2)), surprise
     excess = surprise - COPY_WEIGHT * copied
-    flat = excess.flatten(1)
-    top = flat.topk(math.ceil(flat.shape[1] * TOP_FRACTION), dim=1).values
-    return top.mean(dim=1), excess
+    return _top(excess), excess
+
+
+def _top(tokens: Tensor) -> Tensor:
+    """Mean of the largest of ``[B, t, n]``, ``[B]``."""
+    flat = tokens.flatten(1)
+    return flat.topk(math.ceil(flat.shape[1] * TOP_FRACTION), dim=1).values.mean(dim=1)
