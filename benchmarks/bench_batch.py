@@ -1,6 +1,7 @@
 """What the batch runner costs: per candidate, on opening a large run, and in idle processes at the end.
 
     python -m benchmarks.bench_batch                                  # a stand-in that sleeps, on any machine
+    python -m benchmarks.bench_batch --work clips                     # the embedded generator, on 2 GPUs
     python -m benchmarks.bench_batch --work steps --model 4.5B        # MAGI-1 with random weights, on 2 GPUs
 
 Without an install, set PYTHONPATH=MAGI-1.
@@ -10,7 +11,8 @@ Without an install, set PYTHONPATH=MAGI-1.
     scaling      candidates of uneven cost (log-normal, the longest ten times the shortest) on 1 and on 2
                  processes, one GPU each where there are GPUs; efficiency is t₁ / (2 t₂), models loaded before
 
-"steps" makes a candidate of so many guided sampler steps of a window of four chunks.
+"steps" makes a candidate of so many guided sampler steps of a window of four chunks, "clips" of so many
+clips of 24 frames from text.
 """
 
 from __future__ import annotations
@@ -82,9 +84,29 @@ def stepping(model: str, size: str, steps: int, device: torch.device) -> Maker:
         (folder / "video.mp4").write_bytes(velocity.float().cpu().numpy().tobytes())
         return {"score": 0.0}
 
+    return warm(make)
+
+
+def clipping(clips: int, device: torch.device) -> Maker:
+    """A candidate is ``clips`` times its cost clips of the embedded generator, one after the other."""
+    from benchmarks.magi_generator import tiny
+
+    generator = tiny(device=device)
+
+    def make(candidate: Candidate, folder: Path) -> dict[str, Any]:
+        for seed in range(max(1, round(clips * cost(candidate)))):
+            video = generator.from_text([candidate.job.prompt], 24, [seed])
+        (folder / "video.mp4").write_bytes((255 * video).byte().cpu().numpy().tobytes())
+        return {"score": 0.0}
+
+    return warm(make)
+
+
+def warm(make: Maker) -> Maker:
+    """After a first candidate: it chooses kernels."""
     first = candidates_of(jobs_of(1), ["plain"])[0]
     with tempfile.TemporaryDirectory() as folder:
-        make(first, Path(folder))  # the first steps choose kernels
+        make(first, Path(folder))
     return make
 
 
@@ -156,7 +178,11 @@ def _process(rank: int, world: int, port: int, folder: Path, args: argparse.Name
     if args.work == "sleep":
         maker = sleeping(args.seconds)
     else:
-        maker = stepping(args.model, args.size, args.steps, torch.device(f"{args.device}:{rank}"))
+        device = torch.device(f"cuda:{rank}" if args.device == "cuda" else "cpu")
+        if args.work == "clips":
+            maker = clipping(args.steps, device)
+        else:
+            maker = stepping(args.model, args.size, args.steps, device)
     team = Team.joined()
     team.tell(f"ready/{rank}", "")
     for other in range(world):
@@ -176,7 +202,7 @@ def _process(rank: int, world: int, port: int, folder: Path, args: argparse.Name
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """All that was asked for; lines for people go to standard error."""
-    head = describe(torch.device(args.device if args.work == "steps" else "cpu"))
+    head = describe(torch.device("cpu" if args.work == "sleep" else args.device))
     print("  ".join(f"{key} {value}" for key, value in head.items()), file=sys.stderr)
     result: dict[str, Any] = {"benchmark": "batch", "work": args.work, **head}
     folder = Path(tempfile.mkdtemp(prefix="bench_batch_", dir=args.folder))
@@ -212,13 +238,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parts = ("overhead", "resume", "scaling")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
-    parser.add_argument("--work", choices=("sleep", "steps"), default="sleep")
+    parser.add_argument("--work", choices=("sleep", "clips", "steps"), default="sleep")
     parser.add_argument("--candidates", type=int, default=64, help="of scaling")
     parser.add_argument("--seconds", type=float, default=0.3, help="of a typical one (sleep)")
-    parser.add_argument("--steps", type=int, default=8, help="of a typical one (steps)")
+    parser.add_argument("--steps", type=int, default=8, help="or clips of a typical one")
     parser.add_argument("--model", choices=("nano", "4.5B", "24B"), default="4.5B")
     parser.add_argument("--size", default="480x480", help="of videos (steps)")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="for steps")
+    parser.add_argument(
+        "--device", choices=("cuda", "cpu"), default="cuda", help="for clips and steps"
+    )
     parser.add_argument("--count", type=int, default=512, help="candidates of overhead")
     parser.add_argument("--records", type=int, default=100_000, help="candidates of resume")
     parser.add_argument("--folder", type=Path, help="where runs are written, such as a file server")
