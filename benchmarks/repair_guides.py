@@ -37,13 +37,13 @@ class GuideSettings:
             normal latents; None: as far as they do.
     """
 
-    scale: float = 0.2
+    scale: float = 0.12
     times: tuple[float, float] = (0.05, 0.6)
     frequency: int = 1
     rule: Rule = "relative"
     through: Through = "x0"
     repeats: int = 1
-    score: ScoreRule = "excess"
+    score: ScoreRule = "top"
     mode: str = "mean"
     stride: int = 4
     keep_edges: bool = False

@@ -13,7 +13,7 @@ from benchmarks import bootstrap
 from benchmarks.bootstrap import Estimate, Values
 from benchmarks.repair_answers import HIGHER, MEASURES
 from benchmarks.repair_parts import Part
-from benchmarks.repair_scores import RULES, sets
+from benchmarks.repair_scores import RULES, SEAM, sets
 
 PLAIN, GUIDED, RANDOM_PICK = "plain", "guidance", "random pick"
 COLUMNS = (
@@ -22,7 +22,7 @@ COLUMNS = (
 GAPS = ("physics", "position", "motion", "union")
 """Columns whose gap between the mean candidate and the best one is shared out."""
 
-CHOICES = (*RULES, "consensus", "rank-sum")
+CHOICES = (*RULES, SEAM, "consensus", "rank-sum")
 """What a world model chooses by."""
 SCEPTICS = {
     "sharpest": ("edges", True),

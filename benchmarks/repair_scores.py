@@ -13,7 +13,9 @@ from wmreward.scorer import SurpriseScorer
 
 SETS = (4, 8, 16)
 """Sizes of the sets that the best is chosen from: candidates are dealt to them in order."""
-RULES = ("plain", "excess", "relative")
+RULES = ("plain", "top", "excess", "relative")
+SEAM = "seam"
+"""Choice by `top`, half of it that of the window that is seen in given frames and predicted in new ones."""
 
 
 def edge_energy(videos: Tensor) -> Tensor:
@@ -43,8 +45,8 @@ class Judges:
             compare: Also compare the candidates of each scene.
 
         Returns:
-            Scores [n, S]: surprise by each rule and of a frozen video (`plain`, `excess`, `relative`,
-            `copy`; by the second model as `second plain` …), `edges`, `energy` of the motion, and for
+            Scores [n, S]: surprise by each rule, at the seam, and of a frozen video (`plain`, `top`,
+            `excess`, `relative`, `seam`, `copy`; by the second model as `second plain` …), `edges`, `energy` of the motion, and for
             sets of n candidates `consensus@n` (more is nearer to the others for the world model) and
             `medoid@n` (less is nearer in pixels). And the seconds that surprise took.
         """
@@ -55,8 +57,13 @@ class Judges:
         seconds = 0.0
         for prefix, scorer in self.scorers.items():
             begun = time.perf_counter()
-            parts = SurpriseReward(scorer)(flat).parts
-            values |= {prefix + name: parts[name].float().cpu() for name in (*RULES, "copy")}
+            windows = {
+                name: scores.values.float().cpu()
+                for name, scores in SurpriseReward(scorer).windows(flat).items()
+            }
+            parts = {name: of_each.mean(dim=1) for name, of_each in windows.items()}
+            parts[SEAM] = seam(windows["top"], scorer, before.shape[2])
+            values |= {prefix + name: part for name, part in parts.items()}
             seconds = seconds or time.perf_counter() - begun
         new = made.flatten(0, 1)
         values["edges"] = edge_energy(new).cpu()
@@ -76,6 +83,17 @@ class Judges:
             away = (crowd - crowd.mean(dim=2, keepdim=True)).square().flatten(3).mean(dim=-1)
             values[f"medoid@{size}"] = away.flatten(1).cpu()
         return values
+
+
+def seam(windows: Tensor, scorer: SurpriseScorer, given: int) -> Tensor:
+    """Scores [B] of windows [B, W] of videos whose first frames are given.
+
+    Only one window is predicted from what is known to be true and compared with nothing but what was
+    generated; it weighs as much as all together. Without one, all there is is their mean.
+    """
+    last = (given - scorer.config.context_frames) // scorer.config.stride
+    mean = windows.mean(dim=1)
+    return mean if last < 0 else (mean + windows[:, last]) / 2
 
 
 def sets(seeds: int) -> list[int]:

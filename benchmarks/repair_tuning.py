@@ -21,9 +21,9 @@ CRITERION = (
 )
 
 _CHANGES: dict[str, list[Any]] = {
-    "scale": [0.05, 0.1, 0.4, 0.8],
+    "scale": [0.03, 0.06, 0.25, 0.5],
     "times": [(0.0, 1.0), (0.0, 0.6), (0.2, 1.0), (0.2, 0.6), (0.0, 0.3), (0.3, 0.8)],
-    "score": ["plain", "relative"],
+    "score": ["plain", "excess", "relative"],
     "mode": ["topk3"],
     "stride": [2],
     "repeats": [2],
@@ -34,14 +34,14 @@ _CHANGES: dict[str, list[Any]] = {
 _TOGETHER: list[dict[str, Any]] = [
     {"rule": "tilt", "scale": 100.0},
     {"rule": "tilt", "scale": 1000.0},
-    {"keep_edges": True, "scale": 0.4},
-    {"keep_edges": True, "score": "plain"},
+    {"through": "dit", "times": (0.0, 0.15)},
+    {"through": "dit", "times": (0.0, 0.3)},
+    {"through": "dit", "times": (0.0, 0.3), "scale": 0.06},
+    {"through": "dit", "times": (0.0, 0.3), "score": "excess"},
+    {"through": "dit", "times": (0.0, 0.3), "keep_edges": True},
+    {"keep_edges": True, "score": "excess"},
     {"keep_edges": True, "score": "relative"},
-    {"keep_edges": True, "times": (0.2, 0.6)},
-    {"keep_edges": True, "trust": 0.1, "scale": 0.4},
-    {"keep_edges": True, "through": "dit"},
-    {"score": "relative", "scale": 0.4},
-    {"score": "plain", "scale": 0.4},
+    {"keep_edges": True, "stride": 2},
 ]
 
 

@@ -35,7 +35,7 @@ from benchmarks.repair_rows import (
     part_row,
     pick_row,
 )
-from benchmarks.repair_scores import Judges, edge_energy, sets
+from benchmarks.repair_scores import Judges, edge_energy, seam, sets
 from benchmarks.repair_tuning import grid, judged, title
 from vjepa2 import WeightsInfo
 from wmreward.config import SurpriseConfig
@@ -139,6 +139,8 @@ def synthetic(scenes: int = 200, seeds: int = 16, seed: int = 0, seconds: float 
         "plain": -error,
         "excess": error,
         "relative": noise,
+        "top": noise,
+        "seam": error,
         "copy": noise,
         "edges": error,
         "energy": noise,
@@ -180,16 +182,16 @@ def test_a_candidate_equal_to_the_truth_is_what_oracles_pick() -> None:
 
 def test_choices_follow_their_scores() -> None:
     score = torch.tensor([[3.0, 1, 2, 4, 8, 7, 6, 5]])
-    values = dict.fromkeys(("plain", "excess", "relative", "edges", "energy", "motion"), score)
+    values = dict.fromkeys((*CHOICES[:5], "edges", "energy", "motion"), score)
     values |= {"physics": score, "consensus@4": score, "medoid@4": score}
     lowest, highest = [[1, 7]], [[3, 4]]
-    for rule in ("plain", "excess", "relative", "blurriest", "stillest", "medoid", "motion"):
+    for rule in (*CHOICES[:5], "blurriest", "stillest", "medoid", "motion"):
         assert chosen(values, rule, 4).tolist() == lowest
     for rule in ("consensus", "sharpest", "physics"):
         assert chosen(values, rule, 4).tolist() == highest
-    # Three rules like 1 and 7 best, the fourth likes them least.
+    # Four rules like 1 and 7 best, the fifth likes them least.
     assert chosen(values, "rank-sum", 4).tolist() == lowest
-    values |= {"plain": -score, "relative": -score}
+    values |= {"plain": -score, "top": -score, "relative": -score}
     assert chosen(values, "rank-sum", 4).tolist() == highest
 
 
@@ -280,6 +282,16 @@ def test_judges_see_sharpness_motion_and_crowd() -> None:
     again, _ = both(made, before, compare=False)
     assert torch.equal(again["second excess"], values["excess"])
     assert "medoid@4" not in again
+
+
+def test_the_seam_is_where_given_frames_end() -> None:
+    """A jump from given to new frames is seen by more windows than one, and counted most there."""
+    config = SurpriseConfig(window_size=8, context_frames=4, stride=2)
+    scorer = SurpriseScorer(LinearWorldModel(), config)
+    windows = torch.tensor([[1.0, 2, 4, 8]])
+    assert seam(windows, scorer, 7).tolist() == [(3.75 + 2) / 2]  # the one that begins at frame 2
+    assert seam(windows, scorer, 4).tolist() == [(3.75 + 1) / 2]
+    assert seam(windows, scorer, 1).tolist() == [3.75]  # an image
 
 
 def test_blur_keeps_the_mean_and_takes_edges() -> None:
@@ -487,7 +499,7 @@ def test_the_whole_table(
         "truth", "truth, decoded", "copy last frame", "constant velocity from the true state",
         "ballistic from the true state", "plain", "random pick", "guidance",
         "guidance, random direction", "guidance, untrained model", "fewer steps",
-        "slight blur, 0.5 px", "slight blur, 0.7 px", "previous-chunk guidance 2.0",
+        "slight blur, 0.5 px", "slight blur, 0.7 px", "previous-chunk guidance 3.0",
         "previous-chunk guidance off", "sharpest of 4", "blurriest of 4", "stillest of 4",
         "medoid of 4", *(f"best of 4 by {rule}" for rule in CHOICES),
         *(f"oracle of 4 by {rule}" for rule in ORACLES),
