@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from generation.steering_flags import GUIDANCE_RANGE
 from magi1.config import MagiConfig
 from magi1.offload import resident
 from magi1.pipeline import Pipeline
@@ -72,7 +73,7 @@ def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool
         frequency=values["guidance_frequency"],
         which=values["guidance_steps"],
         scales=values["guidance_scales"],
-        times=tuple(values["guidance_range"] or (0.0, 1.0)),
+        times=_guided_times(values),
     )
     searches = values["search"] == "particles"
     if values["plot"] and not schedule.acts:
@@ -109,6 +110,15 @@ def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool
             particles = replace(particles, times=tuple(values["particle_range"]))
         _check_guides(rewards, "weigh particles")
     return Steering(guidance=guidance, particles=particles, rewards=rewards)
+
+
+def _guided_times(values: Mapping[str, Any]) -> tuple[float, float]:
+    """A list of steps says when, too: then no default restricts it."""
+    if values["guidance_range"]:
+        low, high = values["guidance_range"]
+        return low, high
+    listed = values["guidance_steps"] or values["guidance_scales"]
+    return (0.0, 1.0) if listed else GUIDANCE_RANGE
 
 
 def _check_guides(rewards: RewardChoice, what: str) -> None:

@@ -109,14 +109,30 @@ def test_guidance_acts_and_says_so(command: Guided) -> None:
     flags = (*T2V, *SHORT, "--save_latents", "--output_path")
     assert command(*flags, "plain.mp4")[0] == 0
     code, _, err = command(*flags, "guided.mp4", "--guidance_scale", "0.05", "--guidance_null")
-    assert code == 0 and "guidance acted on 4 steps, changed the velocity by 5 %" in err
+    assert code == 0 and "guidance acted on 2 steps, changed the velocity by 5 %" in err
     assert "random directions of the same size" in err
     guided, plain = record_of("guided")["guidance"], record_of("plain")
-    assert len(guided["steps"]) == 4 and guided["effect"]["steps"] == 4
+    assert len(guided["steps"]) == 2 and guided["effect"]["steps"] == 2
     assert guided["effect"]["gain"] > 0 and guided["effect"]["null_gain"] is not None
     assert all(step["after"] > step["before"] for step in guided["steps"])
     assert "guidance" not in plain and "guidance" not in plain["settings"]
     assert not torch.equal(latents_of("plain"), latents_of("guided"))
+
+
+def test_guidance_acts_in_the_middle_unless_steps_are_listed(command: Guided) -> None:
+    asked = {
+        ("--guidance_scale", "0.05"): [0.05, 0.6],
+        ("--guidance_scales", "0.05x4"): [0, 1],
+        ("--guidance_scale", "0.05", "--guidance_steps", "1x4"): [0, 1],
+        ("--guidance_scale", "0.05", "--guidance_range", "0", "0.2"): [0, 0.2],
+    }
+    for flags, times in asked.items():
+        assert command(*T2V, *SHORT, *flags, "--overwrite")[0] == 0
+        record = record_of("output")
+        assert record["settings"]["guidance"]["schedule"]["times"] == times
+        guided = [step["times"][0] for step in record["guidance"]["steps"]]
+        assert guided and all(times[0] <= time <= times[1] for time in guided)
+        assert (0 in guided) == (times[0] == 0)
 
 
 def test_scale_zero_is_plain_generation_to_the_bit(command: Guided) -> None:
@@ -425,7 +441,7 @@ def test_plain_guided_and_winner_side_by_side(command: Guided, made: list[list[i
     code, _, err = command(*flags)
     assert code == 0 and made == [[1234], [1235], [1234]]
     assert "plain (seed 1234): surprise" in err and "guided (seed 1234): surprise" in err
-    assert "guidance acted on 4 steps" in err and Path("output.guidance.png").exists()
+    assert "guidance acted on 2 steps" in err and Path("output.guidance.png").exists()
     columns = 2 + (record_of("output")["seed"] != 1234)
     shown = probe("output.compare.mp4")
     assert shown.width == columns * (192 + 6) - 6 and shown.num_frames == 24
@@ -487,7 +503,7 @@ def test_particles_are_guided_too(command: Guided) -> None:
     code, _, err = command(*T2V, *SHORT, *flags, "--particle_every", "1", "--overwrite")
     assert code == 0 and "particles were looked at 1 times" in err
     record = record_of("output")
-    assert len(record["guidance"]["steps"]) == 4 and record["particles"]["steps"]
+    assert len(record["guidance"]["steps"]) == 2 and record["particles"]["steps"]
     assert set(record["settings"]) >= {"guidance", "particles", "reward"}
 
 
