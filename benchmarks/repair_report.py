@@ -27,11 +27,12 @@ LEGEND = """\
 *position*: distance of objects in picture widths, 0.35 for a missing one; *placed*: of those found;
 *both Δ*: change of the distance of objects found both here and in the plain clip; *miss*: share of
 objects not found; *motion*, *union*: squared error where the truth moves, and where either does; *sharp*:
-edges relative to the truth's; *seam*: choice by the most surprising tokens, half of it at the one window
-that is seen in given frames and predicted in new ones; *plain*, *excess*: surprise of the world model that guides and chooses,
-*second …*: of another one. Brackets are 95 % bootstrap intervals over scenes; differences and gaps are
-paired, **bold** where the interval is clear of zero. *time*, *memory*: one result over a plain one. *gap*:
-share of the way from the mean plain candidate to the best one, chosen by that very measure."""
+edges relative to the truth's; *plain*, *excess*: surprise of the world model that guides and chooses,
+*second …*: of another one; *top*: of the most surprising tokens; *seam*: the same, half of it in the one
+window that is seen in given frames and predicted in new ones. Brackets are 95 % bootstrap intervals over
+scenes; differences and gaps are paired, **bold** where the interval is clear of zero. *time*, *memory*: one
+result over a plain one. *gap*: share of the way from the mean plain candidate to the best one, chosen by
+that very measure."""
 
 
 def _digits(value: float) -> str:

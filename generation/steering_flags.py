@@ -12,7 +12,7 @@ its time, and does next to nothing for positions after an image. The original's 
 """
 
 GUIDANCE_RANGE = (0.05, 0.6)
-"""When to guide where no flag says when, from the same experiments: guiding to the end spoils what is measured."""
+"""When to guide where no flag says when, from the same experiments: guiding to the end does harm."""
 
 STRIDE = 4
 """Frames from one scored window to the next while generating, as in the original's generator. A gradient

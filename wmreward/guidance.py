@@ -197,7 +197,7 @@ class Guidance:
     # --- the reward of the clean estimate ---------------------------------------------------------------
 
     def _gradient(self, step: DenoiseStep, change: Tensor) -> tuple[Tensor, Tensor]:
-        """Rewards ``[B]`` and their gradient with respect to the guided latents, changed as far as they are."""
+        """Rewards ``[B]`` and their gradient in the guided latents, changed as far as they are."""
         with torch.enable_grad():
             leaf = self._changed(step, change).detach().requires_grad_()
             rewards = self._reward(step, leaf, change.shape[2])

@@ -18,7 +18,9 @@ from wmreward.protocols import Latents
 COPY_WEIGHT = 0.5
 """``excess``: how much of the copy error is forgiven."""
 TOP_FRACTION = 1 / 16
-"""``top``, ``excess``: share of the target tokens that speak for a window (16 of the embedded model's 256)."""
+"""``top``, ``excess``: share of the target tokens that speak for a window (16 of the embedded
+model's 256).
+"""
 COPY_FLOOR = 0.02
 """``relative``: keeps the ratio finite where nothing moves; near the copy error of a still scene
 with sensor noise.
