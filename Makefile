@@ -12,6 +12,8 @@ demo: $(READY)
 		--output_path outputs/demo/red_ball.mp4
 	$(BIN)/python compute_wmreward.py --model tiny --video_path example outputs/demo/red_ball.mp4 --plot --map \
 		--out_dir outputs/demo
+	$(BIN)/python -m benchmarks.physics_repair --quick --out outputs/demo/physics_repair > /dev/null
+	@echo "pictures and numbers: outputs/demo"
 
 test: lint types unit
 

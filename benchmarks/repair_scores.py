@@ -48,7 +48,8 @@ class Judges:
             Scores [n, S]: surprise by each rule, at the seam, and of a frozen video (`plain`, `top`,
             `excess`, `relative`, `seam`, `copy`; by the second model as `second plain` …), `edges`,
             `energy` of the motion, and for sets of n candidates `consensus@n` (more is nearer to the
-            others for the world model) and `medoid@n` (less is nearer in pixels). And the seconds that surprise took.
+            others for the world model) and `medoid@n` (less is nearer in pixels). And the seconds that
+            surprise took.
         """
         count, seeds = made.shape[:2]
         videos = torch.cat((before.unsqueeze(1).expand(-1, seeds, -1, -1, -1, -1), made), dim=3)

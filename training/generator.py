@@ -375,8 +375,8 @@ class GeneratorTrainer(Trainer):
         runtime = RuntimeConfig(
             cfg_number=3,
             cfg_t_range=(0.0, 0.0217, 0.1, 0.3, 0.999),
-            prev_chunk_scales=(1.5, 1.5, 1.5, 1.0, 1.0),
-            text_scales=(7.5, 7.5, 7.5, 0.0, 0.0),
+            prev_chunk_scales=(2.0, 2.0, 2.0, 1.0, 1.0),
+            text_scales=(3.0, 3.0, 3.0, 0.0, 0.0),
             noise2clean_kvrange=(2, 2, 2, 2),
             clean_chunk_kvrange=1,
             clean_t=CLEAN,
