@@ -145,7 +145,7 @@ class Bench:
         self.videos = self.clips.videos(self.device, size=args.size)
 
     def _scorer(self, loaded: LoadedModel) -> SurpriseScorer:
-        config = SurpriseConfig(stride=self.args.stride)
+        config = SurpriseConfig(stride=self.args.stride, score="top")
         return SurpriseScorer(loaded.model, config, batch_size=4 * self.args.windows)
 
     def answers(self, task: str) -> Answers:

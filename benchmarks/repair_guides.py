@@ -15,8 +15,8 @@ from wmreward.config import ScoreRule, SurpriseConfig
 from wmreward.guidance import Direction, Guidance, GuidanceConfig, GuidedStep, Rule, Through
 from wmreward.guidance_schedule import GuidanceSchedule
 from wmreward.protocols import DenoiseStep, RewardScores, WorldModel
-from wmreward.rewards import SurpriseReward
 from wmreward.scorer import SurpriseScorer
+from wmreward.world_rewards import SurpriseReward
 
 Reward = Callable[[Tensor], RewardScores]
 

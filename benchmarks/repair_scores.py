@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.bootstrap import Values
-from wmreward.rewards import Consensus, SurpriseReward
 from wmreward.scorer import SurpriseScorer
+from wmreward.world_rewards import Consensus, SeamReward
 
 SETS = (4, 8, 16)
 """Sizes of the sets that the best is chosen from: candidates are dealt to them in order."""
 RULES = ("plain", "top", "excess", "relative")
-SEAM = "seam"
-"""Choice by `top`, half of it that of the window that is seen in given frames and predicted in new ones."""
+SEAM = SeamReward.name
 
 
 def edge_energy(videos: Tensor) -> Tensor:
@@ -28,7 +27,7 @@ class Judges:
     """Everything that is said of candidates without the truth.
 
     Args:
-        guiding: The world model that guides and chooses.
+        guiding: The world model that guides and chooses; the rule of its scores is that of the seam.
         second: Another one, trained separately: a fall in surprise that it does not see is a trick.
     """
 
@@ -58,12 +57,9 @@ class Judges:
         seconds = 0.0
         for prefix, scorer in self.scorers.items():
             begun = time.perf_counter()
-            windows = {
-                name: scores.values.float().cpu()
-                for name, scores in SurpriseReward(scorer).windows(flat).items()
-            }
-            parts = {name: of_each.mean(dim=1) for name, of_each in windows.items()}
-            parts[SEAM] = seam(windows["top"], scorer, before.shape[2])
+            parts = dict(SeamReward(scorer).after(flat, before.shape[2]).parts)
+            parts = {name: part.float().cpu() for name, part in parts.items()}
+            parts[SEAM] = parts.pop("surprise")
             values |= {prefix + name: part for name, part in parts.items()}
             seconds = seconds or time.perf_counter() - begun
         new = made.flatten(0, 1)
@@ -84,17 +80,6 @@ class Judges:
             away = (crowd - crowd.mean(dim=2, keepdim=True)).square().flatten(3).mean(dim=-1)
             values[f"medoid@{size}"] = away.flatten(1).cpu()
         return values
-
-
-def seam(windows: Tensor, scorer: SurpriseScorer, given: int) -> Tensor:
-    """Scores [B] of windows [B, W] of videos whose first frames are given.
-
-    Only one window is predicted from what is known to be true and compared with nothing but what was
-    generated; it weighs as much as all together. Without one, all there is is their mean.
-    """
-    last = (given - scorer.config.context_frames) // scorer.config.stride
-    mean = windows.mean(dim=1)
-    return mean if last < 0 else (mean + windows[:, last]) / 2
 
 
 def sets(seeds: int) -> list[int]:

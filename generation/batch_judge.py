@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from generation.steering import LoadedSteering
-from wmreward.rewards import Judged, RewardMix, SurpriseReward
+from wmreward.rewards import Judged, RewardMix
 from wmreward.scorer import SurpriseScorer, WindowScores
 from wmreward.search import FileJudge
 from wmreward.windows import window_starts
+from wmreward.world_rewards import SurpriseReward
 
 DIGITS = 6
 """Significant digits of recorded surprises: as many as float32 has. More would double the manifest."""
@@ -42,7 +43,7 @@ class JudgedWindows(Judged):
 
 
 class BatchSteering(LoadedSteering):
-    """Steering whose judgement also tells of windows, where the surprise is among the rewards."""
+    """Steering whose judgement also tells of windows, where a surprise is among the rewards."""
 
     def judge_file(self, video: Path, given: Tensor | None) -> tuple[Judged, dict[str, Any]]:
         """A video file, judged as what follows ``given`` frames; and what to record of its windows.
@@ -55,14 +56,15 @@ class BatchSteering(LoadedSteering):
             return judged, {}
         return judged, judged.facts(0 if given is None else len(given))
 
-    def judge(self, video: Tensor) -> Judged:
-        surprise = self.mix.rewards.get("surprise")
-        if not isinstance(surprise, SurpriseReward):
-            return super().judge(video)
+    def judge(self, video: Tensor, given: int = 0) -> Judged:
+        rewards = self.mix.rewards
+        surprise = next((r for r in rewards.values() if isinstance(r, SurpriseReward)), None)
+        if surprise is None:
+            return super().judge(video, given)
         scorer = _Keeping(surprise.scorer)
-        rewards = {**self.mix.rewards, "surprise": SurpriseReward(scorer)}
+        keeping = {surprise.name: type(surprise)(scorer)}
         with self._visiting.here():
-            judged = RewardMix(rewards, self.mix.weights).judge(video)
+            judged = RewardMix({**rewards, **keeping}, self.mix.weights).judge(video, given)
         config = scorer.config
         return JudgedWindows(
             **vars(judged),

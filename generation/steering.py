@@ -21,8 +21,9 @@ from wmreward.guidance_schedule import GuidanceSchedule
 from wmreward.particles import ParticleConfig, ParticleSteering
 from wmreward.protocols import RewardScores
 from wmreward.reward_choice import RewardChoice
-from wmreward.rewards import Consensus, Judged, RewardMix, SurpriseReward
+from wmreward.rewards import Judged, RewardMix
 from wmreward.scorer import SurpriseScorer
+from wmreward.world_rewards import Consensus, SurpriseReward
 
 SMALL_GENERATOR = "tiny"
 """The generator that comes along is judged by the world model that comes along, which has the same name."""
@@ -170,10 +171,10 @@ class LoadedSteering:
             guide=guidance,
         )
 
-    def judge(self, video: Tensor) -> Judged:
-        """A finished video, ``[3, T, H, W]`` in [−1, 1]."""
+    def judge(self, video: Tensor, given: int = 0) -> Judged:
+        """A finished video, ``[3, T, H, W]`` in [−1, 1], after its first ``given`` frames."""
         with self._visiting.here():
-            return self.mix.judge(video)
+            return self.mix.judge(video, given)
 
     def table(self, candidates: Sequence[Judged]) -> dict[str, Tensor]:
         """Scores of a set of candidates; see `RewardMix`."""
@@ -209,12 +210,13 @@ class LoadedSteering:
             relief = Relief(what, once)
             reliefs.append(relief)
 
-        surprise = self.mix.rewards.get("surprise")
-        if isinstance(surprise, SurpriseReward):
-            add(
-                "windows of the surprise are scored and differentiated one at a time from now on",
-                partial(_one_window, surprise.scorer),
-            )
+        for reward in self.mix.rewards.values():
+            if isinstance(reward, SurpriseReward):
+                add(
+                    "windows of the surprise are scored and differentiated one at a time from now on",
+                    partial(_one_window, reward.scorer),
+                )
+                break  # they share the scorer
         add(
             "tiles of the video are decoded one at a time from now on",
             partial(setattr, self.pipeline, "tile_map", partial(map_tiles, batch=1)),

@@ -460,18 +460,23 @@ def test_continued_videos_are_judged_with_what_they_continue(
     lengths = []
     judge = LoadedSteering.judge
 
-    def noted(self: LoadedSteering, video: Tensor) -> Any:
-        lengths.append(video.shape[1])
-        return judge(self, video)
+    def noted(self: LoadedSteering, video: Tensor, given: int) -> Any:
+        lengths.append((given, video.shape[1]))
+        return judge(self, video, given)
 
     monkeypatch.setattr(LoadedSteering, "judge", noted)
     several = ("--best_of", "2", "--candidate_batch", "2", "--num_steps", "4", "--num_frames", "16")
     video = ("--mode", "v2v", "--init_video", "given.mp4", "--output_path", "v.mp4")
     assert command(*video, *several, "--guidance_scale", "0.05")[0] == 0
-    assert lengths == [12 + record_of("v")["frames"]] * 2
+    assert lengths == [(12, 12 + record_of("v")["frames"])] * 2
     image = ("--mode", "i2v", "--init_image", "given.png", "--output_path", "i.mp4")
     assert command(*image, *several)[0] == 0
-    assert lengths[2:] == [record_of("i")["frames"]] * 2
+    assert lengths[2:] == [(0, record_of("i")["frames"])] * 2
+    seam = ("--reward", "seam", "--overwrite", "--output_path", "s.mp4")
+    assert command(*video[:-2], *several, *seam)[0] == 0
+    scores = [line["scores"]["seam"] for line in candidates_in("s.candidates")]
+    parts = [line["parts"] for line in candidates_in("s.candidates")]
+    assert all(a != -part["seam.plain"] for a, part in zip(scores, parts, strict=True))
 
 
 # --- particles ----------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from wmreward.errors import UsageError, WMRewardError
 from wmreward.guidance import Guidance, GuidanceConfig, GuidedStep, Relief, effect
 from wmreward.guidance_schedule import GuidanceSchedule
 from wmreward.protocols import RewardScores
-from wmreward.rewards import SurpriseReward
 from wmreward.scorer import SurpriseScorer
+from wmreward.world_rewards import SurpriseReward
 
 
 @dataclass

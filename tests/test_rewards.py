@@ -17,8 +17,9 @@ from wmreward.config import SurpriseConfig
 from wmreward.errors import UsageError
 from wmreward.protocols import Reward, RewardScores, SetReward
 from wmreward.reward import VideoScorer
-from wmreward.rewards import Consensus, Judged, RewardMix, SurpriseReward
+from wmreward.rewards import Judged, RewardMix
 from wmreward.scorer import SurpriseScorer
+from wmreward.world_rewards import Consensus, SeamReward, SurpriseReward
 
 EXAMPLE = "example.my_reward:Steady"
 
@@ -43,6 +44,35 @@ def test_surprise_is_that_of_the_scoring_command(rule: Any, mode: str) -> None:
     expected = scorer(videos)
     torch.testing.assert_close(judged.scores, -expected)
     torch.testing.assert_close(judged.parts["surprise"], expected)
+
+
+@pytest.mark.parametrize("rule", ["plain", "top"])
+def test_the_seam_is_where_given_frames_end(rule: Any) -> None:
+    scorer, videos = scorer_of(score=rule, stride=2), videos_of(3, 22)
+    seam, windows = SeamReward(scorer), scorer.score_windows(videos).values
+    assert windows.shape == (3, 4)  # from frames 0, 2, 4 and 6, predicted 8 frames later
+    for count, window in ((8, 0), (11, 1), (14, 3)):
+        found = seam.after(videos, count)
+        torch.testing.assert_close(found.scores, -(windows.mean(dim=1) + windows[:, window]) / 2)
+        torch.testing.assert_close(found.parts["surprise"], -found.scores)
+    # Without a window that is seen in given frames and predicted in new ones, it is the surprise.
+    for count in (0, 1, 7, 16):
+        torch.testing.assert_close(seam.after(videos, count).scores, -windows.mean(dim=1))
+    torch.testing.assert_close(seam(videos).scores, -windows.mean(dim=1))
+    leaf = videos.clone().requires_grad_()
+    assert torch.autograd.grad(seam(leaf).scores.sum(), leaf)[0].abs().max() > 0
+
+
+def test_a_mix_tells_the_seam_what_was_given() -> None:
+    scorer, video = scorer_of(), videos_of(1)[0]
+    both = RewardMix.parse(["surprise", "seam=2"], surprise=scorer)
+    alone, after = both.judge(video), both.judge(video, given=8)
+    assert alone.scores["surprise"] == alone.scores["seam"] == after.scores["surprise"]
+    assert after.scores["seam"] == pytest.approx(
+        SeamReward(scorer).after(video[None], 8).scores.item()
+    )
+    assert after.scores["seam"] != after.scores["surprise"]
+    assert both.differentiable
 
 
 def test_surprise_of_a_file_is_that_of_compute_vjepa_surprise() -> None:
@@ -249,7 +279,10 @@ def test_a_reward_lies_in_the_working_directory(
     ("entries", "says"),
     [
         ([], "no reward is given"),
-        (["beauty"], "unknown reward 'beauty': use surprise, consensus or package.module:factory"),
+        (
+            ["beauty"],
+            "unknown reward 'beauty': use surprise, seam, consensus or package.module:factory",
+        ),
         (["surprise", "surprise=2"], "'surprise' is given twice"),
         (["surprise=much"], "'much' is not a weight"),
         (["surprise="], "'' is not a weight"),

@@ -30,7 +30,6 @@ from wmreward.errors import UsageError
 from wmreward.jobs import BatchJob
 from wmreward.report import main
 from wmreward.result import SurpriseResult
-from wmreward.rewards import Consensus
 from wmreward.run_report import totals
 from wmreward.run_report.numbers import Group, Mean, best_of_n, paired, ranks
 from wmreward.run_report.page import page
@@ -40,6 +39,7 @@ from wmreward.run_report.run_data import Curve, RunData, best, first, read_run
 from wmreward.run_report.surprise import draw_surprise, lacking, usual_model, with_surprise
 from wmreward.run_report.totals import with_totals
 from wmreward.scorer import SurpriseScorer
+from wmreward.world_rewards import Consensus
 
 cli = cli_fixtures.cli
 NASTY = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=2'>&\"'\u2028"
@@ -343,9 +343,11 @@ def test_curves_in_frames_and_in_seconds() -> None:
     assert Curve.of({**record, "per_window": [0.5]}) is None
 
 
-@pytest.mark.parametrize("mode", ["mean", "max"])
+@pytest.mark.parametrize(
+    ("reward", "mode"), [("surprise", "mean"), ("surprise", "max"), ("seam", "mean")]
+)
 def test_a_batch_records_the_curve_of_every_score(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reward: str, mode: str
 ) -> None:
     """From the generator to the page; every video is scored once."""
     passes = []
@@ -363,7 +365,7 @@ def test_a_batch_records_the_curve_of_every_score(
     ]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     flags = f"--jobs list.jsonl --config_file {config} --run run --no_progress --device cpu"
-    flags += " --num_frames 24 --num_steps 4 --reward surprise=0.5 consensus --reward_model tiny"
+    flags += f" --num_frames 24 --num_steps 4 --reward {reward}=0.5 consensus --reward_model tiny"
     flags += f" --reward_weights {weights} --reward_stride 4 --reward_mode {mode}"
     assert generate(flags.split()) == 0
     run = tmp_path / "run"
@@ -371,7 +373,9 @@ def test_a_batch_records_the_curve_of_every_score(
     assert sorted(passes) == [24, 24, 12 + records["on.plain.1"]["frames"]]
     for record in records.values():
         pooled = {"mean": np.mean, "max": np.max}[mode](record["per_window"])
-        assert pooled == pytest.approx(-record["scores"]["surprise"], rel=1e-5)
+        if reward == "seam" and record is records["on.plain.1"]:  # seen in frames -8 to -1
+            pooled = (pooled + record["per_window"][1]) / 2
+        assert pooled == pytest.approx(-record["scores"][reward], rel=1e-5)
         assert all(value == float(f"{value:.6g}") for value in record["per_window"])
     free, on = records["free.plain.1"], records["on.plain.1"]
     assert free["windows"] == {"starts": [0, 4, 8], "target": 8, "size": 16}

@@ -21,7 +21,8 @@ def add_reward_flags(
     parser.add(
         group,
         "--reward",
-        "surprise, consensus (nearness to the other candidates) or one of your own, package.module:factory; "
+        "surprise, seam (half of it where given frames end: for continued videos), consensus (nearness to "
+        "the other candidates) or one of your own, package.module:factory; "
         "several are combined, each with a weight if NAME=WEIGHT is given (default: surprise)",
         nargs="+",
         action="extend",

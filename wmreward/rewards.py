@@ -18,80 +18,13 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from wmreward.aggregate import aggregate
 from wmreward.errors import UsageError
 from wmreward.protocols import Reward, RewardScores, SetReward
-from wmreward.scorer import SurpriseScorer, WindowScores
-from wmreward.surprise import normalised
+from wmreward.scorer import SurpriseScorer
+from wmreward.world_rewards import Consensus, SeamReward, SurpriseReward
 
 How = Literal["sum", "rank"]
-
-
-class SurpriseReward:
-    """The negative surprise of a world model: plausible videos score high.
-
-    Args:
-        scorer: World model, windows and rule.
-
-    The parts are the surprise by all three rules and what copying the last context latent would get
-    (how much really changed), from the same forward passes.
-    """
-
-    name = "surprise"
-    differentiable = True
-
-    def __init__(self, scorer: SurpriseScorer) -> None:
-        self.scorer = scorer
-
-    def __call__(self, videos: Tensor) -> RewardScores:
-        """``[B, 3, T, H, W]`` in [−1, 1]; raises ``UsageError`` for videos shorter than a window."""
-        if videos.requires_grad and torch.is_grad_enabled():
-            surprise = self.scorer(videos)
-            return RewardScores(-surprise, {"surprise": surprise.detach()})
-        mode, rule = self.scorer.config.mode, self.scorer.config.score
-        with torch.no_grad():
-            rules = self.scorer.score_rules(videos)
-        parts = {name: aggregate(windows.values, mode) for name, windows in rules.items()}
-        surprise = parts[rule]
-        return RewardScores(-surprise, {"surprise": surprise, **parts})
-
-    def windows(self, videos: Tensor) -> Mapping[str, WindowScores]:
-        """Per window and per token, by every rule and for the copy."""
-        with torch.no_grad():
-            return self.scorer.score_rules(videos)
-
-
-class Consensus:
-    """How close a candidate is to the others in the world model's latent space: the medoid wins.
-
-    Distance is 1 − cos between normalised latents of the observed futures, averaged over tokens and
-    windows; a score is minus the mean distance to the other candidates.
-    """
-
-    name = "consensus"
-
-    def __init__(self, scorer: SurpriseScorer) -> None:
-        self.scorer = scorer
-
-    @torch.no_grad()
-    def embed(self, videos: Tensor) -> Tensor:
-        """A unit vector for every token, ``[B, windows · tokens · features]`` in half precision."""
-        latents = self.scorer.observed_latents(videos)  # [B, W, t, n, D]
-        return F.normalize(normalised(latents), dim=-1).flatten(1).half()
-
-    def compare(self, embeddings: Tensor) -> Tensor:
-        """``[N, D]`` → ``[N]``; a single candidate scores 0."""
-        count = len(embeddings)
-        if count < 2:
-            return torch.zeros(count)
-        unit = F.normalize(embeddings.float(), dim=1)
-        similar = (unit @ unit.t()).double()
-        similar = ((similar + similar.t()) / 2).fill_diagonal_(
-            0
-        )  # of two, both score exactly the same
-        return similar.sum(dim=1) / (count - 1) - 1
 
 
 @dataclass(frozen=True)
@@ -110,8 +43,7 @@ class Judged:
 
 
 OWN: dict[str, Callable[[SurpriseScorer], Reward | SetReward]] = {
-    "surprise": SurpriseReward,
-    "consensus": Consensus,
+    reward.name: reward for reward in (SurpriseReward, SeamReward, Consensus)
 }
 """Rewards of the world model, by name."""
 
@@ -226,12 +158,15 @@ class RewardMix:
         return RewardScores(total, parts)
 
     @torch.no_grad()
-    def judge(self, video: Tensor) -> Judged:
-        """One candidate, ``[3, T, H, W]`` in [−1, 1]."""
+    def judge(self, video: Tensor, given: int = 0) -> Judged:
+        """One candidate, ``[3, T, H, W]`` in [−1, 1], of which the first ``given`` frames were given."""
         scores, parts, embeddings = {}, {}, {}
         for name, reward in self.rewards.items():
             if callable(reward):
-                judged = _checked(name, reward(video[None]), 1)
+                if isinstance(reward, SeamReward):
+                    judged = reward.after(video[None], given)
+                else:
+                    judged = _checked(name, reward(video[None]), 1)
                 scores[name] = _finite(name, judged.scores[0].item())
                 parts.update({f"{name}.{k}": v[0].item() for k, v in judged.parts.items()})
             else:

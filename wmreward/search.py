@@ -142,8 +142,8 @@ def choose(candidates: Sequence[Candidate], store: CandidateStore, mix: Compares
 class JudgesVideos(Protocol):
     """What says what there is to say of a single video."""
 
-    def judge(self, video: Tensor) -> Judged:
-        """Of ``[3, T, H, W]`` in [−1, 1]."""
+    def judge(self, video: Tensor, given: int = 0) -> Judged:
+        """Of ``[3, T, H, W]`` in [−1, 1], of which the first ``given`` frames were given."""
         ...
 
 
@@ -173,7 +173,7 @@ class FileJudge:
         frames = torch.cat(parts if self.before is None else [self.before, *parts])
         video = frames.to(self.device).movedim(-1, 0).float() / 127.5 - 1
         try:
-            return self.mix.judge(video)
+            return self.mix.judge(video, 0 if self.before is None else len(self.before))
         except UsageError as error:
             raise VideoError(path, str(error)) from error
 

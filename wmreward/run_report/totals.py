@@ -18,9 +18,10 @@ from torch import Tensor
 from weightfiles import WeightsError, read_state
 from wmreward.protocols import Reward, SetReward
 from wmreward.record_file import RecordFile
-from wmreward.rewards import OWN, Consensus, Judged, RewardMix
+from wmreward.rewards import OWN, Judged, RewardMix
 from wmreward.run_report.run_data import Entry, RunData
 from wmreward.scorer import SurpriseScorer
+from wmreward.world_rewards import Consensus
 
 
 def with_totals(run: RunData) -> RunData:
