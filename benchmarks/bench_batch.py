@@ -150,54 +150,54 @@ def resume(folder: Path, count: int) -> dict[str, float]:
 
 def scaling(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     """Seconds on one and on two processes, and the efficiency of two."""
-    took = {world: _timed(folder / str(world), world, args) for world in (1, 2)}
-    return {"t1_s": took[1], "t2_s": took[2], "efficiency": took[1] / (2 * took[2])}
-
-
-def _timed(folder: Path, world: int, args: argparse.Namespace) -> float:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    folder.mkdir()
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=_process, args=(rank, world, port, folder, args))
-        for rank in range(world)
+        context.Process(target=_process, args=(rank, port, folder, args)) for rank in range(2)
     ]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    return float((folder / "seconds").read_text())
+    alone, together = json.loads((folder / "seconds.json").read_text())
+    return {"t1_s": alone, "t2_s": together, "efficiency": alone / (2 * together)}
 
 
-def _process(rank: int, world: int, port: int, folder: Path, args: argparse.Namespace) -> None:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world)}
+def _process(rank: int, port: int, folder: Path, args: argparse.Namespace) -> None:
+    """One of two: the first works through a run alone, then both through another."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    if args.work == "sleep":
-        maker = sleeping(args.seconds)
-    else:
-        device = torch.device(f"cuda:{rank}" if args.device == "cuda" else "cpu")
-        if args.work == "clips":
-            maker = clipping(args.steps, device)
-        else:
-            maker = stepping(args.model, args.size, args.steps, device)
+    maker = _maker(rank, args)
     team = Team.joined()
     team.tell(f"ready/{rank}", "")
-    for other in range(world):
+    for other in range(2):
         team.await_told(f"ready/{other}")
-    begun = time.perf_counter()
-    run_batch(
-        RunFolder(folder / "run", SETTINGS),
-        jobs_of(args.candidates),
-        ["plain"],
-        lambda: maker,
-        team=team,
-        options=BatchOptions(cost=cost, progress=False),
-    )
     if team.is_first:
-        (folder / "seconds").write_text(str(time.perf_counter() - begun))
+        alone = _seconds(folder / "alone", Team(), maker, args)
+        team.tell("alone", "")
+    team.await_told("alone")
+    together = _seconds(folder / "together", team, maker, args)
+    if team.is_first:
+        (folder / "seconds.json").write_text(json.dumps([alone, together]))
+
+
+def _maker(rank: int, args: argparse.Namespace) -> Maker:
+    if args.work == "sleep":
+        return sleeping(args.seconds)
+    device = torch.device(f"cuda:{rank}" if args.device == "cuda" else "cpu")
+    if args.work == "clips":
+        return clipping(args.steps, device)
+    return stepping(args.model, args.size, args.steps, device)
+
+
+def _seconds(folder: Path, team: Team, maker: Maker, args: argparse.Namespace) -> float:
+    run, options = RunFolder(folder, SETTINGS), BatchOptions(cost=cost, progress=False)
+    begun = time.perf_counter()
+    run_batch(run, jobs_of(args.candidates), ["plain"], lambda: maker, team=team, options=options)
+    return time.perf_counter() - begun
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -524,3 +524,7 @@ def test_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["records"] == 32 and result["overhead_ms"] > 0
     assert {"machine", "torch", "after_kill_s", "resume_s", "status_s"} <= result.keys()
+    words = "--parts scaling --candidates 16 --seconds 0.02"
+    assert bench_batch.main(words.split()) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["t1_s"] > 0.1 and 0 < result["efficiency"] < 1.5
