@@ -220,7 +220,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             )
         if "scaling" in args.parts:
             measured = scaling(folder, args)
-            result |= {"candidates": args.candidates, "model": args.model, **measured}
+            model = {"model": args.model} if args.work == "steps" else {}
+            result |= {"candidates": args.candidates, **model, **measured}
             print(
                 f"scaling   {args.candidates} candidates: {measured['t1_s']:.2f} s on one process, "
                 f"{measured['t2_s']:.2f} s on two: {measured['efficiency']:.1%}",
@@ -241,7 +242,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", choices=("sleep", "clips", "steps"), default="sleep")
     parser.add_argument("--candidates", type=int, default=64, help="of scaling")
     parser.add_argument("--seconds", type=float, default=0.3, help="of a typical one (sleep)")
-    parser.add_argument("--steps", type=int, default=8, help="or clips of a typical one")
+    parser.add_argument(
+        "--steps", type=int, default=8, help="sampler steps, or clips, of a typical one"
+    )
     parser.add_argument("--model", choices=("nano", "4.5B", "24B"), default="4.5B")
     parser.add_argument("--size", default="480x480", help="of videos (steps)")
     parser.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,13 +59,14 @@ class BatchSteering(LoadedSteering):
 
     def judge(self, video: Tensor, given: int = 0) -> Judged:
         rewards = self.mix.rewards
-        surprise = next((r for r in rewards.values() if isinstance(r, SurpriseReward)), None)
-        if surprise is None:
+        found = [(n, reward) for n, reward in rewards.items() if isinstance(reward, SurpriseReward)]
+        if not found:
             return super().judge(video, given)
-        scorer = _Keeping(surprise.scorer)
-        keeping = {surprise.name: type(surprise)(scorer)}
+        name, surprise = found[0]
+        keeping, scorer = copy(surprise), _Keeping(surprise.scorer)
+        keeping.scorer = scorer
         with self._visiting.here():
-            judged = RewardMix({**rewards, **keeping}, self.mix.weights).judge(video, given)
+            judged = RewardMix({**rewards, name: keeping}, self.mix.weights).judge(video, given)
         config = scorer.config
         return JudgedWindows(
             **vars(judged),

@@ -20,7 +20,7 @@ class SurpriseReward:
     Args:
         scorer: World model, windows and rule.
 
-    The parts are the surprise by all three rules and what copying the last context latent would get
+    The parts are the surprise by every rule and what copying the last context latent would get
     (how much really changed), from the same forward passes.
     """
 
