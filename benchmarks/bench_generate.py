@@ -13,7 +13,7 @@ What is measured (``--parts``):
                  of them cached; step: one guided step of that window
     gradient     of the window's velocity with respect to its latents, the layers recomputed
     vae          decoding a chunk (24 frames) tile by tile; the gradient of half a second (12 frames)
-    offload      window and chunk with the layers streamed from host memory
+    offload      chunk, window and step with the layers streamed from host memory
 
 The reference way: an output projection of float32 operands without tensor cores, keys and values repeated for
 every head, all guidance branches. Ours: eager, compiled, and on all processes that torchrun started. All in
@@ -220,7 +220,7 @@ def measure_transformer(bench: Bench, scene: Scene, args: argparse.Namespace) ->
         scene.refill()
     if "offload" in args.parts:
         offload_layers(scene.dit, bench.place.device)
-        functions = {"chunk": scene.chunk, "window": scene.window}
+        functions = {"chunk": scene.chunk, "window": scene.window, "step": scene.step}
         measure("offloaded")
 
 
@@ -279,11 +279,12 @@ def run(args: argparse.Namespace, place: Place, processes: int) -> dict[str, Any
     for bench.size in args.sizes:
         config = replace(bench_config(args.model, bench.size, processes), model_config=model)
         if args.parts != ["vae"]:
-            scene = Scene(config, random_dit(model, place.device), place.device)
+            dit = random_dit(model, place.device, fp8=config.engine_config.fp8_quant)
+            scene = Scene(config, dit, place.device)
             if "attention" in args.parts:
                 measure_attention(bench, scene)
             measure_transformer(bench, scene, args)
-            del scene
+            del scene, dit
         if "vae" in args.parts:
             measure_vae(bench, args.model, config.runtime_config)
     return {"benchmark": "generate", **head, "matmul_flops": rate, "rows": bench.rows}
@@ -298,7 +299,12 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", default="24B" if cuda else "nano", choices=MODELS, help="default %(default)s")
+    add(
+        "--model",
+        default="24B" if cuda else "nano",
+        choices=MODELS,
+        help="-fp8: distilled, with float8 layers; default %(default)s",
+    )
     add("--device", default=default, help="default %(default)s")
     add(
         "--sizes",

@@ -17,6 +17,7 @@ from magi1 import layers, velocity
 from magi1.attention import CacheUse
 from magi1.config import MagiConfig, ModelConfig
 from magi1.dit import DiT
+from magi1.fp8 import E4M3
 from magi1.kernels import TORCH, Kernels
 from magi1.plan import RELEASED_VAE
 from magi1.rope import default_bands
@@ -25,17 +26,26 @@ from magi1.vae import VAE
 from magi1.velocity import MagiVelocity, VideoTexts
 
 CONFIGS = Path(__file__).parents[1] / "MAGI-1" / "example"
-MODELS = ("4.5B", "24B", "nano")
+MODELS = {
+    "4.5B": "4.5B/4.5B_base",
+    "4.5B-fp8": "4.5B/4.5B_distill_quant",
+    "24B": "24B/24B_base",
+    "24B-fp8": "24B/24B_distill_quant",
+    "nano": "24B/24B_base",
+    "nano-fp8": "24B/24B_distill_quant",
+}
+"""Names here, and the released configurations whose shapes they have (nano ones: in small)."""
 TEXT_TOKENS, NULL_TOKENS = 100, 50
 CHUNKS = 8
 """Chunks of the video that the window is taken from."""
 
 
 def bench_config(model: str, size: str, processes: int) -> MagiConfig:
-    """The released base model at a size like ``480x480``, for so many processes."""
-    name = "24B" if model == "nano" else model
-    released = MagiConfig.load(CONFIGS / name / f"{name}_base_config.json")
-    shape = nano(released.model_config) if model == "nano" else released.model_config
+    """A released model at a size like ``480x480``, for so many processes."""
+    released = MagiConfig.load(CONFIGS / f"{MODELS[model]}_config.json")
+    shape = released.model_config
+    if model.startswith("nano"):
+        shape = nano(shape, released.engine_config.fp8_quant)
     height, width = (int(pixels) for pixels in size.split("x"))
     frames = CHUNKS * released.runtime_config.chunk_width * 4
     runtime = replace(
@@ -45,11 +55,11 @@ def bench_config(model: str, size: str, processes: int) -> MagiConfig:
     return MagiConfig(model_config=shape, runtime_config=runtime, engine_config=engine)
 
 
-def nano(config: ModelConfig) -> ModelConfig:
+def nano(config: ModelConfig, fp8: bool) -> ModelConfig:
     """The same kind of network, small enough for tests on a CPU."""
     return replace(
         config,
-        params_dtype="torch.float32",
+        params_dtype="torch.bfloat16" if fp8 else "torch.float32",
         num_layers=4,
         hidden_size=64,
         ffn_hidden_size=96,
@@ -61,14 +71,20 @@ def nano(config: ModelConfig) -> ModelConfig:
     )
 
 
-def random_dit(config: ModelConfig, device: torch.device) -> DiT:
+def random_dit(config: ModelConfig, device: torch.device, *, fp8: bool = False) -> DiT:
     """Weights of a plausible scale, made on the device."""
     with torch.device("meta"):
-        dit = DiT(config)
+        dit = DiT(config, fp8=fp8)
     dit = dit.to_empty(device=device).requires_grad_(False)
     torch.manual_seed(0)
-    for parameter in dit.parameters():
-        if parameter.ndim >= 2:
+    for name, parameter in dit.named_parameters():
+        if parameter.dtype == E4M3:
+            parameter.copy_(torch.randn(parameter.shape, device=device).to(E4M3))
+        elif name.endswith("weight_scale"):
+            nn.init.constant_(parameter, 0.02)
+        elif name.endswith(("input_scale", "smooth_scale")):
+            nn.init.ones_(parameter)
+        elif parameter.ndim >= 2:
             nn.init.normal_(parameter, std=0.02)
         else:
             nn.init.zeros_(parameter)
@@ -82,7 +98,7 @@ def random_dit(config: ModelConfig, device: torch.device) -> DiT:
 def random_vae(model: str, device: torch.device) -> VAE:
     """The released VAE's shape, or a small one for ``nano``; bfloat16 on a GPU."""
     shape = RELEASED_VAE
-    if model == "nano":
+    if model.startswith("nano"):
         shape = replace(shape, embed_dim=32, depth=2, num_heads=2, use_final_proj=True)
     torch.manual_seed(0)
     with torch.device(device):
@@ -105,7 +121,9 @@ class Scene:
         self.call = next(c for c in calls if c.first == 1 and len(c.steps) == 4 and c.inner == 1)
         self.times = time_steps(runtime.num_steps)[list(self.call.steps)]
         self.window_units = sum(stop - start for start, stop in self.call.ranges)
-        self.alone = int((guidance_scales(self.times, runtime)[0] != 1).sum())
+        self.alone = 0
+        if runtime.cfg_number == 3:
+            self.alone = int((guidance_scales(self.times, runtime)[0] != 1).sum())
         generator = torch.Generator().manual_seed(0)
 
         def noise(*shape: int) -> Tensor:
@@ -164,7 +182,10 @@ class Scene:
         matrices = sum(
             parameter.numel()
             for name, parameter in self.dit.videodit_blocks.layers.named_parameters()
-            if parameter.ndim == 2 and "kv_xattn" not in name and "ada_modulate" not in name
+            if name.endswith("weight")
+            and parameter.ndim > 1
+            and "kv_xattn" not in name
+            and "ada_modulate" not in name
         )
         return 2.0 * self.config.tokens_per_chunk * matrices
 
@@ -177,11 +198,12 @@ class Scene:
     def flops(self, what: str) -> float:
         """Of ``chunk``, ``window``, ``window grad`` or ``step``."""
         window, units, alone = len(self.times), self.window_units, self.alone
+        branches = 1 if self.config.runtime_config.cfg_number == 1 else 2
         products, attentions = {
             "chunk": (1.0, 1.0),
             "window": (window, units),
             "window grad": (3 * window, 4.5 * units),
-            "step": (2 * window + alone, 2 * units + alone),
+            "step": (branches * window + alone, branches * units + alone),
         }[what]
         return products * self.product_flops() + attentions * self.attention_flops()
 
