@@ -19,6 +19,7 @@ from test_magi1_dit import (
     BFLOAT16_MAX,
     BFLOAT16_RMS,
     FLOAT32,
+    FP8_LAYERS,
     GRADIENTS,
     golden_dit,
     nano,
@@ -31,12 +32,17 @@ from test_magi1_vae import FP32, GRADIENT, golden_vae
 from torch import Tensor, nn
 
 from magi1.dit import DiT
-from magi1.fp8 import FP8Linear, PerTensorFP8Linear, SmoothFP8Linear
+from magi1.fp8 import FP8Linear
 from magi1.kernels import wide_linear
 from magi1.offload import offload_layers, resident
 from wmreward.scorer import SurpriseScorer
 
 GPU = "cuda"
+
+# Float8 keeps three bits: other bits in 1 % of a quantised layer's bfloat16 inputs, which is what another
+# order of summation makes, move the velocity by 8e-2 and 1.3e-2 in root mean square (measured on a CPU).
+FLOAT8_MAX, FLOAT8_RMS = 1.5e-1, 3e-2
+
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
@@ -68,11 +74,9 @@ def test_one_forward(name: str) -> None:
     close(run(dit_of(case), case), case["out.velocity"], FLOAT32)
 
 
-@pytest.mark.parametrize(
-    "name", goldens("dit_A_single_bf16", further=["dit_B_single_bf16", "dit_A_fp8_distill"])
-)
+@pytest.mark.parametrize("name", ["dit_A_single_bf16", "dit_B_single_bf16"])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_low_precision(name: str, compiled: bool) -> None:
+def test_bfloat16(name: str, compiled: bool) -> None:
     case = there(name)
     dit = dit_of(case)
     if compiled:
@@ -80,6 +84,24 @@ def test_low_precision(name: str, compiled: bool) -> None:
     velocity = run(dit, case)
     close(velocity, case["out.velocity"], BFLOAT16_MAX)
     close_in_rms(velocity, case["out.velocity"], BFLOAT16_RMS)
+
+
+def test_float8() -> None:
+    case = there("dit_A_fp8_distill")
+    velocity = run(dit_of(case), case)
+    close(velocity, case["out.velocity"], FLOAT8_MAX)
+    close_in_rms(velocity, case["out.velocity"], FLOAT8_RMS)
+
+
+@pytest.mark.parametrize(("kind", "layer"), FP8_LAYERS)
+def test_float8_linear(kind: str, layer: type[FP8Linear]) -> None:
+    case = there("fp8_linears")
+    built = layer(64, 48)
+    built.load_state_dict(
+        {k.split(".")[-1]: v for k, v in case.tensors.items() if f"{kind}.weights" in k}
+    )
+    found = built.to(GPU)(case[f"{kind}.in.x"])
+    torch.testing.assert_close(found, case[f"{kind}.out"], atol=0, rtol=2**-7)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -120,20 +142,6 @@ def test_surprise_of_each_window(case: SurpriseGolden) -> None:
 
 
 # --- products -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", [PerTensorFP8Linear, SmoothFP8Linear])
-def test_float8_product_is_its_emulation(kind: type[FP8Linear]) -> None:
-    """Summed in another order, then rounded to bfloat16 alike."""
-    linear = kind(256, 128)
-    linear.weight.copy_(torch.randn(linear.weight.shape).to(linear.weight.dtype))
-    for name, scale in linear.named_parameters():
-        if "scale" in name:
-            scale.uniform_(0.5, 2)
-    x = torch.randn(3, 50, 256).bfloat16()
-    wanted, found = linear(x), linear.to(GPU)(x.to(GPU)).cpu()
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found, wanted, rtol=2**-7, atol=1e-3 * wanted.float().std().item())
 
 
 def test_products_of_bfloat16_are_not_rounded_before_their_sum() -> None:

@@ -318,9 +318,10 @@ def test_products_of_bfloat16_are_not_rounded_before_their_sum() -> None:
     assert torch.equal(silu_and_mul(halves), wanted)
 
 
-@pytest.mark.parametrize(
-    ("kind", "layer"), [("per_tensor", PerTensorFP8Linear), ("per_channel", SmoothFP8Linear)]
-)
+FP8_LAYERS = [("per_tensor", PerTensorFP8Linear), ("per_channel", SmoothFP8Linear)]
+
+
+@pytest.mark.parametrize(("kind", "layer"), FP8_LAYERS)
 def test_float8_linear(kind: str, layer: type[FP8Linear]) -> None:
     case = golden("fp8_linears")
     state = {k.split(".")[-1]: v for k, v in case.tensors.items() if f"{kind}.weights" in k}
