@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.repair_answers import CONTEXT
 from benchmarks.repair_scores import edge_energy
 from wmreward.config import ScoreRule, SurpriseConfig
 from wmreward.guidance import Direction, Guidance, GuidanceConfig, GuidedStep, Rule, Through
@@ -32,6 +31,7 @@ class GuideSettings:
         scale, times, frequency: When and how strongly (`wmreward.guidance_schedule`).
         rule, through, repeats: What a step does (`wmreward.guidance`).
         score, mode, stride: Of the surprise that guides (`wmreward.config`).
+        seam: Weight of the one window that is seen in given frames and predicted in new ones.
         keep_edges: Take no edge energy away, to first order.
         trust: How far all pushes together may move a chunk, as a part of the norm of standard
             normal latents; None: as far as they do.
@@ -46,6 +46,7 @@ class GuideSettings:
     score: ScoreRule = "top"
     mode: str = "mean"
     stride: int = 4
+    seam: float = 0.0
     keep_edges: bool = False
     trust: float | None = None
 
@@ -53,6 +54,13 @@ class GuideSettings:
     def from_json(cls, fields: dict[str, Any]) -> GuideSettings:
         times = {"times": tuple(fields["times"])} if "times" in fields else {}
         return cls(**(fields | times))
+
+    @property
+    def context_frames(self) -> int:
+        """Given frames that are shown, as `generate_magi1.py` shows them: one window begins with the last of
+        them as its context.
+        """
+        return self.surprise.window_size - self.stride
 
     @property
     def surprise(self) -> SurpriseConfig:
@@ -87,6 +95,8 @@ class GuideMaker:
             grad_batch_size=self.windows,
         )
         reward: Reward = SurpriseReward(scorer)
+        if settings.seam:
+            reward = Seam(reward, settings)
         schedule = GuidanceSchedule.make(
             _MOST_STEPS, scale=settings.scale, frequency=settings.frequency, times=settings.times
         )
@@ -99,7 +109,7 @@ class GuideMaker:
                 repeats=settings.repeats,
                 direction=self.direction,
                 seed=self.seed,
-                context_frames=CONTEXT,
+                context_frames=settings.context_frames,
             ),
             min_frames=settings.surprise.window_size,
         )
@@ -110,6 +120,27 @@ class GuideMaker:
     def records(self) -> list[GuidedStep]:
         """Every guided step so far."""
         return [step for guide in self._made for step in guide.records]
+
+
+class Seam:
+    """A reward of which a part is that of the window that is seen in given frames alone.
+
+    Args:
+        reward: Scores videos that begin with the given frames that guidance shows.
+        settings: How many these are, its windows, and the weight of that one.
+    """
+
+    def __init__(self, reward: Reward, settings: GuideSettings) -> None:
+        self.reward, self.weight = reward, settings.seam
+        config = settings.surprise
+        start = settings.context_frames - config.context_frames
+        self.window = slice(start, start + config.window_size)
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        scores = self.weight * self.reward(videos[:, :, self.window]).scores
+        if self.weight < 1:
+            scores = scores + (1 - self.weight) * self.reward(videos).scores
+        return RewardScores(scores, {})
 
 
 class KeepEdges:

@@ -131,6 +131,23 @@ def test_the_push_is_the_gradient_by_finite_differences(through: Any, rule: Any)
             torch.testing.assert_close(pushed[b, :, frames], wanted, atol=1e-7, rtol=1e-5)
 
 
+@pytest.mark.parametrize("through", ["x0", "dit"])
+def test_few_videos_at_a_time_are_all_at_once(through: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+
+    def reward(videos: Tensor) -> RewardScores:
+        shown.append(len(videos))
+        return smooth(videos)
+
+    step = make_step(batch=5)
+    together = Guidance(smooth, always(0.1, through=through))
+    apart = Guidance(reward, always(0.1, through=through))
+    apart._rewards.batch_size = 2
+    torch.testing.assert_close(apart(step), together(step), atol=1e-12, rtol=0)
+    assert shown == [2, 2, 1] * 2  # the gradient, and what it led to
+    assert apart.records[0].after == pytest.approx(together.records[0].after)
+
+
 def test_the_tilt_is_bounded_where_time_is_small() -> None:
     step = make_step()
     step.times = torch.tensor([1e-9, 0.3], dtype=torch.float64)

@@ -18,17 +18,41 @@ class EstimateReward:
     Args:
         reward: Scores ``[B, 3, T, H, W]`` in about [−1, 1], in float32 or more.
         context_frames: Finished frames that are shown, at most.
+        batch_size: Videos that are decoded and scored, or differentiated, at once.
     """
 
     reward: Callable[[Tensor], RewardScores]
     context_frames: int
+    batch_size: int = 32
     _seen: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     def __call__(self, step: DenoiseStep, clean: Tensor) -> Tensor:
-        """Rewards ``[B]`` of the clean latents of the first frames in flight; differentiable in them."""
+        """Rewards ``[B]`` of the clean latents of the first frames in flight."""
+        with torch.no_grad():
+            portions = self._portions(len(clean))
+            return torch.cat([self._score(step, clean[rows], rows) for rows in portions])
+
+    def gradient(self, step: DenoiseStep, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Rewards ``[B]``, and the gradient of each with respect to its clean latents."""
+        rewards: list[Tensor] = []
+        gradients: list[Tensor] = []
+        for rows in self._portions(len(clean)):
+            leaf = clean[rows].detach().requires_grad_()
+            with torch.enable_grad():
+                scores = self._score(step, leaf, rows)
+            rewards.append(scores.detach())
+            gradients += torch.autograd.grad(scores.sum(), leaf)
+        return torch.cat(rewards), torch.cat(gradients)
+
+    def _portions(self, count: int) -> list[slice]:
+        starts = range(0, count, self.batch_size)
+        return [slice(start, start + self.batch_size) for start in starts]
+
+    def _score(self, step: DenoiseStep, clean: Tensor, rows: slice) -> Tensor:
+        """Rewards of some videos of the batch, from their clean latents."""
         video, context = step.decode(clean), self.context(step)
         if context is not None:
-            video = torch.cat((context, video), dim=2)
+            video = torch.cat((context[rows], video), dim=2)
         # Half precision keeps 8 bits of a grey value: too few for a reward.
         return self.reward(video.to(torch.promote_types(video.dtype, torch.float32))).scores
 

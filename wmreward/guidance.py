@@ -198,19 +198,20 @@ class Guidance:
 
     def _gradient(self, step: DenoiseStep, change: Tensor) -> tuple[Tensor, Tensor]:
         """Rewards ``[B]`` and their gradient in the guided latents, changed as far as they are."""
+        frames = change.shape[2]
         with torch.enable_grad():
             leaf = self._changed(step, change).detach().requires_grad_()
-            rewards = self._reward(step, leaf, change.shape[2])
-            (gradient,) = torch.autograd.grad(rewards.sum(), leaf)
-        gradient = gradient[:, :, : change.shape[2]]
-        open_frames = torch.arange(gradient.shape[2], device=gradient.device) >= step.given
-        return rewards.detach(), gradient * open_frames[:, None, None]
+            clean = self._clean(step, leaf)[:, :, :frames]
+            rewards, of_clean = self._rewards.gradient(step, clean)
+            (gradient,) = torch.autograd.grad(clean, leaf, of_clean)
+        gradient = gradient[:, :, :frames]
+        open_frames = torch.arange(frames, device=gradient.device) >= step.given
+        return rewards, gradient * open_frames[:, None, None]
 
-    def _reward(self, step: DenoiseStep, latents: Tensor, frames: int) -> Tensor:
-        """Of the clean estimate of the first frames at these latents; differentiable in them."""
+    def _clean(self, step: DenoiseStep, latents: Tensor) -> Tensor:
+        """The clean estimate at these latents; differentiable in them."""
         held = self.config.through == "x0"
-        velocity = step.velocity if held else step.model(latents)
-        return self._rewards(step, step.clean_estimate(latents, velocity)[:, :, :frames])
+        return step.clean_estimate(latents, step.velocity if held else step.model(latents))
 
     def _changed(self, step: DenoiseStep, change: Tensor) -> Tensor:
         """The latents as a change of the velocity alone makes them by the end of the step."""
@@ -252,7 +253,8 @@ class Guidance:
         plain = step.velocity[:, :, : change.shape[2]]
 
         def rewards_after(change: Tensor) -> float:
-            return self._reward(step, self._changed(step, change), change.shape[2]).mean().item()
+            clean = self._clean(step, self._changed(step, change))
+            return self._rewards(step, clean[:, :, : change.shape[2]]).mean().item()
 
         with torch.no_grad():
             after = rewards_after(change)
