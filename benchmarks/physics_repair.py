@@ -73,7 +73,7 @@ QUICK: dict[str, Any] = {
     "nulls": 1,
     "tasks": ["video"],
     "settings": '{"num_steps": 8}',
-    "guidance": '{"stride": 8, "times": [0.15, 0.4]}',
+    "guidance": '{"times": [0.15, 0.4]}',
     "stride": 8,
     "fewer_steps": 4,
     "workers": 0,
@@ -339,7 +339,7 @@ def _complete(args: argparse.Namespace) -> None:
         args.parts = args.out / "parts"
     cuda = torch.device(args.device).type == "cuda"
     if args.windows is None:
-        args.windows = 128 if cuda else 4
+        args.windows = 64 if cuda else 4
     if args.workers is None:
         args.workers = max(1, (os.cpu_count() or 2) - 1)
     if not sets(args.candidates):
@@ -378,7 +378,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--size", type=int, default=64, help="of the videos, default %(default)s")
     add("--seed", type=int, default=0, help="of the scenes, default %(default)s")
     add("--batch", type=int, default=128, help="candidates at once, default %(default)s")
-    add("--windows", type=int, help="differentiated at once, default 128 on a GPU, 4 on a CPU")
+    add("--windows", type=int, help="differentiated at once, default 64 on a GPU, 4 on a CPU")
     add("--workers", type=int, help="processes for motion masks, default one less than cores")
     add("--out", type=Path, help="tables, numbers and pictures")
     add("--parts", type=Path, help="finished blocks, default parts/ in --out")

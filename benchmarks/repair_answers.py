@@ -21,7 +21,7 @@ from wmreward.physics_iq.metrics import looks, measure
 from wmreward.physics_iq.resize import Bilinear
 from wmreward.video.types import UInt8Array
 
-CONTEXT = 14
+CONTEXT = 16
 """Frames before the first generated one that are shown to world models with it."""
 
 _DECODED_AT_ONCE = 64

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.bootstrap import Values
+from wmreward.keep_edges import edge_energy
 from wmreward.scorer import SurpriseScorer
 from wmreward.world_rewards import Consensus, SeamReward
 
@@ -15,12 +16,6 @@ SETS = (4, 8, 16)
 """Sizes of the sets that the best is chosen from: candidates are dealt to them in order."""
 RULES = ("plain", "top", "excess", "relative")
 SEAM = SeamReward.name
-
-
-def edge_energy(videos: Tensor) -> Tensor:
-    """Mean squared difference between neighbouring pixels of [B, 3, T, H, W], [B]."""
-    down, right = videos.diff(dim=-2), videos.diff(dim=-1)
-    return down.square().mean(dim=(1, 2, 3, 4)) + right.square().mean(dim=(1, 2, 3, 4))
 
 
 class Judges:

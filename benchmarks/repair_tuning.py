@@ -21,14 +21,15 @@ CRITERION = (
 )
 
 _CHANGES: dict[str, list[Any]] = {
-    "scale": [0.03, 0.06, 0.25, 0.5],
-    "times": [(0.0, 1.0), (0.0, 0.6), (0.2, 1.0), (0.2, 0.6), (0.0, 0.3), (0.3, 0.8)],
+    "scale": [0.06, 0.3, 0.5],
+    "times": [(0.0, 1.0), (0.0, 0.6), (0.2, 1.0), (0.2, 0.6), (0.0, 0.3), (0.05, 0.25), (0.3, 0.8)],
     "score": ["plain", "excess", "relative"],
     "mode": ["topk3"],
-    "stride": [2],
+    "stride": [2, 4],
+    "seam": [0.5, 1.0],
     "repeats": [2],
     "through": ["dit"],
-    "keep_edges": [True],
+    "keep_edges": [False],
     "trust": [0.05, 0.15],
 }
 _TOGETHER: list[dict[str, Any]] = [
@@ -38,10 +39,10 @@ _TOGETHER: list[dict[str, Any]] = [
     {"through": "dit", "times": (0.0, 0.3)},
     {"through": "dit", "times": (0.0, 0.3), "scale": 0.06},
     {"through": "dit", "times": (0.0, 0.3), "score": "excess"},
-    {"through": "dit", "times": (0.0, 0.3), "keep_edges": True},
-    {"keep_edges": True, "score": "excess"},
-    {"keep_edges": True, "score": "relative"},
-    {"keep_edges": True, "stride": 2},
+    {"times": (0.05, 0.25), "scale": 0.3},
+    {"times": (0.05, 0.25), "scale": 0.3, "stride": 2},
+    {"seam": 1.0, "keep_edges": False},
+    {"stride": 2, "keep_edges": False},
 ]
 
 

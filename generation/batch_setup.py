@@ -66,7 +66,8 @@ class Setup:
             UsageError, MagiUsageError: flags or a list that are wrong.
         """
         config = configuration(values)
-        steering = steering_from(values, config, judges=not values["no_scores"])
+        # A list has no mode of its own: it is guided only if a scale was given.
+        steering = steering_from({**values, "mode": None}, config, judges=not values["no_scores"])
         guides = steering.guidance is not None
         variants = tuple(dict.fromkeys(values["variants"] or ["guided" if guides else "plain"]))
         if "guided" in variants and not guides:

@@ -187,7 +187,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     context = context_of(request.given, steering.rewards, config)
     if steering.rewards is not None:
         _check_frames(config, request.given, context, steering.rewards)
-        steering.rewards.check_weights()
+        _check_rewards(steering.rewards, needed=searches)
     dtype = None if values["dtype"] == "auto" else getattr(torch, values["dtype"])
     settings = {
         "mode": values["mode"],
@@ -305,6 +305,18 @@ def _check_frames(
             f"the video has {judged} frames, but the reward needs {rewards.min_frames}: raise --num_frames, "
             "or lower --reward_window_size"
         )
+
+
+def _check_rewards(rewards: RewardChoice, *, needed: bool) -> None:
+    """Their weights; guidance is on where no flag says so, and its user may not know that it needs any."""
+    try:
+        rewards.check_weights()
+    except WMRewardError as error:
+        if needed:
+            raise
+        raise WMRewardError(
+            f"{error}; --guidance_scale 0 generates without a world model"
+        ) from error
 
 
 def _check_mode(values: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from generation.steering_flags import GUIDANCE_RANGE
+from generation.steering_flags import GUIDANCE_RANGE, GUIDANCE_SCALE, GUIDED_MODES
 from magi1.config import MagiConfig
 from magi1.offload import resident
 from magi1.pipeline import Pipeline
@@ -70,7 +70,7 @@ def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool
     """
     schedule = GuidanceSchedule.make(
         config.runtime_config.num_steps,
-        scale=values["guidance_scale"],
+        scale=_guidance_scale(values),
         frequency=values["guidance_frequency"],
         which=values["guidance_steps"],
         scales=values["guidance_scales"],
@@ -94,6 +94,7 @@ def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool
             schedule=schedule,
             through=values["guidance_through"],
             rule=values["guidance_rule"],
+            keep=values["guidance_keep"],
             repeats=values["guidance_repeats"],
             null=values["guidance_null"],
             context_frames=context,
@@ -111,6 +112,14 @@ def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool
             particles = replace(particles, times=tuple(values["particle_range"]))
         _check_guides(rewards, "weigh particles")
     return Steering(guidance=guidance, particles=particles, rewards=rewards)
+
+
+def _guidance_scale(values: Mapping[str, Any]) -> float:
+    """What was asked for, or what suits the mode (a list of many videos has none)."""
+    if (asked := values["guidance_scale"]) is not None:
+        return float(asked)
+    guides = values["mode"] in GUIDED_MODES and values["reward"] != ["consensus"]
+    return GUIDANCE_SCALE if guides else 0.0
 
 
 def _guided_times(values: Mapping[str, Any]) -> tuple[float, float]:

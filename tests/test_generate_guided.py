@@ -48,6 +48,16 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with an image and a video."""
+    folder = tmp_path_factory.mktemp("inputs")
+    frames = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    write_png(folder / "image.png", frames[0])
+    write_video(folder / "video.mp4", frames, 24)
+    return folder
+
+
+@pytest.fixture
 def small_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A small model in the place of `tiny`."""
     monkeypatch.setitem(vjepa2.config.MODELS, "tiny", replace(NANO, name="tiny"))
@@ -117,6 +127,34 @@ def test_guidance_acts_and_says_so(command: Guided) -> None:
     assert all(step["after"] > step["before"] for step in guided["steps"])
     assert "guidance" not in plain and "guidance" not in plain["settings"]
     assert not torch.equal(latents_of("plain"), latents_of("guided"))
+
+
+def test_what_is_continued_is_guided_unless_told_otherwise(command: Guided, inputs: Path) -> None:
+    video = ("--mode", "v2v", "--init_video", str(inputs / "video.mp4"), "--num_frames", "24")
+    image = ("--mode", "i2v", "--init_image", str(inputs / "image.png"), "--num_frames", "24")
+    short = ("--num_steps", "4", "--output_path")
+    for name, flags in (("v", video), ("i", image)):
+        assert command(*flags, *short, f"{name}.mp4")[0] == 0
+        settings = record_of(name)["settings"]
+        assert set(settings["guidance"]["schedule"]["scales"]) == {0.15}
+        assert settings["guidance"]["keep"] == "edges" and settings["reward"]["score"] == "top"
+        assert record_of(name)["guidance"]["steps"]
+    consensus = ("--best_of", "2", "--reward", "consensus")
+    for name, flags in (
+        ("off", (*video, "--guidance_scale", "0")),
+        ("text", (*T2V, *SHORT)),
+        ("set", (*video, *consensus)),
+    ):
+        assert command(*flags, *short, f"{name}.mp4")[0] == 0
+        assert "guidance" not in record_of(name)["settings"]
+
+
+def test_who_has_no_world_model_learns_how_to_go_without(command: Guided, inputs: Path) -> None:
+    video = ("--mode", "v2v", "--init_video", str(inputs / "video.mp4"), "--output_path", "v.mp4")
+    code, _, err = command(*video, "--reward_weights", "none.safetensors")
+    assert code == 1 and "none.safetensors" in err and "--guidance_scale 0 generates without" in err
+    code, _, err = command(*video, "--reward_weights", "none.safetensors", "--best_of", "2")
+    assert code == 1 and "generates without" not in err
 
 
 def test_guidance_acts_in_the_middle_unless_steps_are_listed(command: Guided) -> None:
@@ -352,6 +390,7 @@ def test_the_scores_are_those_of_the_file(command: Guided, nano: Path) -> None:
             str(Path("output.candidates", line["path"])),
             model="tiny",
             stride=4,
+            score="top",
             weights=str(nano / "world.safetensors"),
         )
         assert -line["scores"]["surprise"] == pytest.approx(float(own), abs=1e-4)  # type: ignore[arg-type]

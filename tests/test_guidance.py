@@ -20,6 +20,7 @@ from wmreward.config import SurpriseConfig
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.guidance import Guidance, GuidanceConfig, GuidedStep, Relief, effect
 from wmreward.guidance_schedule import GuidanceSchedule
+from wmreward.keep_edges import KeepEdges, edge_energy
 from wmreward.protocols import RewardScores
 from wmreward.scorer import SurpriseScorer
 from wmreward.world_rewards import SurpriseReward
@@ -132,7 +133,9 @@ def test_the_push_is_the_gradient_by_finite_differences(through: Any, rule: Any)
 
 
 @pytest.mark.parametrize("through", ["x0", "dit"])
-def test_few_videos_at_a_time_are_all_at_once(through: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_videos_at_a_time_are_all_at_once(
+    through: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown: list[int] = []
 
     def reward(videos: Tensor) -> RewardScores:
@@ -146,6 +149,55 @@ def test_few_videos_at_a_time_are_all_at_once(through: Any, monkeypatch: pytest.
     torch.testing.assert_close(apart(step), together(step), atol=1e-12, rtol=0)
     assert shown == [2, 2, 1] * 2  # the gradient, and what it led to
     assert apart.records[0].after == pytest.approx(together.records[0].after)
+
+
+def test_kept_edges_do_not_fall_to_first_order() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = 0.2 * torch.rand(2, 3, 2, 6, 6, generator=generator, dtype=torch.float64)
+    video = torch.rand(2, 3, 2, 6, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    def reward(x: Tensor) -> RewardScores:  # likes what is nearly flat
+        return RewardScores(-(x - target).square().sum(dim=(1, 2, 3, 4)), {})
+
+    (sharpens,) = torch.autograd.grad(edge_energy(video).sum(), video)
+    (free,) = torch.autograd.grad(reward(video).scores.sum(), video)
+    kept_scores = KeepEdges(reward)(video).scores
+    (kept,) = torch.autograd.grad(kept_scores.sum(), video)
+    torch.testing.assert_close(kept_scores, reward(video).scores)
+    along = (kept * sharpens).sum(dim=(1, 2, 3, 4))
+    assert ((free * sharpens).sum(dim=(1, 2, 3, 4)) < -1e-3).all()
+    torch.testing.assert_close(along, torch.zeros(2, dtype=torch.float64), atol=1e-9, rtol=0)
+    assert ((kept * free).sum(dim=(1, 2, 3, 4)) > 0).all()
+
+    def sharpening(x: Tensor) -> RewardScores:
+        return RewardScores(edge_energy(x), {})
+
+    (unchanged,) = torch.autograd.grad(KeepEdges(sharpening)(video).scores.sum(), video)
+    torch.testing.assert_close(unchanged, sharpens)
+    assert torch.equal(KeepEdges(reward)(video.detach()).scores, reward(video.detach()).scores)
+
+
+@pytest.mark.parametrize("through", ["x0", "dit"])
+def test_a_push_that_keeps_edges_blurs_less(through: Any) -> None:
+    """Not nothing: what is left out of the gradient in pixels is not orthogonal to it in latents."""
+    step = make_step(batch=3)
+
+    def blurs(videos: Tensor) -> RewardScores:
+        return RewardScores(smooth(videos).scores - 5 * edge_energy(videos), {})
+
+    def edges(change: Tensor) -> Tensor:
+        latents = step.latents + 1e-3 * change
+        velocity = step.velocity if through == "x0" else step.model(latents)
+        video = step.decode(step.clean_estimate(latents, velocity))
+        return edge_energy(torch.cat((step.decode(step.finished)[:, :, -4:], video), dim=2))
+
+    def lost(keep: Any) -> Tensor:
+        guided = Guidance(blurs, always(1e-4, through=through, keep=keep))(step)
+        assert not torch.equal(guided, step.velocity)
+        return edges(torch.zeros_like(guided)) - edges(guided - step.velocity)
+
+    assert (lost("nothing") > 0).all()
+    assert (lost("edges") < 0.5 * lost("nothing")).all()
 
 
 def test_the_tilt_is_bounded_where_time_is_small() -> None:

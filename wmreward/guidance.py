@@ -19,6 +19,7 @@ from torch import Tensor
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.estimate import EstimateReward
 from wmreward.guidance_schedule import GuidanceSchedule
+from wmreward.keep_edges import KeepEdges
 from wmreward.protocols import DenoiseStep, RewardScores
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 Through = Literal["x0", "dit"]
 Rule = Literal["relative", "tilt"]
 Direction = Literal["reward", "random"]
+Keep = Literal["nothing", "edges"]
 
 TILT_BOUND = 0.5
 """``tilt``: a correction is at most this part of the velocity, as its factor grows without bound at t → 0."""
@@ -44,6 +46,8 @@ class GuidanceConfig:
         rule: ``relative``: Δv = scale · ‖v‖ / ‖g‖ · g for each chunk, as the original does; ``tilt``:
             Δv = scale · (1 − t) / t · g, the flow of the distribution tilted by exp(scale · reward),
             at most half of ‖v‖.
+        keep: ``edges``: what would blur is taken out of the gradient before it passes the decoder
+            (:mod:`wmreward.keep_edges`), which costs half as much sharpness; or ``nothing`` is.
         repeats: Gradient steps within one denoising step.
         direction: ``random`` replaces the gradient by a random direction of the same norm: a control.
         null: Also measure at every guided step what a random direction of the same norm would do.
@@ -55,6 +59,7 @@ class GuidanceConfig:
     schedule: GuidanceSchedule
     through: Through = "x0"
     rule: Rule = "relative"
+    keep: Keep = "nothing"
     repeats: int = 1
     direction: Direction = "reward"
     null: bool = False
@@ -62,7 +67,8 @@ class GuidanceConfig:
     context_frames: int = 14
 
     def __post_init__(self) -> None:
-        for name, kind in (("through", Through), ("rule", Rule), ("direction", Direction)):
+        kinds = {"through": Through, "rule": Rule, "keep": Keep, "direction": Direction}
+        for name, kind in kinds.items():
             if getattr(self, name) not in get_args(kind):
                 raise UsageError(
                     f"guidance {name}={getattr(self, name)!r} must be one of {', '.join(get_args(kind))}"
@@ -140,7 +146,8 @@ class Guidance:
 
     def __post_init__(self) -> None:
         self._left = list(self.reliefs)
-        self._rewards = EstimateReward(self.reward, self.config.context_frames)
+        reward = KeepEdges(self.reward) if self.config.keep == "edges" else self.reward
+        self._rewards = EstimateReward(reward, self.config.context_frames)
         self._random = torch.Generator()
 
     def __call__(self, step: DenoiseStep) -> Tensor:
@@ -349,7 +356,10 @@ class Effect:
                 ". That is within the noise: this guidance does nothing that chance would not do"
             )
         elif self.gain < 0:
-            text += ". Its steps are so long that they overshoot: try a smaller --guidance_scale"
+            text += (
+                ". Its steps are so long that they overshoot: try a smaller --guidance_scale, or end earlier "
+                "(--guidance_range)"
+            )
         return text
 
 

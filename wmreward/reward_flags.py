@@ -8,14 +8,14 @@ from wmreward.flags import Parser
 
 
 def add_reward_flags(
-    parser: Parser, default_model: str, *, stride: int = 2
+    parser: Parser, default_model: str, *, stride: int = 2, score: str = "plain"
 ) -> argparse._ArgumentGroup:
     """Which rewards judge, and the settings of the surprise.
 
     Args:
         parser: Gets the flags.
         default_model: For the help.
-        stride: Default of ``--reward_stride``.
+        stride, score: Defaults of ``--reward_stride`` and ``--score``.
     """
     group = parser.add_argument_group("rewards")
     parser.add(
@@ -67,7 +67,7 @@ def add_reward_flags(
         "--score",
         "the surprise: plain (the paper's), top (its most surprising tokens), or against copying the last "
         "frame: excess or relative",
-        default="plain",
+        default=score,
         metavar="RULE",
     )
     parser.add(

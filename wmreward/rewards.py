@@ -133,7 +133,8 @@ class RewardMix:
             UsageError: none can.
         """
         return self._only(
-            "guide", lambda reward: callable(reward) and getattr(reward, "differentiable", False)
+            "guide (--guidance_scale 0 goes without)",
+            lambda reward: callable(reward) and getattr(reward, "differentiable", False),
         )
 
     def _only(self, what: str, able: Callable[[Reward | SetReward], bool]) -> RewardMix:

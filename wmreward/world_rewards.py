@@ -50,7 +50,8 @@ class SurpriseReward:
 
 
 class SeamReward(SurpriseReward):
-    """Surprise, half of it that of the one window that is seen in given frames and predicted in new ones.
+    """Surprise from the end of the given frames on, half of it that of the one window that is seen in given
+    frames and predicted in new ones.
 
     Only there is what the model expects known to follow from the truth; further on, what a video has got
     wrong is consistent with itself. For choosing among continuations of a video; guides as surprise does.
@@ -65,9 +66,10 @@ class SeamReward(SurpriseReward):
         """
         windows = self.windows(videos)
         parts, config = self._parts(windows), self.scorer.config
-        surprise, last = parts[config.score], (given - config.context_frames) // config.stride
+        surprise = parts[config.score]
+        last = (given - self.scorer.target_offset) // config.stride
         if 0 <= last < (values := windows[config.score].values).shape[1]:
-            surprise = (surprise + values[:, last]) / 2
+            surprise = (aggregate(values[:, last:], config.mode) + values[:, last]) / 2
         return RewardScores(-surprise, {"surprise": surprise, **parts})
 
 
