@@ -387,6 +387,10 @@ def test_an_effect_within_the_noise_is_called_so() -> None:
     assert works.beyond_null is True and "chance" not in str(works)
     idle = effect([record(0.01, 0.5), record(0.01, -0.5)])
     assert idle.beyond_null is False and "nothing that chance would not do" in str(idle)
+    late = effect(
+        [record(0.5, 0.4), record(-0.5, -0.6)]
+    )  # steps differ, but not in who does better
+    assert late.beyond_null is True and late.null_gain == pytest.approx(-0.1)
     assert effect([record(0.5, None)]).beyond_null is None
     assert str(effect([])) == "guidance acted on no step"
 

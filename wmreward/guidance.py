@@ -323,8 +323,8 @@ class Effect:
     Attributes:
         steps: Guided steps.
         gain: Mean change of the reward by a guided step.
-        null_gain, null_spread: Mean and standard deviation of what random directions of the same norm did, if
-            that was measured.
+        null_gain: Mean of what random directions of the same norm did at these steps, if that was measured.
+        null_spread: Standard deviation of what guidance did more than they, over steps.
         change: Mean ‖Δv‖ / ‖v‖.
     """
 
@@ -336,7 +336,9 @@ class Effect:
 
     @property
     def beyond_null(self) -> bool | None:
-        """Whether the gain exceeds what random directions do by two standard errors; None: not measured."""
+        """Whether guidance does more than random directions, step by step, by two standard errors of the
+        difference; None: not measured.
+        """
         if self.null_gain is None or self.null_spread is None:
             return None
         return self.gain > self.null_gain + 2 * self.null_spread / self.steps**0.5
@@ -357,8 +359,8 @@ class Effect:
             )
         elif self.gain < 0:
             text += (
-                ". Its steps are so long that they overshoot: try a smaller --guidance_scale, or end earlier "
-                "(--guidance_range)"
+                ". Its steps overshoot, which need not make the video worse; a smaller --guidance_scale "
+                "or an earlier end of --guidance_range avoids it"
             )
         return text
 
@@ -371,10 +373,11 @@ def effect(records: Sequence[GuidedStep]) -> Effect:
         [r.after_random - r.before for r in records if r.after_random is not None],
         dtype=torch.float64,
     )
+    measured = len(nulls) == count > 0
     return Effect(
         steps=count,
         gain=gains.mean().item() if count else 0.0,
-        null_gain=nulls.mean().item() if len(nulls) else None,
-        null_spread=nulls.std(correction=0).item() if len(nulls) else None,
+        null_gain=nulls.mean().item() if measured else None,
+        null_spread=(gains - nulls).std(correction=0).item() if measured else None,
         change=sum(r.change for r in records) / count if count else 0.0,
     )
