@@ -129,6 +129,11 @@ def configuration(values: Mapping[str, Any]) -> MagiConfig:
     )
 
 
+_NOT_COUNTED = """
+not counted             guidance: decoding, the world model and their gradients at every guided step;
+                        --guidance_scale 0 goes without"""
+
+
 def plan_table(config: MagiConfig, values: Mapping[str, Any]) -> str:
     """What the run would take, as a table or as JSON; loads no weights."""
     try:
@@ -143,7 +148,10 @@ def plan_table(config: MagiConfig, values: Mapping[str, Any]) -> str:
         offload=values["offload"],
         vae=vae,
     )
-    return counted.to_json() if values["json"] else counted.table()
+    if values["json"]:
+        return counted.to_json()
+    guided = steering_from(values, config, judges=False).guidance is not None
+    return counted.table() + (_NOT_COUNTED if guided else "")
 
 
 def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:

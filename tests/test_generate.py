@@ -342,7 +342,9 @@ def test_plans_of_the_released_models_need_no_weights(command: CommandLine, size
     for kind in ("base", "distill", "distill_quant"):
         command.config = str(ROOT / f"MAGI-1/example/{size}/{size}_{kind}_config.json")
         code, out, _ = command("--plan", "--mode", "t2v")
-        assert code == 0 and "PFLOP" in out and "GiB" in out
+        assert code == 0 and "PFLOP" in out and "GiB" in out and "not counted" not in out
+        code, out, _ = command("--plan", "--mode", "i2v")
+        assert code == 0 and "not counted             guidance" in out
         code, out, _ = command("--plan", "--mode", "i2v", "--json", "--offload")
         assert code == 0 and json.loads(out)["mode"] == "i2v"
 
