@@ -21,9 +21,9 @@ from wmreward.guidance_schedule import GuidanceSchedule
 from wmreward.particles import ParticleConfig, ParticleSteering
 from wmreward.protocols import RewardScores
 from wmreward.reward_choice import RewardChoice
-from wmreward.rewards import Judged, RewardMix
+from wmreward.rewards import Judged, RewardMix, parse_weights
 from wmreward.scorer import SurpriseScorer
-from wmreward.world_rewards import Consensus, SurpriseReward
+from wmreward.world_rewards import Consensus, SeamReward, SurpriseReward
 
 SMALL_GENERATOR = "tiny"
 """The generator that comes along is judged by the world model that comes along, which has the same name."""
@@ -115,11 +115,12 @@ def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool
 
 
 def _guidance_scale(values: Mapping[str, Any]) -> float:
-    """What was asked for, or what suits the mode (a list of many videos has none)."""
+    """What was asked for; else surprise guides where it is known to help (a list of jobs has no mode)."""
     if (asked := values["guidance_scale"]) is not None:
         return float(asked)
-    guides = values["mode"] in GUIDED_MODES and values["reward"] != ["consensus"]
-    return GUIDANCE_SCALE if guides else 0.0
+    rewards = parse_weights(values["reward"] or [SurpriseReward.name])
+    surprise = not rewards.keys().isdisjoint((SurpriseReward.name, SeamReward.name))
+    return GUIDANCE_SCALE if surprise and values["mode"] in GUIDED_MODES else 0.0
 
 
 def _guided_times(values: Mapping[str, Any]) -> tuple[float, float]:

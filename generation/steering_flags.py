@@ -45,8 +45,8 @@ def _add_guidance(parser: Parser) -> None:
         group,
         "--guidance_scale",
         "size of the correction relative to the velocity; 0 is off, the original's is 0.001 "
-        f"(default: {GUIDANCE_SCALE:g} after an image or a video; 0 from a text, for --reward consensus "
-        "alone and for lists of jobs)",
+        f"(default: {GUIDANCE_SCALE:g} after an image or a video; 0 from a text, where surprise is not "
+        "among the rewards, and for lists of jobs)",
         type=float,
         metavar="S",
     )

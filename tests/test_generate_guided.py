@@ -66,6 +66,7 @@ def test_what_is_continued_is_guided_unless_told_otherwise(command: Guided, inpu
         ("off", (*video, "--guidance_scale", "0")),
         ("text", (*T2V, *SHORT)),
         ("set", (*video, *consensus)),
+        ("own", (*video, "--reward", "example.my_reward:Steady")),
     ):
         assert command(*flags, *short, f"{name}.mp4")[0] == 0
         assert "guidance" not in record_of(name)["settings"]
