@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 os.environ.pop("VJEPA_CHECKPOINT_DIR", None)
@@ -10,6 +11,10 @@ os.environ.pop("VJEPA_CHECKPOINT_DIR", None)
 import pytest
 import torch
 from hypothesis import settings
+
+# Started in the background by a shell, this process ignores Ctrl-C, and so would those that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)  # the tests are small, and the cores are shared
 settings.register_profile("tests", deadline=None, derandomize=True, max_examples=40)

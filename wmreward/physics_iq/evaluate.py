@@ -109,7 +109,8 @@ class RealClip:
         greys = (frame[..., 0] for frame in first_frames(self.masks, self.num_compared))
         shrink: Bilinear | None = None
         for frame, moving in zip(frames, sampled(greys, self.size), strict=True):
-            shrink = shrink or Bilinear(frame.shape[:2], self.size)
+            height, width = frame.shape[:2]
+            shrink = shrink or Bilinear((height, width), self.size)
             yield Look(shrink(frame), moving)
 
     def cache_name(self) -> str:

@@ -100,7 +100,8 @@ def sampled(greys: Iterable[UInt8Array], size: tuple[int, int]) -> Iterator[Bool
     """Masks in grey levels, uint8 [H, W], at the size that they are compared at: bool."""
     shrink: Bilinear | None = None
     for grey in greys:
-        shrink = shrink or Bilinear(grey.shape[:2], size)
+        height, width = grey.shape[:2]
+        shrink = shrink or Bilinear((height, width), size)
         small = np.zeros(size, np.bool_)
         rows = shrink.reached(*rows_with_any(grey))  # elsewhere nothing moves
         np.greater(shrink(grey, rows), ON, out=small[rows])

@@ -59,6 +59,7 @@ def _poster(video: Path, width: int) -> bytes | None:
 def jpeg(picture: UInt8Array) -> bytes:
     """uint8 ``[H, W, 3]`` of even size → a JPEG file."""
     encoder = av.CodecContext.create("mjpeg", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
     encoder.height, encoder.width = picture.shape[:2]
     encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1)
     encoder.qmin = encoder.qmax = _QUALITY

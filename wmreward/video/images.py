@@ -99,4 +99,5 @@ def _open_image(path: Path) -> tuple[VideoInfo, UInt8Array]:
         frame = next(container.decode(stream), None) if stream else None
         if stream is None or frame is None:
             raise VideoError(path, f"{problem}; {advice}")
-        return describe(path, container, stream, frame), RgbConverter()(frame)
+        info, picture = describe(path, container, stream, frame), RgbConverter()(frame)
+    return info, picture
