@@ -20,7 +20,7 @@ GUIDANCE_RANGE = (0.05, 0.6)
 
 STRIDE, SCORE = 8, "top"
 """Frames from one scored window to the next, so that every frame is predicted once, and the rule of the
-surprise. The original's are 4 and plain: twice the time, and no more gain.
+surprise. The original's are 4 and plain: half as much time again, and no more gain.
 """
 
 
@@ -99,7 +99,7 @@ def _add_guidance(parser: Parser) -> None:
     parser.add(
         group,
         "--guidance_keep",
-        "what the correction leaves as it is: edges (sharpness) or nothing (as the original)",
+        "what the correction spares: edges (less sharpness is lost) or nothing (as the original)",
         default="edges",
         choices=("edges", "nothing"),
         metavar="WHAT",

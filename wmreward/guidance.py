@@ -46,8 +46,8 @@ class GuidanceConfig:
         rule: ``relative``: Δv = scale · ‖v‖ / ‖g‖ · g for each chunk, as the original does; ``tilt``:
             Δv = scale · (1 − t) / t · g, the flow of the distribution tilted by exp(scale · reward),
             at most half of ‖v‖.
-        keep: ``edges``: what would blur is taken out of the gradient before it passes the decoder
-            (:mod:`wmreward.keep_edges`), which costs half as much sharpness; or ``nothing`` is.
+        keep: ``edges``: what would blur is left out of the gradient before it passes the decoder
+            (:mod:`wmreward.keep_edges`); videos lose half as much sharpness. ``nothing``: the whole gradient.
         repeats: Gradient steps within one denoising step.
         direction: ``random`` replaces the gradient by a random direction of the same norm: a control.
         null: Also measure at every guided step what a random direction of the same norm would do.
