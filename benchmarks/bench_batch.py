@@ -9,7 +9,8 @@ Without an install, set PYTHONPATH=MAGI-1.
     overhead     runner's time per candidate when making one takes none: drawing, files, hash, fsync, record
     resume       time until a run of 100 000 finished candidates is found to be finished
     scaling      candidates of uneven cost (log-normal, the longest ten times the shortest) on 1 and on 2
-                 processes, one GPU each where there are GPUs; efficiency is t₁ / (2 t₂), models loaded before
+                 processes, one GPU each where there are GPUs, models loaded before; efficiency is
+                 t₁ / (2 t₂), where t₁ is the mean of a run before and one after, as speeds drift
 
 "steps" makes a candidate of so many guided sampler steps of a window of four chunks, "clips" of so many
 clips of 24 frames from text.
@@ -161,12 +162,14 @@ def scaling(folder: Path, args: argparse.Namespace) -> dict[str, float]:
         process.start()
     for process in processes:
         process.join()
-    alone, together = json.loads((folder / "seconds.json").read_text())
-    return {"t1_s": alone, "t2_s": together, "efficiency": alone / (2 * together)}
+    before, together, after = json.loads((folder / "seconds.json").read_text())
+    alone = (before + after) / 2
+    efficiency = alone / (2 * together)
+    return {"t1_before_s": before, "t1_after_s": after, "t2_s": together, "efficiency": efficiency}
 
 
 def _process(rank: int, port: int, folder: Path, args: argparse.Namespace) -> None:
-    """One of two: the first works through a run alone, then both through another."""
+    """One of two: the first works through a run alone, both through another, the first through a third."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
@@ -176,12 +179,13 @@ def _process(rank: int, port: int, folder: Path, args: argparse.Namespace) -> No
     for other in range(2):
         team.await_told(f"ready/{other}")
     if team.is_first:
-        alone = _seconds(folder / "alone", Team(), maker, args)
-        team.tell("alone", "")
-    team.await_told("alone")
+        before = _seconds(folder / "before", Team(), maker, args)
+        team.tell("before", "")
+    team.await_told("before")
     together = _seconds(folder / "together", team, maker, args)
     if team.is_first:
-        (folder / "seconds.json").write_text(json.dumps([alone, together]))
+        after = _seconds(folder / "after", Team(), maker, args)
+        (folder / "seconds.json").write_text(json.dumps([before, together, after]))
 
 
 def _maker(rank: int, args: argparse.Namespace) -> Maker:
@@ -223,8 +227,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             model = {"model": args.model} if args.work == "steps" else {}
             result |= {"candidates": args.candidates, **model, **measured}
             print(
-                f"scaling   {args.candidates} candidates: {measured['t1_s']:.2f} s on one process, "
-                f"{measured['t2_s']:.2f} s on two: {measured['efficiency']:.1%}",
+                f"scaling   {args.candidates} candidates: {measured['t1_before_s']:.2f} and "
+                f"{measured['t1_after_s']:.2f} s on one process, {measured['t2_s']:.2f} s on two: "
+                f"{measured['efficiency']:.1%}",
                 file=sys.stderr,
             )
     finally:

@@ -527,4 +527,6 @@ def test_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     words = "--parts scaling --candidates 16 --seconds 0.02"
     assert bench_batch.main(words.split()) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert result["t1_s"] > 0.1 and 0 < result["efficiency"] < 1.5
+    alone = (result["t1_before_s"] + result["t1_after_s"]) / 2
+    assert alone > 0.1 and result["efficiency"] == alone / (2 * result["t2_s"])
+    assert 0 < result["efficiency"] < 1.5

@@ -1,7 +1,7 @@
 """A constraint for rewards that guide: they may not blur.
 
 Less detail is easier to predict, so the gradient of surprise also takes some away. The constraint holds for
-pixels; of a step that passes a decoder a part of the loss remains (half of it in benchmarks/physics_repair.py).
+pixels; behind a decoder a part of the loss remains (half of it in benchmarks/physics_repair.py).
 """
 
 from __future__ import annotations
