@@ -189,9 +189,10 @@ def measure_attention(bench: Bench, scene: Scene) -> None:
 
 def measure_transformer(bench: Bench, scene: Scene, args: argparse.Namespace) -> None:
     """The reference way, eager and compiled on one device, and then on all."""
+    forward = {"chunk": scene.chunk, "window": scene.window, "step": scene.step}
     functions: dict[str, Callable[[], Tensor]] = {}
     if "forward" in args.parts:
-        functions |= {"chunk": scene.chunk, "window": scene.window, "step": scene.step}
+        functions |= forward
     if "gradient" in args.parts:
         functions["window grad"] = scene.window_gradient
     expected: dict[str, Tensor] = {}
@@ -220,7 +221,7 @@ def measure_transformer(bench: Bench, scene: Scene, args: argparse.Namespace) ->
         scene.refill()
     if "offload" in args.parts:
         offload_layers(scene.dit, bench.place.device)
-        functions = {"chunk": scene.chunk, "window": scene.window, "step": scene.step}
+        functions = {**forward}
         measure("offloaded")
 
 

@@ -111,6 +111,7 @@ class Scene:
 
     Attributes:
         window_units: Chunks that those in flight see, in all.
+        branches: Passes over the whole window in a step.
         alone: Chunks of the window that are run alone, too, for guidance.
     """
 
@@ -121,9 +122,10 @@ class Scene:
         self.call = next(c for c in calls if c.first == 1 and len(c.steps) == 4 and c.inner == 1)
         self.times = time_steps(runtime.num_steps)[list(self.call.steps)]
         self.window_units = sum(stop - start for start, stop in self.call.ranges)
-        self.alone = 0
-        if runtime.cfg_number == 3:
-            self.alone = int((guidance_scales(self.times, runtime)[0] != 1).sum())
+        guided = runtime.cfg_number == 3
+        self.branches = 2 if guided else 1
+        alone = (guidance_scales(self.times, runtime)[0] != 1).sum()
+        self.alone = int(alone) if guided else 0
         generator = torch.Generator().manual_seed(0)
 
         def noise(*shape: int) -> Tensor:
@@ -198,12 +200,11 @@ class Scene:
     def flops(self, what: str) -> float:
         """Of ``chunk``, ``window``, ``window grad`` or ``step``."""
         window, units, alone = len(self.times), self.window_units, self.alone
-        branches = 1 if self.config.runtime_config.cfg_number == 1 else 2
         products, attentions = {
             "chunk": (1.0, 1.0),
             "window": (window, units),
             "window grad": (3 * window, 4.5 * units),
-            "step": (branches * window + alone, branches * units + alone),
+            "step": (self.branches * window + alone, self.branches * units + alone),
         }[what]
         return products * self.product_flops() + attentions * self.attention_flops()
 

@@ -19,7 +19,7 @@ from benchmarks import bootstrap, physics_repair
 from benchmarks.held_out import HeldOut, held_out
 from benchmarks.object_detector import MISSING
 from benchmarks.repair_answers import TASKS, Answers, physics_scores
-from benchmarks.repair_guides import GuideMaker, GuideSettings, Trust
+from benchmarks.repair_guides import GuideMaker, GuideSettings, Seam, Trust
 from benchmarks.repair_parts import Part, Retouch, Variant, Workshop, strips_of
 from benchmarks.repair_report import pictures
 from benchmarks.repair_rows import (
@@ -43,6 +43,7 @@ from wmreward.keep_edges import edge_energy
 from wmreward.models import LoadedModel
 from wmreward.physics_iq import Sample, compare, original_score
 from wmreward.physics_iq.resize import Bilinear
+from wmreward.protocols import RewardScores
 from wmreward.scorer import SurpriseScorer
 
 CPU = torch.device("cpu")
@@ -483,6 +484,21 @@ def test_the_whole_table(
     capsys.readouterr()
     assert physics_repair.main([*argv, "--seed", "1"]) == 1
     assert "another seed;" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_the_window_of_the_seam_is_seen_in_given_frames_alone(stride: int) -> None:
+    def reward(videos: Tensor) -> RewardScores:
+        return RewardScores(videos.mean(dim=(1, 2, 3, 4)), {})
+
+    settings = GuideSettings(stride=stride, seam=1.0)
+    given = settings.context_frames
+    assert given == 16 - stride and (given - 8) % stride == 0  # it is among the windows
+    numbered = torch.arange(given + 24.0).expand(1, 3, 2, 2, -1).movedim(-1, 2)
+    window = numbered[:, :, given - 8 : given + 8]
+    assert Seam(reward, settings)(numbered).scores.item() == window.mean()
+    half = Seam(reward, GuideSettings(stride=stride, seam=0.5))(numbered).scores.item()
+    assert half == (window.mean() + numbered.mean()) / 2
 
 
 def test_tuning(nano: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

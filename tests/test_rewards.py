@@ -64,6 +64,19 @@ def test_the_seam_is_where_given_frames_end(rule: Any) -> None:
     assert torch.autograd.grad(seam(leaf).scores.sum(), leaf)[0].abs().max() > 0
 
 
+@pytest.mark.parametrize("mode", ["max", "median", "topk3", "topp50"])
+def test_a_seam_near_the_end_has_few_windows(mode: str) -> None:
+    """Of which topkK takes all, if they are fewer than K."""
+    scorer, videos = scorer_of(stride=2, mode=mode), videos_of(3, 22)
+    windows = scorer.score_windows(videos).values
+    last = windows[:, 3]
+    torch.testing.assert_close(SeamReward(scorer).after(videos, 14).scores, -last)
+    if mode == "topk3":
+        scores = SeamReward(scorer).after(videos, 12).scores
+        expected = (windows[:, 2:].mean(dim=1) + windows[:, 2]) / 2
+        torch.testing.assert_close(scores, -expected)
+
+
 def test_a_mix_tells_the_seam_what_was_given() -> None:
     scorer, video = scorer_of(), videos_of(1)[0]
     both = RewardMix.parse(["surprise", "seam=2"], surprise=scorer)

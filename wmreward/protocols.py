@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -98,6 +98,15 @@ class Reward(Protocol):
 
     def __call__(self, videos: Tensor) -> RewardScores:
         """Score ``[B, 3, T, H, W]`` in [−1, 1]."""
+        ...
+
+
+@runtime_checkable
+class ContinuationReward(Protocol):
+    """A reward that wants to know where a finished video's given frames end."""
+
+    def after(self, videos: Tensor, given: int) -> RewardScores:
+        """Score ``[B, 3, T, H, W]`` in [−1, 1], of which the first ``given`` frames were given."""
         ...
 
 

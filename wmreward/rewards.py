@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from wmreward.errors import UsageError
-from wmreward.protocols import Reward, RewardScores, SetReward
+from wmreward.protocols import ContinuationReward, Reward, RewardScores, SetReward
 from wmreward.scorer import SurpriseScorer
 from wmreward.world_rewards import Consensus, SeamReward, SurpriseReward
 
@@ -164,10 +164,11 @@ class RewardMix:
         scores, parts, embeddings = {}, {}, {}
         for name, reward in self.rewards.items():
             if callable(reward):
-                if isinstance(reward, SeamReward):
-                    judged = reward.after(video[None], given)
+                if isinstance(reward, ContinuationReward):
+                    found = reward.after(video[None], given)
                 else:
-                    judged = _checked(name, reward(video[None]), 1)
+                    found = reward(video[None])
+                judged = _checked(name, found, 1)
                 scores[name] = _finite(name, judged.scores[0].item())
                 parts.update({f"{name}.{k}": v[0].item() for k, v in judged.parts.items()})
             else:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmreward.aggregate import aggregate
+from wmreward.errors import UsageError
 from wmreward.protocols import RewardScores
 from wmreward.scorer import SurpriseScorer, WindowScores
 from wmreward.surprise import normalised
@@ -69,8 +70,16 @@ class SeamReward(SurpriseReward):
         surprise = parts[config.score]
         last = (given - self.scorer.target_offset) // config.stride
         if 0 <= last < (values := windows[config.score].values).shape[1]:
-            surprise = (aggregate(values[:, last:], config.mode) + values[:, last]) / 2
+            surprise = (_pooled(values[:, last:], config.mode) + values[:, last]) / 2
         return RewardScores(-surprise, {"surprise": surprise, **parts})
+
+
+def _pooled(later: Tensor, mode: str) -> Tensor:
+    """Surprise of some of a video's windows by a mode that all of them satisfy."""
+    try:
+        return aggregate(later, mode)
+    except UsageError:  # fewer than the K of topkK: then it is all of these
+        return later.mean(dim=1)
 
 
 class Consensus:
