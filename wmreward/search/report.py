@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wmreward.pictures.contact_sheet import MOST_ROWS, SheetRow, sheet_frames, write_contact_sheet
 from wmreward.search.best_of_n import Choice
+from wmreward.tables.layout import render
 
 
 def choice_table(choice: Choice, label: str, name: Callable[[int], str]) -> str:
@@ -22,14 +23,7 @@ def choice_table(choice: Choice, label: str, name: Callable[[int], str]) -> str:
     for rank, place in enumerate(choice.order, 1):
         scores = (f"{choice.table[reward][place]:.6f}" for reward in rewards)
         cells.append((str(rank), name(place), f"{choice.totals[place]:.6f}", *scores))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 1 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    )
+    return render(cells[0], cells[1:], words=(1,))
 
 
 def choice_gain(choice: Choice) -> str:
