@@ -1,12 +1,12 @@
-"""The command line of `generate_magi1.py`. Nothing heavy is imported before the flags are understood."""
+"""The command line of `wmreward generate` (`generate_magi1.py`). Nothing heavy is imported before the flags are understood."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from wmreward.commands.ending import run_command
-from wmreward.commands.flags import underscored
-from wmreward.errors import WMRewardError
+from wmreward.commands.flags import Values
+from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.flags import build_parser
 
 
@@ -20,14 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    parser = build_parser()
-    given = vars(parser.parse_args(underscored(argv)))
-    values = parser.defaults | given
-    if values["version"]:
-        from wmreward.version import __version__
-
-        print(f"wmreward {__version__}")
-        return 0
+    values = build_parser().read(argv)
     from magi1.errors import MagiError
     from wmweights import WeightsError
 
@@ -39,8 +32,10 @@ def _run(argv: Sequence[str]) -> int:
         raise failure from error
 
 
-def _generate(values: dict[str, object]) -> int:
-    from wmreward.generation.job import configuration, job_from, plan_table
+def _generate(values: Values) -> int:
+    from wmreward.generation.job import configuration, job_from, plan_table, with_mode
+
+    values = with_mode(values)
 
     config = configuration(values)
     if values["plan"]:
@@ -51,6 +46,11 @@ def _generate(values: dict[str, object]) -> int:
 
         config = download(config)
     job = job_from(config, values)
+    if "window_size" in values.given and job.steering.rewards is None:
+        raise UsageError(
+            "--window_size is of the surprise, and nothing here is judged or guided by it (chunks in flight: "
+            "--chunks_at_once)"
+        )
     from wmreward.generation.run import run
 
     return run(job)
