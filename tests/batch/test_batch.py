@@ -21,10 +21,10 @@ import pytest
 from batch_worker import content_of
 
 from benchmarks import bench_batch
-from wmreward.batch import RunFolder, candidates_of, read_records
 from wmreward.batch import lock as locks
+from wmreward.batch.candidates import candidates_of
 from wmreward.batch.cli import main as batch_main
-from wmreward.batch.folder import differences
+from wmreward.batch.folder import RunFolder, differences, read_records
 from wmreward.batch.lock import InUse, Lock, Process
 from wmreward.batch.share import Share
 from wmreward.batch.trouble import disk_trouble

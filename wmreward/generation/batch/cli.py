@@ -18,7 +18,7 @@ from wmreward.errors import WMRewardError
 from wmreward.generation.batch.flags import parse
 
 if TYPE_CHECKING:
-    from wmreward.batch import RunFolder
+    from wmreward.batch.folder import RunFolder
     from wmreward.generation.batch.setup import Setup
 
 EXIT_FILE = "WMREWARD_EXIT_FILE"
@@ -72,7 +72,7 @@ def _run(argv: Sequence[str]) -> tuple[int, str]:
 
 def _generate(setup: Setup, folder: RunFolder) -> int:
     from magi1.parallel.groups import process_groups
-    from wmreward.batch import BatchOptions, run_batch
+    from wmreward.batch.runner import BatchOptions, run_batch
     from wmreward.batch.team import Team
     from wmreward.devices import find_device
     from wmreward.generation.batch.maker import MagiMaker
