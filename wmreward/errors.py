@@ -64,9 +64,7 @@ def in_words(error: BaseException) -> str:
             f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         )
         return one_line(f"{where}{error.strerror}")
-    return one_line(
-        f"{text or 'something failed without a reason'} (not foreseen, {_where(error)}; --debug shows more)"
-    )
+    return one_line(f"{text or 'something failed without a reason'} (unforeseen, {_where(error)})")
 
 
 def one_line(text: str) -> str:
@@ -90,4 +88,4 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _where(error: BaseException) -> str:
     """The place in the sources that an error comes from."""
     frames = traceback.extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else "no place"
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "place unknown"

@@ -74,11 +74,13 @@ def run_command(
         to_nowhere(sys.stdout)
         return 1
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or _Interruption.came:  # some imports replace it
-            _say(interrupted(argv))
-            return INTERRUPTED
         # Every rank of a distributed run gets here with the same error.
-        if os.environ.get("RANK", "0") == "0":
+        first = os.environ.get("RANK", "0") == "0"
+        if isinstance(error, KeyboardInterrupt) or _Interruption.came:  # some imports replace it
+            if first:
+                _say(interrupted(argv))
+            return INTERRUPTED
+        if first:
             say_error(error, debug="--debug" in argv)
         return int(getattr(error, "exit_code", 1))
 
@@ -87,7 +89,8 @@ def say_error(error: BaseException, *, debug: bool = False) -> None:
     """The one line of an error, on standard error."""
     if debug:
         traceback.print_exception(error)
-    _say(f"error: {in_words(error)}")
+    hint = "" if debug or hasattr(error, "exit_code") else "; --debug shows where"
+    _say(f"error: {in_words(error)}{hint}")
 
 
 class _Interruption:
@@ -114,12 +117,10 @@ def _leave(code: int) -> NoReturn:
     """End the process; what is still to be written is written now, where a failure can be told."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        to_nowhere(sys.stdout)
-        code = code or 1
     except OSError as error:
-        to_nowhere(sys.stdout)
-        _say(f"error: standard output cannot be written: {error.strerror}")
+        to_nowhere(sys.stdout)  # else Python tries once more, and complains
+        if not isinstance(error, BrokenPipeError):
+            say_error(error)
         code = code or 1
     # Nothing is left to be interrupted, but threads may be waited for.
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))

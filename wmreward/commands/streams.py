@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, TextIO
 
 _STANDARD = range(3)
 
@@ -22,10 +24,10 @@ def have_streams() -> None:
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
     if sys.stdout is None:
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name may hold what the terminal's encoding, or any, has not.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout = _Results(open(1, "wb", closefd=False), "utf-8")  # noqa: SIM115
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        encoding, by_line = sys.stdout.encoding, sys.stdout.line_buffering
+        sys.stdout = _Results(sys.stdout.detach(), encoding, by_line)
     if sys.stderr is None:
         sys.stderr = _Talk(open(2, "wb", closefd=False), "utf-8")  # noqa: SIM115
     elif isinstance(sys.stderr, io.TextIOWrapper):
@@ -41,11 +43,35 @@ def _is_open(number: int) -> bool:
     return True
 
 
+class _Results(io.TextIOWrapper):
+    """Standard output: any file name can be written, and an error says where it came from."""
+
+    def __init__(self, buffer: BinaryIO, encoding: str, by_line: bool = False) -> None:
+        super().__init__(buffer, encoding, "backslashreplace", line_buffering=by_line)
+
+    def write(self, text: str) -> int:
+        with _named():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _named():
+            super().flush()
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = "standard output cannot be written"
+        raise
+
+
 class _Talk(io.TextIOWrapper):
     """Standard error: what cannot be said, as its reader is gone or its disk full, costs no result."""
 
-    def __init__(self, buffer: io.BufferedIOBase, encoding: str) -> None:
-        super().__init__(buffer, encoding, "backslashreplace", line_buffering=True)  # type: ignore[arg-type]
+    def __init__(self, buffer: BinaryIO, encoding: str) -> None:
+        super().__init__(buffer, encoding, "backslashreplace", line_buffering=True)
 
     def write(self, text: str) -> int:
         try:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from wmreward.commands.ending import run_command
 from wmreward.commands.flags import underscored
-from wmreward.errors import WMRewardError
 from wmreward.generation.flags import build_parser
 
 
@@ -28,15 +27,7 @@ def _run(argv: Sequence[str]) -> int:
 
         print(f"wmreward {__version__}")
         return 0
-    from magi1.errors import MagiError
-    from wmweights import WeightsError
-
-    try:
-        return _generate(values)
-    except (MagiError, WeightsError) as error:
-        failure = WMRewardError(str(error))
-        failure.exit_code = getattr(error, "exit_code", 1)
-        raise failure from error
+    return _generate(values)
 
 
 def _generate(values: dict[str, object]) -> int:
