@@ -23,7 +23,7 @@ from run_fakes import write_run
 from torch import Tensor
 
 from wmreward import compute_vjepa_surprise
-from wmreward.batch import read_records
+from wmreward.batch.folder import read_records
 from wmreward.errors import UsageError
 from wmreward.generation.batch.cli import main as generate
 from wmreward.prompts.jobs import BatchJob

@@ -1,4 +1,7 @@
-"""The command line of `wmreward generate` (`generate_magi1.py`). Nothing heavy is imported before the flags are understood."""
+"""The command line of `wmreward generate` (`generate_magi1.py`).
+
+Nothing heavy is imported before the flags are understood.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Sequence
 
 from wmreward.commands.ending import run_command
 from wmreward.commands.flags import Values
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.errors import UsageError
 from wmreward.generation.flags import build_parser
 
 
@@ -21,21 +24,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     values = build_parser().read(argv)
-    from magi1.errors import MagiError
-    from wmweights import WeightsError
+    if values["mode"] is None:
+        values["mode"] = _mode_of(values)
+    return _generate(values)
 
-    try:
-        return _generate(values)
-    except (MagiError, WeightsError) as error:
-        failure = WMRewardError(str(error))
-        failure.exit_code = getattr(error, "exit_code", 1)
-        raise failure from error
+
+def _mode_of(values: Values) -> str:
+    """What is generated follows from what is given."""
+    if values["init_image"] and values["init_video"]:
+        raise UsageError("--init_image and --init_video: leave out one")
+    if values["init_image"]:
+        return "i2v"
+    return "v2v" if values["init_video"] else "t2v"
 
 
 def _generate(values: Values) -> int:
-    from wmreward.generation.job import configuration, job_from, plan_table, with_mode
-
-    values = with_mode(values)
+    from wmreward.generation.job import configuration, job_from, plan_table
 
     config = configuration(values)
     if values["plan"]:

@@ -11,7 +11,7 @@ from wmreward.commands.ending import run_command
 from wmreward.commands.flags import Parser, underscored
 
 if TYPE_CHECKING:
-    from wmreward.report import RunData
+    from wmreward.report.run_data import RunData
 
 _ENDS = """\
 Every flag may also be written with dashes. The page opens from disk and needs no network; it plays videos
@@ -59,8 +59,8 @@ def _run(argv: Sequence[str]) -> int:
     if path.suffix.lower() not in (".html", ".htm"):
         parser.error(f"--output {path} must end in .html")
     from wmreward.evaluate.run import read_results
-    from wmreward.report import read_run
     from wmreward.report.page import write_page
+    from wmreward.report.run_data import read_run
     from wmreward.report.surprise import with_surprise
     from wmreward.report.totals import with_totals
 

@@ -19,7 +19,8 @@ from magi1.plan import RELEASED_VAE, Mode, Plan, plan
 from magi1.prompt_tokens import SpecialTokens, load_token_vectors
 from magi1.text_encoder import check_text_encoder
 from magi1.vae import VAEConfig
-from wmreward.batch import Candidate, RunFolder, candidates_of
+from wmreward.batch.candidates import Candidate, candidates_of
+from wmreward.batch.folder import RunFolder
 from wmreward.batch.share import Share
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
