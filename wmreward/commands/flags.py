@@ -9,6 +9,7 @@ import argparse
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from textwrap import fill
 from typing import Any, NoReturn
 
 from wmreward.commands.kinds import did_you_mean, quoted
@@ -146,14 +147,18 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=prog,
             usage=f"{prog}{words}{' …' if positional and positional.many else ''} [--flags]",
-            description=description,
+            description=fill(description, 100),
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
             argument_default=argparse.SUPPRESS,
             add_help=False,
         )
-        self.positional, self.old, self.elsewhere = positional, dict(old or {}), frozenset(elsewhere)
+        self.positional, self.old, self.elsewhere = (
+            positional,
+            dict(old or {}),
+            frozenset(elsewhere),
+        )
         self.groups = {title: tuple(flags) for title, flags in groups.items()}
         self.groups["general"] = (*self.groups.get("general", ()), DEBUG)
         self.flags = {flag.name: flag for flags in self.groups.values() for flag in flags}

@@ -58,9 +58,14 @@ class Number:
         return value
 
     def __str__(self) -> str:
-        if self.above:
-            return f"a number above {self.low:g} and up to {self.high:g}"
-        return f"a number from {self.low:g} to {self.high:g}"
+        low, high = (
+            f"{end:.0f}" if end == round(end) else str(end) for end in (self.low, self.high)
+        )
+        return (
+            f"a number above {low}, up to {high}"
+            if self.above
+            else f"a number from {low} to {high}"
+        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ A flag means the same wherever it is, with the same syntax. What follows from th
 
 from __future__ import annotations
 
-from wmreward.commands.flags import Flag
+from wmreward.commands.flags import Flag, Positional
 from wmreward.commands.kinds import (
     LARGEST_SEED,
     Number,
@@ -21,6 +21,7 @@ TASKS = ("t2v", "i2v", "v2v")
 
 # --- videos ---------------------------------------------------------------------------------------------
 
+VIDEO = Positional("video_path", "a video, see --video_path", "VIDEO", kind=place, many=True)
 VIDEO_PATH = Flag(
     "video_path",
     "the same as VIDEO: files, folders (all videos below, or a folder of images as one video), patterns such "
@@ -160,6 +161,7 @@ MODE = Flag(
 
 # --- results --------------------------------------------------------------------------------------------
 
+RUN = Positional("run", "the folder of a batch run", "RUN", kind=place)
 OUTPUT = Flag("output", "the file that is written", metavar="FILE", kind=place)
 JSON = Flag("json", "print JSON instead of text, one object per line")
 PLOT = Flag("plot", "also draw a chart (PNG)")
@@ -196,9 +198,7 @@ REAL = Flag(
     metavar="DIR",
     kind=place,
 )
-DESCRIPTIONS = Flag(
-    "descriptions", "the benchmark's descriptions.csv", metavar="FILE", kind=place
-)
+DESCRIPTIONS = Flag("descriptions", "the benchmark's descriptions.csv", metavar="FILE", kind=place)
 SECONDS = Flag(
     "seconds",
     "length that is compared; published scores are over 5",

@@ -91,7 +91,9 @@ _SAMPLING = (
     ),
     Flag("video_size_h", "height in pixels", metavar="N", kind=Whole(1, 16384), rare=True),
     Flag("video_size_w", "width in pixels", metavar="N", kind=Whole(1, 16384), rare=True),
-    Flag("video_fps", "frames per second of the video", metavar="N", kind=Whole(1, 1000), rare=True),
+    Flag(
+        "video_fps", "frames per second of the video", metavar="N", kind=Whole(1, 1000), rare=True
+    ),
     *(
         Flag(
             name,

@@ -25,7 +25,7 @@ from magi1.vae import VAEConfig
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
-from wmreward.generation.inputs import Given, given_frames
+from wmreward.generation.inputs import GivenFrames, given_frames
 from wmreward.generation.output import Output, settings_id, settings_of
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.pictures.extra import check_pictures
@@ -251,7 +251,7 @@ def _check_files(config: MagiConfig) -> None:
     check_text_encoder(find_t5(config).folder)
 
 
-def _given(config: MagiConfig, values: Mapping[str, Any]) -> Given | None:
+def _given(config: MagiConfig, values: Mapping[str, Any]) -> GivenFrames | None:
     runtime = config.runtime_config
     return given_frames(
         values["init_image"],

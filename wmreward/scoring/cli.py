@@ -1,4 +1,4 @@
-"""The command line of `wmreward score` (`compute_wmreward.py`): what its flags start, and how errors end the process.
+"""The command line of `wmreward score` (`compute_wmreward.py`).
 
 Nothing heavy is imported before the flags are understood.
 """

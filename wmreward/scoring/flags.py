@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wmreward.commands import shared
-from wmreward.commands.flags import Flag, Parser, Positional
+from wmreward.commands.flags import Flag, Parser
 from wmreward.commands.kinds import Whole, place
 
 _EPILOG = """\
@@ -52,8 +52,8 @@ _MODEL = (
     ),
     Flag(
         "actions",
-        "what the robot did, for vitgac: .npz or .json with 'actions' [T-1, 7] and 'states' [T, 7] at 4 steps "
-        "a second",
+        "what the robot did, for vitgac: .npz or .json with 'actions' [T-1, 7] and 'states' [T, 7] at 4 "
+        "steps a second",
         metavar="FILE",
         kind=place,
         rare=True,
@@ -123,12 +123,6 @@ def build_parser() -> Parser:
             "output": _OUTPUT,
             "running": _RUNNING,
         },
-        positional=Positional(
-            "video_path",
-            "what is scored, see --video_path",
-            "VIDEO",
-            kind=place,
-            many=True,
-        ),
+        positional=shared.VIDEO,
         old=_OLD,
     )
