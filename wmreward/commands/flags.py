@@ -66,7 +66,7 @@ class Flag:
         """In words; empty where nothing is the default."""
         if self.is_switch or self.default is None:
             return self.usually
-        return str(self.default)
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
     @property
     def help(self) -> str:

@@ -18,6 +18,9 @@ MOST_SEEDS = 100_000
 """Seeds of one list: more are a slip of the keyboard, and a range of them would fill the memory."""
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
+_RULE = re.compile(
+    r"mean|max|median|topk[1-9][0-9]{0,8}|topp(?!0*(\.0*)?$)(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)"
+)
 _SHOWN = 40
 
 
@@ -84,6 +87,17 @@ class OneOf:
         if len(self.names) < 3:
             return " or ".join(self.names)
         return f"{', '.join(self.names[:-1])} or {self.names[-1]}"
+
+
+def rule(word: str) -> str:
+    """How windows are aggregated: ``mean``, ``max``, ``median``, ``topk3``, ``topp50``."""
+    if not _RULE.fullmatch(word):
+        hint = did_you_mean(word, ("mean", "max", "median"))
+        raise ArgumentTypeError(
+            f"must be mean, max, median, topkK or toppP (with a number K, or P up to 100), not "
+            f"{quoted(word)}{hint}"
+        )
+    return word
 
 
 def place(word: str) -> str:

@@ -14,6 +14,7 @@ from wmreward.commands.kinds import (
     Whole,
     all_different,
     place,
+    rule,
     seed_range,
 )
 
@@ -96,6 +97,7 @@ AGGREGATE = Flag(
     "how windows make one number: mean, max, median, topkK (mean of the K largest) or toppP (of the largest "
     "P percent)",
     metavar="RULE",
+    kind=rule,
     default="mean",
 )
 SCORE = Flag(
@@ -103,12 +105,14 @@ SCORE = Flag(
     "how a window is measured: plain (the paper's), top (its most surprising tokens), or against copying the "
     "last frame: excess or relative",
     metavar="RULE",
+    kind=OneOf(("plain", "top", "excess", "relative")),
     usually="plain; while generating top",
 )
 SIMILARITY = Flag(
     "similarity",
     "axis of the cosine: feature (the paper's equation) or token (the published code)",
     metavar="AXIS",
+    kind=OneOf(("feature", "token")),
     default="feature",
     rare=True,
 )
@@ -149,7 +153,7 @@ SEEDS = Flag(
     kind=seed_range,
     many=True,
     gather=all_different,
-    usually="as many as --best_of says from --seed on; else 0",
+    usually="as many as --best_of says from --seed on",
 )
 SEED = Flag("seed", "of the noise", metavar="N", kind=Whole(0, LARGEST_SEED))
 MODE = Flag(

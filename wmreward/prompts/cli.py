@@ -52,7 +52,7 @@ def make_parser() -> Parser:
             default="i2v", note="here i2v (from switch frames) or v2v (from conditioning clips)"
         ),
         shared.CLIP_FPS.but(default=24, note="30, 24, 16 or 8, as the model works"),
-        shared.SEEDS.but(default=(0,), usually="0"),
+        shared.SEEDS.but(usually="0"),
         shared.OUTPUT.but(
             note="the list (.jsonl)",
             usually="physics_iq_i2v.jsonl or, such as, physics_iq_v2v_24fps.jsonl",
@@ -64,7 +64,7 @@ def make_parser() -> Parser:
         "Make the job list of the Physics-IQ benchmark: 198 jobs.",
         _MAKE,
         {"list": flags},
-        old={"data": "real", "fps": "clip_fps"},
+        old={"data": "real"},
     )
 
 
@@ -129,7 +129,7 @@ def _make(values: dict[str, Any]) -> None:
         Path(values["real"]).expanduser().resolve(),
         mode,
         fps=fps,
-        seeds=values["seeds"],
+        seeds=values["seeds"] or (0,),
     )
     _check_files([job.given for job in jobs if job.given], values["check"])
     write_jobs(output, jobs)

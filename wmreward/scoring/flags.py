@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wmreward.commands import shared
 from wmreward.commands.flags import Flag, Parser
-from wmreward.commands.kinds import Whole, place
+from wmreward.commands.kinds import OneOf, Whole, place
 
 _EPILOG = """\
 Every flag may also be written with dashes (--max-frames). Results go to standard output, all else
@@ -27,6 +27,7 @@ _VIDEOS = (
         "decoder",
         "pyav or decord",
         metavar="NAME",
+        kind=OneOf(("pyav", "decord")),
         default="pyav",
         rare=True,
     ),
@@ -37,6 +38,7 @@ _ENCODERS = tuple(
         f"{side}_encoder",
         f"which stored encoder sees the {side}: online or ema",
         metavar="NAME",
+        kind=OneOf(("online", "ema")),
         default="online",
         rare=True,
     )

@@ -21,7 +21,7 @@ from wmreward.surprise.actions import STEP_RATE, Motion, read_motion
 from wmreward.surprise.config import RELEASED, SurpriseConfig
 from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.models import ModelChoice
-from wmreward.video_io import DECODERS, list_videos
+from wmreward.video_io import list_videos
 
 _SURPRISE_FLAGS = {
     **{name: name for name in ("window_size", "context_frames", "stride", "similarity", "score")},
@@ -160,8 +160,6 @@ def _check_windows(config: SurpriseConfig, sampling: Sampling, choice: ModelChoi
 
 
 def _check_decoder(name: str) -> None:
-    if name not in DECODERS:
-        raise UsageError(f"unknown --decoder {name}: choose one of {', '.join(DECODERS)}")
     if name == "decord" and find_spec("decord") is None:
         raise UsageError(
             "--decoder decord is not installed: pip install 'wmreward[decord]' (64-bit x86 only), "

@@ -23,7 +23,6 @@ examples:
 _OLD = {
     "videos": "video_path",
     "reward_mode": "aggregate",
-    "workers": "read_ahead",
     **{
         f"reward_{name}": name
         for name in ("model", "weights", "window_size", "context_frames", "stride")
