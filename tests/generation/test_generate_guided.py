@@ -241,8 +241,8 @@ def test_memory_is_given_up_in_order_and_once(
     values = build_parser().defaults | {
         "guidance_scale": 0.05,
         "config_file": str(nano / "nano.json"),
-        "reward_model": "tiny",
-        "reward_weights": str(nano / "world.safetensors"),
+        "model": "tiny",
+        "weights": str(nano / "world.safetensors"),
         "num_frames": 24,
         "num_steps": 4,
     }
