@@ -197,7 +197,7 @@ def _concluded(
         title = prompt if isinstance(prompt, str) else prompt[0]
         draw_choice(files[0], choice, videos.__getitem__, seed, title=title)
     else:
-        say("no contact sheet: it needs the extra plot (pip install 'wmreward[plot]')")
+        say("no contact sheet: it needs the extra plot (pip install -e '.[plot]' in the clone)")
     say(choice_table(choice, "candidate", seed))
     if len(plan.seeds) > 1:
         say(choice_gain(choice))

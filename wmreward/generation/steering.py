@@ -115,7 +115,7 @@ def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool
 
 
 def foreign_judge(steering: Steering, config: MagiConfig) -> str | None:
-    """One line if the embedded world model is to judge another generator's videos, whose like it never saw."""
+    """One line if the embedded world model is to judge videos whose like it never saw."""
     rewards = steering.rewards
     if rewards is None or not rewards.needs_model or rewards.model.weights is not None:
         return None
