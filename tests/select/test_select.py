@@ -161,7 +161,7 @@ def test_the_least_surprising_of_every_group_wins(
 def test_table_records_copies_and_sheets(select: Select, clips: Path) -> None:
     flags = ("--group_by", "^[a-z]+", "--output", "s.jsonl", "--copy_to", "best")
     result = select("--videos", clips, *flags, "--contact_sheets", "sheets")
-    assert result.code == 0 and "the choice among 2 raised the total" in result.out
+    assert result.code == 0 and "the choice among 2 raised the reward" in result.out
     records = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
     assert [(r["group"], r["rank"], r["winner"]) for r in records] == [
         ("cat", 1, True),

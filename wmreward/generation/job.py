@@ -364,7 +364,9 @@ def _check_mode(values: Mapping[str, Any]) -> None:
         if flag != needed and values[flag]:
             raise UsageError(f"--{flag} has no meaning with --mode {mode}: leave it out")
     if mode == "t2v" and not values["prompt"].strip():
-        raise UsageError("--mode t2v needs a --prompt")
+        raise UsageError(
+            "a video from a text needs a --prompt (else give --init_image or --init_video)"
+        )
 
 
 def _check_vae(config: MagiConfig) -> None:

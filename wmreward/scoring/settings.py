@@ -162,7 +162,7 @@ def _check_windows(config: SurpriseConfig, sampling: Sampling, choice: ModelChoi
 def _check_decoder(name: str) -> None:
     if name == "decord" and find_spec("decord") is None:
         raise UsageError(
-            "--decoder decord is not installed: pip install 'wmreward[decord]' (64-bit x86 only), "
+            "--decoder decord is not installed: pip install -e '.[decord]' in the clone (64-bit x86 only), "
             "or use --decoder pyav"
         )
 

@@ -18,6 +18,7 @@ from wmreward.records.scored import to_json, video_sha256
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.mix import RewardMix
 from wmreward.scoring.report import short_names
+from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
@@ -164,6 +165,10 @@ def _conclude(job: Job, store: CandidateStore, mix: RewardMix, failed: Mapping[P
         _show(job, group, choice)
         if job.sheets is not None:
             _draw(job.sheets / f"{number:03d}-{_slug(group)}.png", choice)
+    hashes = {Path(candidate.name): candidate.sha256 for candidate in ranked}
+    model = job.rewards.model
+    if job.rewards.needs_model and (note := meaningless(model.name, model.weights, hashes)):
+        _say(note)
     if job.output is not None:
         store.rewrite(ranked)
     if job.copy_to is not None:
