@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vjepa2 import VJEPA21, PredictorConfig, Reading, VJEPA21Config
-from wmreward.config import SurpriseConfig
+from wmreward.surprise.config import SurpriseConfig
 
 COMMITTED21 = COMMITTED.parent / "vjepa21"
 COMPLETE21 = COMPLETE.parents[1] / "vjepa21" / "golden"

@@ -19,7 +19,7 @@ from vjepa2.recognise import refuse_others
 from vjepa2.sources import OFFICIAL_SUFFIXES, WeightsSource, find_teacher, find_weights
 from vjepa2.world_model import VJEPA2, Branches, WorldModel
 from vjepa2.world_model21 import VJEPA21, Reading
-from weightfiles import assemble, check_fit, dequantise, fingerprint, read_state
+from wmweights import assemble, check_fit, dequantise, fingerprint, read_state
 
 State = dict[str, Tensor]
 

@@ -15,7 +15,7 @@ from vjepa2.errors import WeightsError
 from vjepa2.key_maps import from_official
 from vjepa2.recognise import OtherModelError, refuse_others
 from vjepa2.sources import ENCODERS, converted_path
-from weightfiles import read_metadata, read_state, write_state
+from wmweights import read_metadata, read_state, write_state
 
 log = logging.getLogger(__name__)
 

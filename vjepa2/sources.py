@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vjepa2.config import ModelConfig, VJEPA21Config, get_config
-from weightfiles import WeightsError, first_line
+from wmweights import WeightsError, first_line
 
 CHECKPOINT_DIR_VARIABLE = "VJEPA_CHECKPOINT_DIR"
 EMBEDDED = {"tiny": Path(__file__).parent / "weights" / "tiny.safetensors"}
