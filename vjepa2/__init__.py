@@ -1,5 +1,6 @@
 """V-JEPA 2 and 2.1: the latent world models whose surprise is the physics score."""
 
+from vjepa2.build import build_model
 from vjepa2.checkpoint import WeightsInfo, load_model
 from vjepa2.config import (
     MODELS,
@@ -27,6 +28,7 @@ __all__ = [
     "WeightsError",
     "WeightsInfo",
     "WorldModel",
+    "build_model",
     "get_config",
     "load_model",
 ]

@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vjepa2.config import ModelConfig, VJEPA2Config, VJEPA21Config, get_config
+from vjepa2.build import build_model
+from vjepa2.config import ModelConfig, get_config
 from vjepa2.errors import WeightsError
 from vjepa2.key_maps import from_transformers, is_transformers
 from vjepa2.official import official_part, stored_part
 from vjepa2.recognise import refuse_others
 from vjepa2.sources import OFFICIAL_SUFFIXES, WeightsSource, find_teacher, find_weights
-from vjepa2.world_model import VJEPA2, Branches, WorldModel
+from vjepa2.world_model import Branches, WorldModel
 from vjepa2.world_model21 import VJEPA21, Reading
 from wmweights import assemble, check_fit, dequantise, fingerprint, read_state
 
@@ -123,8 +124,8 @@ def load_model(
     """
     config = get_config(model, crop)
     branches = branches or Branches(config.default_branch, config.default_branch)
-    mask_token = config.default_mask_token if mask_token is None else mask_token
-    built = _without_weights(config, branches, mask_token, reading)
+    with torch.device("meta"):
+        built = build_model(config, branches=branches, mask_token=mask_token, reading=reading)
     source = find_weights(model, weights)
     teacher = None
     if isinstance(built, VJEPA21) and built.reading.observed == "teacher":
@@ -139,7 +140,7 @@ def load_model(
         sha256=fingerprint(state),
         context_encoder=branches.context,
         target_encoder=branches.target,
-        mask_token=mask_token,
+        mask_token=built.mask_token,
         mask_token_norms=tuple(
             value.float().norm().item() for name, value in state.items() if "mask_tokens" in name
         ),
@@ -157,21 +158,6 @@ def load_model(
         state |= {f"target_encoder.{name}": value for name, value in seen.items()}
     assemble(built, state, source.names, model)
     return built.to(device=device, dtype=dtype).requires_grad_(False).eval(), info
-
-
-def _without_weights(
-    config: ModelConfig, branches: Branches, mask_token: int, reading: Reading | None
-) -> WorldModel:
-    with torch.device("meta"):
-        if isinstance(config, VJEPA21Config):
-            return VJEPA21(config, branches=branches, mask_token=mask_token, reading=reading)
-        if reading is not None:
-            raise ValueError(
-                f"model {config.name!r} is {config.generation}: positions, levels and observed are choices "
-                "of V-JEPA 2.1"
-            )
-        assert isinstance(config, VJEPA2Config)
-        return VJEPA2(config, branches=branches, mask_token=mask_token)
 
 
 # --- reading

@@ -43,7 +43,7 @@ class Encoder21(nn.Module):
                 loses an odd last frame.
             keep: Token indices ``[B, K]``; the other tokens are dropped before any attention, so
                 that nothing of them reaches the result. Kept tokens keep their positions.
-            all_levels: Return every level, shallowest first, side by side. The stream itself goes on un-normed.
+            all_levels: Return every level, shallowest first, side by side.
 
         Returns:
             The last level, ``[B, N, D]``, or all of them, ``[B, N, levels · D]``; K for N with ``keep``.
@@ -54,11 +54,9 @@ class Encoder21(nn.Module):
         tubelets = pixels.shape[2] // embed.tubelet
         rows, columns = (side // embed.patch for side in pixels.shape[-2:])
         x = residual(embed(pixels)) + (self.img_mod_embed if image else self.video_mod_embed)
-        tables = grid_tables(
-            tubelets, rows, columns, self.head_dim, x.dtype, x.device, self.rotary
-        )
+        tables = grid_tables(tubelets, rows, columns, self.head_dim, x.dtype, x.device, self.rotary)
         x, cos, sin = keep_tokens(x, *tables, keep)
-        outputs = []
+        outputs: list[Tensor] = []  # on the side: the stream goes on un-normed
         for depth, block in enumerate(self.blocks):
             x = block(x, cos, sin)
             if all_levels and depth in self.levels:

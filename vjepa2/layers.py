@@ -105,7 +105,7 @@ class Block(nn.Module):
 def keep_tokens(
     x: Tensor, cos: Tensor, sin: Tensor, keep: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of tokens ``[B, N, D]`` and their tables ``[N, d]``, those at indices ``keep [B, K]``; all for ``None``."""
+    """Tokens ``[B, N, D]`` and their tables ``[N, d]`` at indices ``keep [B, K]``; all for ``None``."""
     if keep is None:
         return x, cos, sin
     kept = x.gather(1, keep[:, :, None].expand(-1, -1, x.shape[-1]))

@@ -56,7 +56,8 @@ class Predictor21(MaskTokenPredictor):
         """Predict the latents at ``target_indices``, and say what the target sees at ``context_indices``.
 
         Args:
-            context: Encoder output of the visible tokens, ``[B, Kc, levels · D]``; ``[B, Kc, D]`` if distilled.
+            context: Encoder output of the visible tokens: all levels, ``[B, Kc, levels · D]``, or the last,
+                ``[B, Kc, D]``, if distilled.
             context_indices: Where those tokens stand in the clip, ``[Kc]`` or ``[B, Kc]``.
             target_indices: Where to predict, ``[Kt]`` or ``[B, Kt]``; may be empty.
             mask_token: Which learned mask token to use, modulo the number there are.
@@ -85,7 +86,7 @@ class Predictor21(MaskTokenPredictor):
         return self._hidden(context, *tables, mask_token, self.video_mod_embed)
 
     def project(self, hidden: Tensor, width: int) -> Tensor:
-        """The last ``width`` of the latents of unseen tokens: the deepest levels, without forming the others."""
+        """The last ``width`` features of unseen tokens: the deepest levels, without forming the others."""
         weight, bias = self.predictor_proj.weight, self.predictor_proj.bias
         return F.linear(hidden, weight[-width:], bias[-width:])
 

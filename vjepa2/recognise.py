@@ -12,6 +12,7 @@ from vjepa2.config import MODELS, ModelConfig, VJEPA2Config, VJEPA21Config
 from vjepa2.errors import WeightsError
 from vjepa2.key_maps import is_vjepa21
 
+
 class OtherModelError(WeightsError):
     """The file is whole, and of another model than was asked for."""
 

@@ -130,6 +130,16 @@ def was_converted(path: Path, config: ModelConfig) -> bool:
     )
 
 
+def standing_files(source: WeightsSource, config: ModelConfig) -> list[Path]:
+    """The files of a source; for an official one that was removed after its conversion, one of its parts."""
+    parts = [
+        converted_path(file, part, config)
+        for file in source.files
+        for part in (*ENCODERS, "predictor")
+    ]
+    return [path for path in (*source.files, *parts) if path.exists()][: len(source.files)]
+
+
 def _from_hub(model: str) -> WeightsSource:
     places = " or ".join(str(folder) for folder in checkpoint_folders())
     by_hand = (

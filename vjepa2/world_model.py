@@ -55,12 +55,14 @@ class WorldModel(nn.Module, ABC):
         encoder: Context encoder.
         target_encoder: The encoder of the whole window; the same module as ``encoder`` where both would
             hold the same weights.
+        predictor: Predicts unseen tokens.
         mask_token: Which mask token the predictor uses.
     """
 
     config: ModelConfig
     encoder: nn.Module
     target_encoder: nn.Module
+    predictor: nn.Module
     mask_token: int
 
     @property
@@ -133,6 +135,7 @@ class VJEPA2(WorldModel):
     config: VJEPA2Config
     encoder: Encoder
     target_encoder: Encoder
+    predictor: Predictor | ActionPredictor
 
     def __init__(
         self,
@@ -149,9 +152,7 @@ class VJEPA2(WorldModel):
         self.target_encoder = (
             self.encoder if branches.context == branches.target else Encoder(config)
         )
-        self.predictor: Predictor | ActionPredictor = (
-            ActionPredictor(config) if config.action_conditioned else Predictor(config)
-        )
+        self.predictor = ActionPredictor(config) if config.action_conditioned else Predictor(config)
 
     def future_latents(
         self, pixels: Tensor, context_frames: int, *, context_grad: bool = False

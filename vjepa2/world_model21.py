@@ -91,6 +91,7 @@ class VJEPA21(WorldModel):
     config: VJEPA21Config
     encoder: Encoder21
     target_encoder: Encoder21
+    predictor: Predictor21
 
     def __init__(
         self,

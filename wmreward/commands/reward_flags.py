@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from wmreward.commands.flags import Parser
+from wmreward.commands.model_flags import add_reading_flags
 
 
 def add_reward_flags(
@@ -39,7 +40,8 @@ def add_reward_flags(
     parser.add(
         group,
         "--reward_model",
-        f"world model: vitg (the paper's), vitl, vith, vitg384 or tiny (default: {default_model})",
+        "world model: vitg (the paper's), vitl, vith, vitg384 or tiny; V-JEPA 2.1: vitb21, vitl21, vitg21 or "
+        f"vitG21 (default: {default_model})",
         metavar="NAME",
     )
     parser.add(
@@ -48,6 +50,7 @@ def add_reward_flags(
         "a .pt or .safetensors file, or a folder, instead of that model's own weights",
         metavar="PATH",
     )
+    add_reading_flags(parser, group, "reward_")
     numbers = (
         ("--reward_window_size", "frames per window of the surprise", 16),
         ("--reward_context_frames", "frames of a window that are seen before the prediction", 8),

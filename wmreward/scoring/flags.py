@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wmreward.commands.flags import Parser
+from wmreward.commands.model_flags import add_reading_flags
 
 _EPILOG = """\
 Every flag may also be written with dashes (--video-path). Results go to standard output, all else
@@ -19,7 +20,7 @@ examples:
 def build_parser() -> Parser:
     """All flags, in groups."""
     parser = Parser(
-        "Score videos by the surprise of a latent world model (V-JEPA 2). "
+        "Score videos by the surprise of a latent world model (V-JEPA 2 or 2.1). "
         "The lower the surprise, the more plausible the physics.",
         _EPILOG,
     )
@@ -66,7 +67,10 @@ def _add_model(parser: Parser) -> None:
     parser.add(
         group,
         "--model",
-        "vitg (the paper's), vitl, vith, vitg384, vitgac (needs --actions) or tiny (built in, for trying)",
+        "vitg (the paper's), vitl, vith, vitg384, vitgac (needs --actions) or tiny (built in, for trying); "
+        "V-JEPA 2.1: vitb21 (80 M, official file vjepa2_1_vitb_dist_vitG_384.pt), vitl21 (300 M, "
+        "vjepa2_1_vitl_dist_vitG_384.pt), vitg21 (1 B, vjepa2_1_vitg_384.pt), vitG21 (2 B, "
+        "vjepa2_1_vitG_384.pt)",
         default="vitg",
         metavar="NAME",
     )
@@ -93,18 +97,17 @@ def _add_model(parser: Parser) -> None:
         parser.add(
             group,
             f"--{side}_encoder",
-            f"which stored encoder sees the {side}: online or ema",
-            default="online",
+            f"which stored encoder sees the {side}: online or ema (default: online; ema for V-JEPA 2.1)",
             metavar="NAME",
         )
     parser.add(
         group,
         "--mask_token",
-        "which learned mask token predicts",
+        "which learned mask token predicts (default: 1; 0 for V-JEPA 2.1)",
         type=int,
-        default=1,
         metavar="N",
     )
+    add_reading_flags(parser, group)
 
 
 def _add_surprise(parser: Parser) -> None:
