@@ -64,7 +64,9 @@ def reference_score(model: WorldModel, video: Tensor, config: SurpriseConfig) ->
     return torch.stack(losses).mean()
 
 
-def flops(model: WorldModel, windows: int, size: int, context: int) -> float:
+def flops(
+    config: ModelConfig, windows: int, size: int, context: int, *, observed: Observed | None = None
+) -> float:
     """Multiply-adds × 2 of scoring: matrix products and attention, per window once each."""
 
     def transformer(tokens: int, width: int, depth: int, mlp: int) -> float:
@@ -73,12 +75,10 @@ def flops(model: WorldModel, windows: int, size: int, context: int) -> float:
     def encoder(tokens: int, of: ModelConfig) -> float:
         return transformer(tokens, of.width, of.depth, of.mlp_width)
 
-    config, target, predictions = model.config, model.config, 1
-    if isinstance(model, VJEPA21):
-        if model.reading.observed == "teacher":
-            assert model.config.teacher is not None
-            target = model.config.teacher
-        predictions += model.reading.observed == "student"  # which goes through the predictor, too
+    target, predictions = config, 1
+    if isinstance(config, VJEPA21Config) and config.teacher is not None:
+        target = config if observed == "student" else config.teacher
+        predictions += observed == "student"  # what is observed goes through the predictor, too
     n, p = config.tokens_per_tubelet, config.predictor
     seen, total = context // config.tubelet * n, size // config.tubelet * n
     predictor = predictions * transformer(total, p.width, p.depth, 4 * p.width)
@@ -117,7 +117,9 @@ def run(args: argparse.Namespace, name: str) -> dict[str, Any]:
         except torch.cuda.OutOfMemoryError:
             row["seconds"] = row["peak_gib"] = None
         if row["seconds"] and what == "score":
-            row["of_matmul_rate"] = flops(reference, windows, 16, 8) / row["seconds"] / rate
+            row["of_matmul_rate"] = (
+                flops(config, windows, 16, 8, observed=args.observed) / row["seconds"] / rate
+            )
         rows.append(row)
         print_row(row)
 

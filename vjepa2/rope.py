@@ -117,6 +117,9 @@ def grid_positions(
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Apply the tables to queries or keys ``[B, heads, N, d]``; computed in the tables' precision."""
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-    partner = torch.stack((-odd, even), dim=-1).flatten(-2)
-    return (x * cos + partner * sin).to(x.dtype)
+    # (u, v) → (u·cos − v·sin, v·cos + u·sin). The sign goes into the table, which is small: each copy of
+    # all queries costs as much as the arithmetic.
+    even, odd = sin.unflatten(-1, (-1, 2)).unbind(-1)
+    signed = torch.stack((-even, odd), dim=-1).flatten(-2)
+    partner = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return torch.addcmul(x * cos, partner, signed).to(x.dtype)
