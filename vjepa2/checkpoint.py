@@ -24,6 +24,8 @@ from wmweights import assemble, check_fit, dequantise, fingerprint, read_state
 
 State = dict[str, Tensor]
 
+STUDENT_NOTE = "observed=student is ours and unverified: another quantity than the teacher's score"
+
 
 @dataclass(frozen=True)
 class WeightsInfo:
@@ -76,6 +78,26 @@ class WeightsInfo:
     def norms(self) -> str:
         """The mask tokens' norms, short."""
         return " ".join(f"{norm:.3g}" for norm in self.mask_token_norms) or "none"
+
+    def compared_with(self) -> dict[str, str]:
+        """Of a distilled model, for records: the teacher's hash, or that the student was taken instead."""
+        if self.teacher_sha256 is not None:
+            return {"teacher_sha256": self.teacher_sha256}
+        taken = self.reading is not None and self.reading.observed == "student"
+        return {"note": STUDENT_NOTE} if taken else {}
+
+    def remarks(self) -> list[str]:
+        """What should be known of scores of a V-JEPA 2.1 model, one line each."""
+        if self.reading is None:
+            return []
+        lines = [f"{self.model}: mask token {self.mask_token} predicts; norms of all: {self.norms}"]
+        if self.mask_token_norms[self.mask_token % len(self.mask_token_norms)] == 0:
+            lines.append(
+                f"{self.model}: mask token {self.mask_token} is zero: it was never trained"
+            )
+        if self.reading.observed == "student":
+            lines.append(f"{self.model}: {STUDENT_NOTE}")
+        return lines
 
     def _read_as(self) -> list[str]:
         if self.reading is None:

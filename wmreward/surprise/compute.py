@@ -177,7 +177,7 @@ class VideoScorer:
             "target_encoder": info.target_encoder,
             "mask_token": info.mask_token,
             **choice.read_as(),
-            **({"teacher_sha256": info.teacher_sha256} if info.teacher_sha256 else {}),
+            **info.compared_with(),
             "dtype": str(choice.torch_dtype()).removeprefix("torch."),
             "device": choice.torch_device().type,
             "versions": versions(),
