@@ -40,6 +40,8 @@ def run(job: Job) -> int:
         ranks.on_first(lambda: _recover(job.output))
         choice = replace(job.choice, device=ranks.device(job.choice.device))
         scorer = ranks.in_turn(lambda: _scorer(job, choice))
+        for remark in scorer.loaded.info.remarks() if ranks.is_first else ():
+            _say(remark)
         shift = Shift(job, ranks, scorer)
         rows = shift.work()
         everyone = [row for part in ranks.gather(rows) for row in part.items()]
