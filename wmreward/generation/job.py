@@ -303,7 +303,7 @@ def _kept(keep: str) -> int | None:
         return None
     if keep == "best":
         return 1
-    if keep.isdigit() and int(keep) > 0:
+    if keep.isdecimal() and len(keep) < 10 and int(keep) > 0:
         return int(keep)
     raise UsageError(f"--keep {keep} must be all, best or a number from 1 on")
 
