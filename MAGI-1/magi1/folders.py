@@ -208,7 +208,7 @@ def _shards(folder: Path) -> list[Path]:
     try:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         return [folder / Path(shard).name for shard in shards]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise WeightsError(f"{index} is not an index of weights; download it again") from None
 
 
@@ -229,7 +229,7 @@ def _t5_files(folder: Path) -> list[Path]:
     config = folder / "config.json"
     try:
         reads_bytes = json.loads(config.read_text(encoding="utf-8")).get("model_type") == BYTE_T5
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         raise WeightsError(f"{config} is not a model's configuration; download it again") from None
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     vocabulary = [] if reads_bytes else [folder / "spiece.model"]
