@@ -206,9 +206,10 @@ def _show(job: Job, group: str, choice: Choice) -> None:
     if group:
         print(f"{group}:")
     print(choice_table(choice, "video", short.__getitem__, job.form))
-    print(f"winner: {choice.winner.name}")
-    if len(choice.candidates) > 1:
-        print(choice_gain(choice))
+    if job.form == "text":
+        print(f"winner: {choice.winner.name}")
+        if len(choice.candidates) > 1:
+            print(choice_gain(choice))
     print(flush=True)
 
 
