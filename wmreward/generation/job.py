@@ -280,7 +280,7 @@ def _search_plan(
 
 def _beside(values: Mapping[str, Any], searches: bool) -> list[str]:
     """Endings of the files that will stand beside the output."""
-    suffix = Path(values["output_path"]).suffix
+    suffix = Path(values["output"]).suffix
     wanted = {
         ".safetensors": values["save_latents"],
         f".preview{suffix}": values["preview"],
