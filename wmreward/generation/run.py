@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from wmreward.generation.workshop import Workshop, plot_path, told_and_drawn
 
 def run(job: Job) -> int:
     """Generate the video of ``job``; returns the exit code."""
+    if os.environ.get("RANK", "0") == "0":
+        for cut in job.cut:
+            say(f"note: {cut}")
     if job.output.done is not None and all(path.exists() for path in extras(job)):
         say("already there, made with the same settings")
         report(job, job.output.done)
@@ -48,6 +52,8 @@ def run(job: Job) -> int:
 def _made(workshop: Workshop) -> dict[str, Any] | None:
     """The record, on the process that reports."""
     job = workshop.job
+    if job.steering.rewards is not None:
+        workshop.steering.load()  # what is wrong with their weights shows before anything is sampled
     if job.search is not None:
         return searched(workshop)
     record = job.output.done or _single(workshop)

@@ -170,6 +170,10 @@ class LoadedSteering:
         """All rewards."""
         return self.rewards.load(self.pipeline.device)
 
+    def load(self) -> None:
+        """All rewards, now."""
+        _ = self.mix
+
     def guidance(self) -> Guidance | None:
         """A new one, with its own records."""
         if self.steering.guidance is None:

@@ -78,6 +78,7 @@ _OUTPUT = (
         "already there with the same settings is not scored again"
     ),
     shared.JSON,
+    shared.FORMAT,
     shared.PLOT.but(note="surprise over time"),
     Flag("map", "write a video with a heat map of the surprise beside the original"),
     Flag(
@@ -126,6 +127,6 @@ def build_parser() -> Parser:
             "output": _OUTPUT,
             "running": _RUNNING,
         },
-        positional=shared.VIDEO,
+        positional=(shared.VIDEO,),
         old=_OLD,
     )

@@ -143,7 +143,7 @@ class Shift:
                 lambda records: in_input_order(records, self.job.videos, self.id)
             )
         if not self.job.as_json:
-            print(table(rows), flush=True)
+            print(table(rows, self.job.form), flush=True)
         elif self.ranks.world > 1:
             print("\n".join(row.json_line() for row in rows), flush=True)
         uniform = self.scorer.sampling.fps is None
@@ -236,7 +236,7 @@ class Shift:
     def _show_unsaved(self, rows: dict[int, Row]) -> None:
         """Results that are in no file would be lost with an interrupted run."""
         if rows and self.job.output is None and not self.job.as_json:
-            print(table(list(rows.values())), flush=True)
+            print(table(list(rows.values()), self.job.form), flush=True)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -20,6 +20,7 @@ from wmreward.surprise.actions import STEP_RATE, Motion, read_motion
 from wmreward.surprise.config import RELEASED, SurpriseConfig
 from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.models import ModelChoice, reading_values
+from wmreward.tables.layout import Format
 from wmreward.video_io import list_videos
 
 _SURPRISE_FLAGS = {
@@ -61,6 +62,7 @@ class Job:
         output: Where records are appended.
         pictures: Which pictures are drawn, and where.
         as_json: Print JSON lines instead of a table.
+        form: Of the table.
         debug: Show tracebacks.
     """
 
@@ -75,6 +77,7 @@ class Job:
     output: RecordFile | None
     pictures: Pictures
     as_json: bool
+    form: Format
     debug: bool
 
 
@@ -133,6 +136,7 @@ def job_from(flags: Values) -> Job:
         output=_output(values["output"]),
         pictures=pictures,
         as_json=values["json"],
+        form=values["format"],
         debug=values["debug"],
     )
 
