@@ -51,10 +51,9 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(first, nn.SiLU(), nn.Linear(width, width, dtype=wide(dtype)))
 
     def forward(self, t: Tensor) -> Tensor:
-        angles = (
-            t[..., None] * frequencies().to(t) * 1000
-        ).double()  # for the same sines everywhere
-        sinusoid = torch.cat((angles.cos(), angles.sin()), dim=-1).to(t.dtype)
+        angles = t[..., None] * frequencies(t.device).to(t.dtype) * 1000
+        wide_angles = angles.double()  # processors differ in the sines of float32, too
+        sinusoid = torch.cat((wide_angles.cos(), wide_angles.sin()), dim=-1).to(t.dtype)
         # The trained model has only ever seen the sinusoid rounded to the precision of its blocks.
         rounded = (
             sinusoid if t.dtype == torch.float64 else sinusoid.to(self.block_dtype).to(t.dtype)
