@@ -1,0 +1,18 @@
+"""Guidance for diffusers' video pipelines: any pipeline of a known family, steered while it runs.
+
+    guide.py         `guide_pipeline`; begin here
+    borrowed.py      objects that behave otherwise for a while: how a pipeline and its scheduler are held
+    coordinates.py   where a sample is between noise and data, for every scheduler
+    step.py          one step of a pipeline, as guidance sees it
+    decoding.py      latents to video and back, in bounded memory
+    checkpoints.py   the exact gradient of a decoder that keeps little
+    families/        what differs between pipelines; a new one is a class of ten lines
+
+The room that knows diffusers; even here it is imported only where a pipeline is loaded. Pipelines are held
+by their public interface: the scheduler's ``step()``, and the call.
+"""
+
+from wmreward.pipelines.families import Family
+from wmreward.pipelines.guide import PipelineGuidance, guide_pipeline
+
+__all__ = ["Family", "PipelineGuidance", "guide_pipeline"]

@@ -1,0 +1,41 @@
+"""What differs between pipelines: a class for each family.
+
+base.py    what a family says of itself; begin here
+wan.py     Wan 2.1 and 2.2, SkyReels-V2
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wmreward.errors import UsageError
+from wmreward.pipelines.families.base import Family
+from wmreward.pipelines.families.cogvideox import CogVideoX, CogVideoXImage
+from wmreward.pipelines.families.ltx import LTX, LTXImage
+from wmreward.pipelines.families.others import Cosmos2, Hunyuan, Mochi
+from wmreward.pipelines.families.wan import Wan, WanImage
+
+__all__ = ["FAMILIES", "Family", "family_of"]
+
+FAMILIES: tuple[type[Family], ...] = (
+    *(Wan, WanImage, CogVideoX, CogVideoXImage, LTX, LTXImage),
+    *(Hunyuan, Mochi, Cosmos2),
+)
+"""All that come along."""
+
+
+def family_of(pipe: Any) -> type[Family]:
+    """The family of a pipeline.
+
+    Raises:
+        UsageError: none of these.
+    """
+    name = type(pipe).__name__
+    for family in FAMILIES:
+        if name in family.pipelines:
+            return family
+    known = ", ".join(sorted(name for family in FAMILIES for name in family.pipelines))
+    raise UsageError(
+        f"{name} is not a pipeline that can be guided: {known}; for another one, give guide_pipeline "
+        "family=, a class that describes it"
+    )
