@@ -30,6 +30,7 @@ OPTIONAL = {
     "matplotlib",
     "transformers",
     "diffusers",
+    "accelerate",
     "decord",
     "torchvision",
     "timm",
@@ -113,6 +114,7 @@ ROOMS: dict[str, set[str]] = {
         "video",
         "commands",
     },
+    "pipelines": {"search", "steering", "rewards", "surprise", "pictures", "video", "commands"},
     "evaluate": {"report", "batch", "physics_iq", "records", "commands"},
     "generation": {
         *("batch", "prompts", "search", "steering", "rewards", "surprise"),

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 SIZE, STEPS = 32, 4
-FRAMES = 9
+SHORT, FRAMES = 5, 9
+"""Frames of what is slow, and of all else: two or three latent ones."""
 
 
 @dataclass
@@ -172,19 +173,19 @@ def _wan(name: str = "WanPipeline", **parts: Any) -> Any:
 
 @builder
 def wan() -> Tiny:
-    return Tiny(_wan(transformer=wan_transformer()), general())
+    return Tiny(_wan(transformer=wan_transformer()), general(frames=SHORT))
 
 
 @builder
 def wan_two_experts() -> Tiny:
     experts = {"transformer": wan_transformer(), "transformer_2": wan_transformer()}
-    return Tiny(_wan(**experts, boundary_ratio=0.875), general(guidance_scale_2=2.0))
+    return Tiny(_wan(**experts, boundary_ratio=0.875), general(frames=SHORT, guidance_scale_2=2.0))
 
 
 @builder
 def wan_5b() -> Tiny:
     transformer = wan_transformer(in_channels=48, out_channels=48)
-    return Tiny(_wan(transformer=transformer, vae=wan_5b_vae(), expand_timesteps=True), general())
+    return Tiny(_wan(transformer=transformer, vae=wan_5b_vae(), expand_timesteps=True), general(frames=SHORT))
 
 
 @builder
@@ -208,7 +209,7 @@ def wan_i2v() -> Tiny:
         image_encoder=vision,
         image_processor=CLIPImageProcessor(crop_size=32, size=32),
     )
-    return Tiny(pipe, general(image=image()))
+    return Tiny(pipe, general(frames=SHORT, image=image()))
 
 
 @builder
@@ -221,7 +222,7 @@ def wan_two_experts_i2v() -> Tiny:
         image_encoder=None,
         image_processor=None,
     )
-    return Tiny(pipe, general(image=image()))
+    return Tiny(pipe, general(frames=SHORT, image=image()))
 
 
 @builder
@@ -234,7 +235,7 @@ def wan_5b_i2v() -> Tiny:
         image_encoder=None,
         image_processor=None,
     )
-    return Tiny(pipe, general(image=image()))
+    return Tiny(pipe, general(frames=SHORT, image=image()))
 
 
 @builder
@@ -255,7 +256,7 @@ def skyreels() -> Tiny:
         qk_norm="rms_norm_across_heads",
         rope_max_seq_len=32,
     )
-    return Tiny(_wan("SkyReelsV2Pipeline", transformer=transformer), general())
+    return Tiny(_wan("SkyReelsV2Pipeline", transformer=transformer), general(frames=SHORT))
 
 
 # --- CogVideoX --------------------------------------------------------------------------------------------
@@ -542,7 +543,7 @@ def mochi() -> Tiny:
         tokenizer=None,
         transformer=transformer,
     )
-    return Tiny(pipe, _masked(frames=13))
+    return Tiny(pipe, _masked(frames=7))
 
 
 @builder
@@ -572,7 +573,7 @@ def cosmos2() -> Tiny:
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True),
         safety_checker=Harmless(),
     )
-    return Tiny(pipe, general(image=image_tensor()))
+    return Tiny(pipe, general(frames=SHORT, image=image_tensor()))
 
 
 class Harmless(nn.Module):
