@@ -1,7 +1,7 @@
 """Small random pipelines of every family, without text encoders: nothing is downloaded.
 
-    made = tiny("wan")
-    video = made(seed=0).frames             # made.pipe is the pipeline, made.call its arguments
+made = tiny("wan")
+video = made(seed=0).frames             # made.pipe is the pipeline, made.call its arguments
 """
 
 from __future__ import annotations
@@ -185,7 +185,10 @@ def wan_two_experts() -> Tiny:
 @builder
 def wan_5b() -> Tiny:
     transformer = wan_transformer(in_channels=48, out_channels=48)
-    return Tiny(_wan(transformer=transformer, vae=wan_5b_vae(), expand_timesteps=True), general(frames=SHORT))
+    return Tiny(
+        _wan(transformer=transformer, vae=wan_5b_vae(), expand_timesteps=True),
+        general(frames=SHORT),
+    )
 
 
 @builder
@@ -381,9 +384,7 @@ def _ltx(name: str, **vae_changes: Any) -> Any:
             num_layers=1,
             caption_channels=32,
         ),
-        scheduler=flow_euler(
-            shift=1.0, use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05
-        ),
+        scheduler=flow_euler(shift=1.0, use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05),
     )
 
 

@@ -40,7 +40,7 @@ MADE = {
 
 
 def steps_of(name: str) -> Any:
-    """A scheduler, and for every step of it where it is, its sample, a model output and what it made of it."""
+    """For every step: the scheduler before, where it is, its sample, a model output, what it made of it."""
     scheduler = MADE[name]()
     places = edm_position if name == "cosmos" else places_of(scheduler)
     scheduler.set_timesteps(STEPS, **({"mu": 0.8} if name == "dynamic" else {}))

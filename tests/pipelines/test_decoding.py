@@ -20,7 +20,15 @@ from wmreward.pipelines.families import Family, family_of
 from wmreward.pipelines.slices import slices_of
 
 LATENT_FRAMES = 5
-CHANNELS = {"wan": 16, "wan_5b": 48, "cogvideox": 4, "ltx": 8, "hunyuan_15": 4, "hunyuan": 4, "mochi": 12}
+CHANNELS = {
+    "wan": 16,
+    "wan_5b": 48,
+    "cogvideox": 4,
+    "ltx": 8,
+    "hunyuan_15": 4,
+    "hunyuan": 4,
+    "mochi": 12,
+}
 CAUSAL = tuple(name for name in CHANNELS if name != "ltx")
 KINDS = (*CHANNELS, "ltx_timestep")
 
@@ -108,8 +116,8 @@ def test_decoders_are_left_as_they_were(name: str) -> None:
 
 @pytest.mark.parametrize("name", CHANNELS)
 def test_slices_are_the_frames_of_the_whole(name: str) -> None:
-    """With all latent frames as warm-up: the same. With fewer: nearer, the more of them (random networks forget
-    slowly; what it is with real ones is measured as they run).
+    """With all latent frames as warm-up: the same. With fewer: nearer, the more of them (random networks
+    forget slowly; what it is with real ones is measured as they run).
     """
     own = double(name)
     z = latents(name)
@@ -135,7 +143,7 @@ def sliced_error(own: Family, z: Tensor, whole: Tensor, warm_up: int) -> float:
 
 @pytest.mark.parametrize("name", ["wan", "cogvideox", "ltx", "hunyuan_15"])
 def test_gradient_in_pieces(name: str) -> None:
-    """Exact where the warm-up reaches the beginning (and, in LTX, the end); else near, and its error is told."""
+    """Exact where the warm-up reaches the beginning (in LTX the end, too); else near, and the error is told."""
     own = double(name)
     z = latents(name)
     wanted = weights(own.decode(z))
@@ -146,7 +154,9 @@ def test_gradient_in_pieces(name: str) -> None:
     near = gradient(Decoder(own, economy), z, wanted)
     assert torch.cosine_similarity(near.flatten(), whole.flatten(), dim=0) > 0.7
     told = [error > 1e-5 for error in economy.errors]
-    assert told == [name == "ltx", False, True] or name == "cogvideox"  # the first reach the beginning
+    assert (
+        told == [name == "ltx", False, True] or name == "cogvideox"
+    )  # the first reach the beginning
 
 
 def test_frames_that_do_not_count_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,11 @@ def test_half_precision(name: str) -> None:
     made = tiny(name)
     for part in ("transformer", "vae"):
         getattr(made.pipe, part).bfloat16()
-    embeds = {key: value.bfloat16() for key, value in made.call.items() if "embeds" in key and "mask" not in key}
+    embeds = {
+        key: value.bfloat16()
+        for key, value in made.call.items()
+        if "embeds" in key and "mask" not in key
+    }
     plain = made.latents(**embeds)
     with guide_pipeline(made.pipe, Bright(), config()):
         guided = made.latents(**embeds)
@@ -172,7 +176,9 @@ def test_batches_are_guided_one_by_one() -> None:
     made = tiny("cogvideox")
     random = torch.Generator().manual_seed(3)
     start = torch.randn(2, 3, 4, 4, 4, generator=random)
-    call = {key: made.call[key].repeat(2, 1, 1) for key in ("prompt_embeds", "negative_prompt_embeds")}
+    call = {
+        key: made.call[key].repeat(2, 1, 1) for key in ("prompt_embeds", "negative_prompt_embeds")
+    }
     with guide_pipeline(made.pipe, Bright(), config()):
         both = made.latents(**call, latents=start)
         alone = [made.latents(latents=start[row, None]) for row in range(2)]
@@ -333,7 +339,10 @@ def test_what_cannot_be_guided_is_refused(
     made: Callable[[], Tiny], reward: Any, guidance: Any, words: str
 ) -> None:
     wrong = made()
-    with pytest.raises(UsageError, match=words) as caught, guide_pipeline(wrong.pipe, reward, guidance):
+    with (
+        pytest.raises(UsageError, match=words) as caught,
+        guide_pipeline(wrong.pipe, reward, guidance),
+    ):
         wrong.latents()
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
@@ -365,7 +374,9 @@ def test_guidance_that_was_due_but_never_asked_for() -> None:
     idle = type("WanPipeline", (plain,), {"__call__": lambda self, num_inference_steps=4: "video"})
     made.pipe.__class__ = idle
     with (
-        pytest.raises(WMRewardError, match=r"WanPipeline of diffusers [0-9.]+ never called step\(\)"),
+        pytest.raises(
+            WMRewardError, match=r"WanPipeline of diffusers [0-9.]+ never called step\(\)"
+        ),
         guide_pipeline(made.pipe, Bright(), 0.1),
     ):
         made.pipe()

@@ -15,14 +15,14 @@ from magi1.offload import resident
 from magi1.pipeline import Pipeline
 from magi1.tiling import map_tiles
 from wmreward.errors import UsageError
-from wmreward.generation.steering_flags import GUIDED_MODES
+from wmreward.generation.steering_flags import GUIDANCE_RANGE, GUIDANCE_SCALE, GUIDED_MODES
 from wmreward.protocols import RewardScores
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.mix import Judged, RewardMix, parse_weights
 from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
 from wmreward.steering.guidance import Guidance, GuidanceConfig, Relief
 from wmreward.steering.particles import ParticleConfig, ParticleSteering
-from wmreward.steering.schedule import GUIDANCE_RANGE, GUIDANCE_SCALE, GuidanceSchedule
+from wmreward.steering.schedule import GuidanceSchedule
 from wmreward.surprise.scorer import SurpriseScorer
 
 SMALL_GENERATOR = "tiny"

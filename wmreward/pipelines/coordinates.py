@@ -118,7 +118,10 @@ def diffusion_position(scheduler: Any, timestep: Any) -> Position:
     before = int(timestep) - scheduler.config.num_train_timesteps // len(numbers)
     products = scheduler.alphas_cumprod
     last = float(scheduler.final_alpha_cumprod)
-    now, following = float(products[int(timestep)]), float(products[before]) if before >= 0 else last
+    now, following = (
+        float(products[int(timestep)]),
+        float(products[before]) if before >= 0 else last,
+    )
     levels = [Level(product**0.5, (1 - product) ** 0.5) for product in (now, following)]
     return Position(index, levels[0], levels[1], V)
 

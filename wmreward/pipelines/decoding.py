@@ -27,7 +27,7 @@ class Economy:
         on_host: What the decoder keeps for its gradient waits in host memory. Exact.
         pieces: Latent frames whose gradient is taken at once; None: of all. In pieces it is an approximation:
             a latent's effect on frames beyond the piece and its warm-up is lost.
-        scored: Latent frames that are decoded and scored at a guided step; None: all. Other ones come at every
+        scored: Latent frames that are decoded and scored at a guided step; None: all. Others come at every
             step, so that all have their turn.
         warm_up: Latent frames decoded before a piece or a slice, and left out.
         errors: Of every slice so far, how far its frames were from those of the whole decode, relative (RMS).
@@ -75,7 +75,9 @@ class Decoder:
         """The video of complete latents, or a slice of it."""
         return self._decoded(latents, part)
 
-    def pull_back(self, latents: Tensor, part: Slice | None, towards: Tensor, video: Tensor) -> Tensor:
+    def pull_back(
+        self, latents: Tensor, part: Slice | None, towards: Tensor, video: Tensor
+    ) -> Tensor:
         """The gradient in complete latents ``[1, C, T, H, W]`` of Σ ``towards`` · ``video``."""
         gradient = torch.zeros_like(latents)
         for piece in self._pieces(latents.shape[2], part):

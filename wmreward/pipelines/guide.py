@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.generation.steering_flags import GUIDANCE_RANGE, GUIDANCE_SCALE
 from wmreward.pipelines.borrowed import borrowed
 from wmreward.pipelines.coordinates import places_of
 from wmreward.pipelines.decoding import Decoder, Economy
@@ -32,7 +33,7 @@ from wmreward.protocols import Reward
 from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.world import SurpriseReward
 from wmreward.steering.guidance import Effect, Guidance, GuidanceConfig, GuidedStep, Relief, effect
-from wmreward.steering.schedule import GUIDANCE_RANGE, GUIDANCE_SCALE, GuidanceSchedule
+from wmreward.steering.schedule import GuidanceSchedule
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def guide_pipeline(
     Args:
         pipe: A diffusers pipeline, on any device, in any precision, offloaded or compiled.
         reward: Differentiable, on the same device; scores ``[B, 3, T, H, W]`` in [−1, 1], higher is better.
-        guidance: How it acts; a number is the scale of the default: every step at times 0.05 … 0.6, edges kept.
+        guidance: How it acts; a number is the scale of the default: at times 0.05 … 0.6, edges kept.
         family: Describes the pipeline, where it is none of the known ones.
         economy: What to give up for memory from the beginning; the rest is tried when memory runs out.
 
@@ -185,7 +186,7 @@ class _Call:
 
     def _saw(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         names = inspect.signature(type(module).forward).parameters
-        self.family.shown = dict(zip(list(names)[1:], args, strict=False)) | kwargs
+        self.family.shown = dict(zip(list(names)[1:], args, strict=False)) | dict(kwargs)
 
     def _guided(self, scheduler: Any, timestep: Any, sample: Tensor, output: Tensor) -> Tensor:
         """The model output to go on with; the same where nothing is to be done.
@@ -213,7 +214,8 @@ class _Call:
         needed = getattr(self.reward, "min_frames", 1)
         if frames < needed:
             raise UsageError(
-                f"the reward needs {needed} frames, but sees {frames}: raise num_frames, or take shorter windows"
+                f"the reward needs {needed} frames, but sees {frames}: raise num_frames, or take shorter "
+                "windows"
             )
         if len(sample) > MOST_VIDEOS:
             raise UsageError(f"{len(sample)} videos in one call: at most {MOST_VIDEOS} are guided")
@@ -256,7 +258,9 @@ def _reliefs(reward: Reward, economy: Economy) -> list[Relief]:
                 scorer.batch_size = scorer.grad_batch_size = 1
 
         reliefs.append(
-            Relief("windows of the surprise are differentiated one at a time from now on", one_window)
+            Relief(
+                "windows of the surprise are differentiated one at a time from now on", one_window
+            )
         )
     if not economy.on_host:
         text = "what the decoder keeps for its gradient waits in host memory from now on"
@@ -281,12 +285,13 @@ def _check(
     for part in ("scheduler", "vae"):
         if getattr(pipe, part, None) is None:
             raise UsageError(f"{name} has no {part}: it cannot be guided")
-    if "step" not in dir(pipe.scheduler) or "sample" not in inspect.signature(
-        type(pipe.scheduler).step
-    ).parameters:
+    if (
+        "step" not in dir(pipe.scheduler)
+        or "sample" not in inspect.signature(type(pipe.scheduler).step).parameters
+    ):
         raise WMRewardError(
-            f"{type(pipe.scheduler).__name__} of diffusers {version} has no step() with a sample: it cannot be "
-            "guided"
+            f"{type(pipe.scheduler).__name__} of diffusers {version} has no step() with a sample: it cannot "
+            "be guided"
         )
     if family.position is Family.position:
         places_of(pipe.scheduler)
@@ -294,8 +299,8 @@ def _check(
         raise UsageError(f"this {name} is guided already")
     if not getattr(reward, "differentiable", False):
         raise UsageError(
-            f"reward {getattr(reward, 'name', type(reward).__name__)!r} is not differentiable: it cannot guide, "
-            "only choose"
+            f"reward {getattr(reward, 'name', type(reward).__name__)!r} is not differentiable: it cannot "
+            "guide, only choose"
         )
     if isinstance(guidance, GuidanceConfig):
         if guidance.through != "x0":

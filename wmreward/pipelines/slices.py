@@ -12,7 +12,7 @@ from wmreward.pipelines.families.base import Family
 
 @dataclass(frozen=True)
 class Slice:
-    """Latent frames ``start`` … ``stop`` (excluded), decoded together with those from ``begin`` to ``end``."""
+    """Latent frames ``start`` … ``stop`` (excluded), decoded with those from ``begin`` to ``end``."""
 
     start: int
     stop: int
@@ -57,8 +57,8 @@ def slices_of(family: Family, latent_frames: int, size: int, warm_up: int) -> li
     unit = family.slice_unit
     if latent_frames % unit != 1 % unit:
         raise UsageError(
-            f"{latent_frames} latent frames cannot be decoded in slices here: choose num_frames so that their "
-            f"number is odd (such as {family.frames(latent_frames + 1)} frames)"
+            f"{latent_frames} latent frames cannot be decoded in slices here: choose num_frames so that "
+            f"their number is odd (such as {family.frames(latent_frames + 1)} frames)"
         )
     size = -(-size // unit) * unit
     starts = [0, *range(size + unit - 1, latent_frames, size)]

@@ -8,15 +8,6 @@ from dataclasses import dataclass
 
 from wmreward.errors import UsageError
 
-GUIDANCE_SCALE = 0.15
-"""Strength of guidance where nobody says another. This and the range are what benchmarks/physics_repair
-supports: they put objects of continued videos nearer to the truth, lower the error of moving pixels after
-videos and images, and cost three times the time of the small generator. The original's is 0.001.
-"""
-
-GUIDANCE_RANGE = (0.05, 0.6)
-"""When to guide where nobody says when, from the same experiments: guiding to the end does harm."""
-
 _RUN = re.compile(r"(?P<value>[+-]?[0-9.eE+-]+)(?:x(?P<count>[0-9]+))?")
 
 

@@ -70,7 +70,7 @@ class Family:
         return latents / self.pipe.vae.config.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Complete latents ``[B, C, T, H, W]`` → ``[B, 3, frames, H, W]`` in about [−1, 1]; differentiable."""
+        """Complete latents ``[B, C, T, H, W]`` → ``[B, 3, F, H, W]`` in about [−1, 1]; differentiable."""
         vae = self.pipe.vae
         video: Tensor = vae.decode(self.denormalised(latents).to(vae.dtype), return_dict=False)[0]
         return video
