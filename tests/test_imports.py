@@ -114,12 +114,12 @@ ROOMS: dict[str, set[str]] = {
         "video",
         "commands",
     },
-    "pipelines": {"search", "steering", "rewards", "surprise", "pictures", "video", "commands"},
     "evaluate": {"report", "batch", "physics_iq", "records", "commands"},
     "generation": {
         *("batch", "prompts", "search", "steering", "rewards", "surprise"),
         *("pictures", "video", "commands"),
     },
+    "pipelines": {"generation", "search", "steering", "rewards", "pictures", "commands"},
 }
 """The rooms of wmreward, the lowest first, and what each may import besides itself and the files at the root.
 A room's `cli.py` stands above all rooms: a command may bring together what it likes."""

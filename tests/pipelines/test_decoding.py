@@ -143,7 +143,7 @@ def sliced_error(own: Family, z: Tensor, whole: Tensor, warm_up: int) -> float:
 
 @pytest.mark.parametrize("name", ["wan", "cogvideox", "ltx", "hunyuan_15"])
 def test_gradient_in_pieces(name: str) -> None:
-    """Exact where the warm-up reaches the beginning (in LTX the end, too); else near, and the error is told."""
+    """Exact where the warm-up reaches the beginning (in LTX the end, too); else near, and it is told."""
     own = double(name)
     z = latents(name)
     wanted = weights(own.decode(z))

@@ -25,8 +25,8 @@ class Wan(Family):
 
 class WanImage(Wan):
     """The same from an image. The transformer sees it in extra channels, and the first frame is generated,
-    too; in the 5B the image takes the place of the first latent frame whenever the transformer looks, and at the
-    end, and what the sample has there means nothing.
+    too; in the 5B the image takes the place of the first latent frame whenever the transformer looks, and at
+    the end, and what the sample has there means nothing.
     """
 
     pipelines = frozenset({"WanImageToVideoPipeline"})
