@@ -8,15 +8,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
+from typing import NoReturn
+
+from wmreward.commands.ending import start
+
+
+def main() -> NoReturn:
+    """The command line, as a process of its own."""
+    start("wmreward.generation.cli")
+
 
 if __name__ == "__main__":
-    # Without an install the package lies one level down: a dash cannot be imported.
-    sys.path.insert(1, str(Path(__file__).parent / "MAGI-1"))
-    # Read when PyTorch is loaded; otherwise its threads spin while they wait for one another.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from wmreward.generation.cli import main
-
-    raise SystemExit(main())
+    main()

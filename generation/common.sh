@@ -93,9 +93,10 @@ launch() {
     find_rendezvous
     find_flags
     local -a line=(
-        "${srun[@]}" "$python" -m torch.distributed.run "${rendezvous[@]}" # torchrun
+        "${srun[@]}" "$python" -m generation.launch "${rendezvous[@]}" # torchrun
         --nproc-per-node "$nproc" --max-restarts "$MAX_RESTARTS"
-        -m generation.batch "${flags[@]}" "${rest[@]}"
+        # After -- torchrun takes no word for one of its own, such as --run for its --run-path.
+        -m -- generation.batch "${flags[@]}" "${rest[@]}"
     )
     if ((dry)); then
         printf '%q ' "${line[@]}"

@@ -351,6 +351,7 @@ def test_plans_of_the_released_models_need_no_weights(command: CommandLine, size
 
 def test_help_tells_every_default() -> None:
     parser = build_parser()
+    parser.show_rare()
     shown = " ".join(parser.format_help().split())
     for flag, default in parser.defaults.items():
         assert f"--{flag}" in shown

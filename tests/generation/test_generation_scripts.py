@@ -100,7 +100,7 @@ def test_plan_on_one_machine(nano: Path, jobs: Path) -> None:
     line, *plan = dry_run(
         nano, jobs, NPROC=4, CP_SIZE=2, MAX_SEEDS=3, PYTHON=sys.executable
     ).splitlines()
-    assert "-m torch.distributed.run --standalone --nproc-per-node 4 --max-restarts 3" in line
+    assert "-m generation.launch --standalone --nproc-per-node 4 --max-restarts 3" in line
     assert "--max_seeds 3" in line and "srun" not in line and line.rstrip().endswith("--no_scores")
     table = {row.split()[0]: " ".join(row.split()[1:]) for row in plan}
     assert table["jobs"] == "4 (i2v, t2v)" and table["candidates"] == "10 (plain)"

@@ -24,18 +24,13 @@ from typing import Any
 from wmreward.batch.submission import ClipForm, whole_rate, write_clip
 from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.files import write_text
-from wmreward.physics_iq import (
-    Evaluation,
-    Failure,
-    Job,
-    Metrics,
-    Sample,
-    evaluate,
-    find_jobs,
-    write_csv,
-)
 from wmreward.physics_iq.cache import fingerprint
+from wmreward.physics_iq.dataset import Job, find_jobs
+from wmreward.physics_iq.evaluate import Evaluation, Failure, evaluate
+from wmreward.physics_iq.metrics import Metrics
+from wmreward.physics_iq.official_csv import write_csv
 from wmreward.physics_iq.report import record as evaluation_record
+from wmreward.physics_iq.scores import Sample
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import Record
 from wmreward.report.run_data import Entry, RunData, best, first

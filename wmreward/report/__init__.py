@@ -11,7 +11,3 @@ page.css, page.js
 
 python -m wmreward.report RUN
 """
-
-from wmreward.report.run_data import RunData, read_run
-
-__all__ = ["RunData", "read_run"]

@@ -43,12 +43,20 @@ def choice_gain(choice: Choice) -> str:
 
 
 def draw_choice(
-    path: Path, choice: Choice, video: Callable[[int], Path], name: Callable[[int], str]
+    path: Path,
+    choice: Choice,
+    video: Callable[[int], Path],
+    name: Callable[[int], str],
+    *,
+    title: str = "",
 ) -> None:
-    """The contact sheet of a choice, the winner on top."""
+    """The contact sheet of a choice, the winner on top; needs the extra ``plot``."""
     rows = []
     for rank, place in enumerate(choice.order[:MOST_ROWS], 1):
-        scores = "  ".join(f"{key} {values[place]:.4f}" for key, values in choice.table.items())
-        label = f"{rank}  {name(place)}  total {choice.totals[place]:.4f}  {scores}"
-        rows.append(SheetRow(label, sheet_frames(video(place)), wins=rank == 1))
-    write_contact_sheet(path, rows)
+        scores = {key: values[place] for key, values in choice.table.items()}
+        if len(scores) > 1:
+            scores = {"total": choice.totals[place], **scores}
+        told = "   ".join(f"{key} {value:.4f}" for key, value in scores.items())
+        frames = sheet_frames(video(place))
+        rows.append(SheetRow(f"{rank}   {name(place)}", told, frames, wins=rank == 1))
+    write_contact_sheet(path, rows, title=title)

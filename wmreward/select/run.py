@@ -65,8 +65,6 @@ def job_from(values: Mapping[str, Any]) -> Job:
         raise UsageError(
             f"--max_frames {sampling.max_frames} is too few: the reward needs {rewards.min_frames}"
         )
-    if values["workers"] < 0:
-        raise UsageError(f"workers={values['workers']} must be at least 0")
     places = {
         name: None if values[name] is None else Path(values[name]).expanduser()
         for name in ("output", "copy_to", "contact_sheets")
@@ -74,7 +72,7 @@ def job_from(values: Mapping[str, Any]) -> Job:
     output = places["output"]
     if output is not None and output.suffix.lower() != ".jsonl":
         raise UsageError(f"--output {output} must end in .jsonl")
-    groups = grouped(values["videos"], values["group_by"])
+    groups = grouped(values["video_path"], values["group_by"])
     rewards.check_weights()
     return Job(
         groups=groups,
@@ -83,7 +81,7 @@ def job_from(values: Mapping[str, Any]) -> Job:
         output=output,
         copy_to=places["copy_to"],
         sheets=places["contact_sheets"],
-        workers=values["workers"],
+        workers=values["read_ahead"],
         as_json=values["json"],
     )
 
