@@ -262,6 +262,24 @@ def skyreels() -> Tiny:
     return Tiny(_wan("SkyReelsV2Pipeline", transformer=transformer), general(frames=SHORT))
 
 
+def wan_with_text() -> Tiny:
+    """With a tokenizer of a few words and a text encoder, as a whole pipeline on a disk is."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+
+    words = ["<pad>", "</s>", "<unk>", "a", "red", "ball", "rolls", "falls"]
+    rules = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    rules.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=rules, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    text = UMT5Config(vocab_size=len(words), d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    pipe = _wan(
+        transformer=wan_transformer(), tokenizer=tokenizer, text_encoder=UMT5EncoderModel(text)
+    )
+    return Tiny(pipe)
+
+
 # --- CogVideoX --------------------------------------------------------------------------------------------
 
 

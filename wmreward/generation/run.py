@@ -19,6 +19,22 @@ from wmreward.generation.progress import Progress, say
 from wmreward.generation.search_run import searched
 from wmreward.generation.workshop import Makes, Wanted, Workshop, plot_path, told_and_drawn
 
+ALONE = EngineConfig(
+    distributed_backend="nccl",
+    distributed_timeout_minutes=15,
+    pp_size=1,
+    cp_size=1,
+    cp_strategy="none",
+    ulysses_overlap_degree=1,
+    fp8_quant=False,
+    distill_nearly_clean_chunk_threshold=0.3,
+    shortcut_mode="8,16,16",
+    distill=False,
+    kv_offload=False,
+    enable_cuda_graph=False,
+)
+"""Every process works alone; the rest is MAGI-1's and without effect."""
+
 
 def run(job: Job) -> int:
     """Generate the video of ``job`` with MAGI-1; returns the exit code."""
@@ -26,14 +42,14 @@ def run(job: Job) -> int:
 
 
 def run_with(
-    opened: Callable[[torch.device, Place], Makes], job: Wanted, engine: EngineConfig
+    opened: Callable[[torch.device, Place], Makes], job: Wanted, engine: EngineConfig = ALONE
 ) -> int:
     """The same with any generator.
 
     Args:
         opened: Makes the workshop for a device and a process among others.
         job: What is wanted.
-        engine: How many processes share a video.
+        engine: How many processes share a video; usually each makes its own.
     """
     if job.output.done is not None and all(path.exists() for path in extras(job)):
         say("already there, made with the same settings")

@@ -7,9 +7,14 @@
     decoding.py      latents to video and back, in bounded memory
     checkpoints.py   the exact gradient of a decoder that keeps little
     families/        what differs between pipelines; a new one is a class of ten lines
+    slices.py        parts of a video along time
+    loading.py       a pipeline by name, known before a weight is read
+    job.py           from flags to what a run needs: `wmreward generate --pipeline`
+    workshop.py      the pipeline at work, its videos and their records
 
-The room that knows diffusers; even here it is imported only where a pipeline is loaded. Pipelines are held
-by their public interface: the scheduler's ``step()``, and the call.
+The room that knows diffusers; even here it is imported only where a pipeline is loaded. Files, candidates and
+rewards are those of `generation`. Pipelines are held by their public interface: the scheduler's ``step()``,
+and the call.
 """
 
 from wmreward.pipelines.families import Family

@@ -79,7 +79,7 @@ class PipelineGuidance:
 @contextmanager
 def guide_pipeline(
     pipe: Any,
-    reward: Reward,
+    reward: Reward | RewardMix,
     guidance: GuidanceConfig | float = GUIDANCE_SCALE,
     *,
     family: type[Family] | None = None,
@@ -138,7 +138,7 @@ class _Call:
     def __init__(
         self,
         family: Family,
-        reward: Reward,
+        reward: Reward | RewardMix,
         guidance: GuidanceConfig | float,
         guided: PipelineGuidance,
     ) -> None:
@@ -243,7 +243,7 @@ def _as_before(result: Any, dtype: torch.dtype) -> Any:
     return result
 
 
-def _reliefs(reward: Reward, economy: Economy) -> list[Relief]:
+def _reliefs(reward: Reward | RewardMix, economy: Economy) -> list[Relief]:
     """What can be given up when memory runs out; what changes nothing comes first."""
     reliefs = []
     scorers = [

@@ -1,7 +1,7 @@
 """What differs between pipelines: a class for each family.
 
 base.py    what a family says of itself; begin here
-wan.py     Wan 2.1 and 2.2, SkyReels-V2
+wan.py     Wan 2.1 and 2.2, SkyReels-V2; others.py, cogvideox.py and ltx.py what their names say
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wmreward.pipelines.families.ltx import LTX, LTXImage
 from wmreward.pipelines.families.others import Cosmos2, Hunyuan, Mochi
 from wmreward.pipelines.families.wan import Wan, WanImage
 
-__all__ = ["FAMILIES", "Family", "family_of"]
+__all__ = ["FAMILIES", "Family", "family_named", "family_of"]
 
 FAMILIES: tuple[type[Family], ...] = (
     *(Wan, WanImage, CogVideoX, CogVideoXImage, LTX, LTXImage),
@@ -25,12 +25,16 @@ FAMILIES: tuple[type[Family], ...] = (
 
 
 def family_of(pipe: Any) -> type[Family]:
-    """The family of a pipeline.
+    """The family of a pipeline; see :func:`family_named`."""
+    return family_named(type(pipe).__name__)
+
+
+def family_named(name: str) -> type[Family]:
+    """The family of a class of pipelines.
 
     Raises:
         UsageError: none of these.
     """
-    name = type(pipe).__name__
     for family in FAMILIES:
         if name in family.pipelines:
             return family

@@ -21,11 +21,15 @@ class Family:
     Attributes:
         pipelines: Names of the classes.
         shown: What the transformer was last called with, by name, if ``watches``.
+        needs_image: Whether a call must start from an image.
+        fps: Frames per second of what it was trained on.
         slice_unit: Latent frames that the decoder takes together: slices begin at multiples of it.
         sees_ahead: Whether frames also depend on later latents.
     """
 
     pipelines: ClassVar[frozenset[str]] = frozenset()
+    needs_image: ClassVar[bool] = False
+    fps: ClassVar[int] = 24
     slice_unit: ClassVar[int] = 1
     sees_ahead: ClassVar[bool] = False
 

@@ -13,6 +13,7 @@ class CogVideoX(Family):
     """
 
     pipelines = frozenset({"CogVideoXPipeline"})
+    fps = 8
     slice_unit = 2
 
     def unpack(self, sample: Tensor) -> Tensor:
@@ -47,6 +48,7 @@ class CogVideoXImage(CogVideoX):
     """From an image, which the transformer sees in extra channels."""
 
     pipelines = frozenset({"CogVideoXImageToVideoPipeline"})
+    needs_image = True
 
     @property
     def given(self) -> int:

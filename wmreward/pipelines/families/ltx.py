@@ -67,6 +67,7 @@ class LTXImage(LTX):
     """From an image: it is the first latent frame, which the scheduler does not see."""
 
     pipelines = frozenset({"LTXImageToVideoPipeline"})
+    needs_image = True
     watches = True
 
     def unpack(self, sample: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ class Mochi(Family):
     """Mochi 1; its time runs from noise to data, as ours."""
 
     pipelines = frozenset({"MochiPipeline"})
+    fps = 30
 
     def denormalised(self, latents: Tensor) -> Tensor:
         config = self.pipe.vae.config
@@ -38,6 +39,7 @@ class Cosmos2(Wan):
     """Cosmos-Predict2 from an image or a video: the transformer's mask says which frames are given."""
 
     pipelines = frozenset({"Cosmos2VideoToWorldPipeline"})
+    needs_image = True
     watches = True
 
     def position(self, scheduler: Any, timestep: Any) -> Position:

@@ -12,6 +12,7 @@ class Wan(Family):
     """Wan 2.1 1.3B and 14B, 2.2 A14B (two experts) and 5B, from text; SkyReels-V2 from text."""
 
     pipelines = frozenset({"WanPipeline", "SkyReelsV2Pipeline"})
+    fps = 16
 
     def denormalised(self, latents: Tensor) -> Tensor:
         config = self.pipe.vae.config
@@ -30,6 +31,7 @@ class WanImage(Wan):
     """
 
     pipelines = frozenset({"WanImageToVideoPipeline"})
+    needs_image = True
     given = 1
 
     @property
