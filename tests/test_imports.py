@@ -119,7 +119,7 @@ ROOMS: dict[str, set[str]] = {
         *("batch", "prompts", "search", "steering", "rewards", "surprise"),
         *("pictures", "video", "commands"),
     },
-    "pipelines": {"generation", "search", "steering", "rewards", "pictures", "commands"},
+    "pipelines": {"generation", "steering", "rewards", "video", "commands"},
 }
 """The rooms of wmreward, the lowest first, and what each may import besides itself and the files at the root.
 A room's `cli.py` stands above all rooms: a command may bring together what it likes."""

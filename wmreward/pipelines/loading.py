@@ -110,15 +110,17 @@ def _index(file: Path, name: str) -> Mapping[str, Any]:
 
 def _from_hub(hub: Any, name: str, revision: str | None, download: bool) -> Path:
     """The folder of the Hub's files on this machine; its class is looked at before its weights."""
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HFValidationError
 
-    options = {"revision": revision, "local_files_only": not download}
+    options: dict[str, Any] = {"revision": revision, "local_files_only": not download}
     try:
-        family_named(str(hub.load_config(name, **options).get("_class_name")))
+        index = _index(Path(hf_hub_download(name, _INDEX, **options)), name)
+        family_named(str(index.get("_class_name")))
         return Path(hub.download(name, use_safetensors=True, **options))
     except HFValidationError as error:
         raise UsageError(f"--pipeline {name} is neither a folder nor a name on the Hub") from error
-    except UsageError:
+    except WMRewardError:
         raise
     except (OSError, ValueError) as error:
         if not download:
