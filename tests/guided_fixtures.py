@@ -59,7 +59,7 @@ class Guided(CommandLine):
 
     def __call__(self, *flags: str) -> tuple[int, str, str]:
         weights = str(Path(self.config).parent / "world.safetensors")
-        model = ("--reward_model", "tiny", "--reward_weights", weights, "--reward_stride", "4")
+        model = ("--model", "tiny", "--weights", weights, "--stride", "4")
         return super().__call__(*model, *flags)
 
 

@@ -1,4 +1,4 @@
-"""`python -m wmreward.batch evaluate`: who is picked, what clips are, what is kept and written."""
+"""`wmreward evaluate`: who is picked, what clips are, what is kept and written."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def select(
 
     def run(*flags: object) -> Result:
         capsys.readouterr()
-        model = ("--reward_model", "tiny", "--reward_weights", weights, "--reward_stride", 4)
+        model = ("--model", "tiny", "--weights", weights, "--stride", 4)
         code = main([str(flag) for flag in (*flags, *model)])
         return Result(code, *capsys.readouterr())
 
@@ -161,7 +161,7 @@ def test_the_least_surprising_of_every_group_wins(
 def test_table_records_copies_and_sheets(select: Select, clips: Path) -> None:
     flags = ("--group_by", "^[a-z]+", "--output", "s.jsonl", "--copy_to", "best")
     result = select("--videos", clips, *flags, "--contact_sheets", "sheets")
-    assert result.code == 0 and "the choice among 2 raised the total" in result.out
+    assert result.code == 0 and "the choice among 2 raised the reward" in result.out
     records = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
     assert [(r["group"], r["rank"], r["winner"]) for r in records] == [
         ("cat", 1, True),
@@ -242,7 +242,7 @@ def test_wrong_flags(select: Select, clips: Path, flags: tuple[str, ...], says: 
 def test_missing_weights_are_found_before_anything_is_read(
     clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--reward_model", "tiny", "--reward_weights", "none.safetensors"]
+    flags = ["--model", "tiny", "--weights", "none.safetensors"]
     assert main(["--videos", str(clips), *flags]) == 1
     assert "none.safetensors does not exist" in capsys.readouterr().err
 

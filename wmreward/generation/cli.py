@@ -5,6 +5,7 @@ Nothing heavy is imported before the flags are understood.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from wmreward.commands.ending import run_command
@@ -63,5 +64,8 @@ def _generate(values: Values) -> int:
             "--chunks_at_once)"
         )
     from wmreward.generation.run import run
+    from wmreward.generation.steering import foreign_judge
 
+    if note := foreign_judge(job.steering, config):
+        print(note, file=sys.stderr)
     return run(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,9 @@ ALONE = EngineConfig(
 
 def run(job: Job) -> int:
     """Generate the video of ``job`` with MAGI-1; returns the exit code."""
+    if os.environ.get("RANK", "0") == "0":
+        for cut in job.cut:
+            say(f"note: {cut}")
     return run_with(partial(Workshop, job), job, job.config.engine_config)
 
 
@@ -79,6 +83,8 @@ def run_with(
 def _made(workshop: Makes) -> dict[str, Any] | None:
     """The record, on the process that reports."""
     job = workshop.job
+    if job.steering.rewards is not None:
+        workshop.steering.load()  # what is wrong with their weights shows before anything is sampled
     if job.search is not None:
         return searched(workshop)
     record = job.output.done or _single(workshop)

@@ -127,6 +127,19 @@ def steering_of(
     return Steering(guidance=guidance, particles=particles, rewards=rewards)
 
 
+def foreign_judge(steering: Steering, config: MagiConfig) -> str | None:
+    """One line if the embedded world model is to judge videos whose like it never saw."""
+    rewards = steering.rewards
+    if rewards is None or not rewards.needs_model or rewards.model.weights is not None:
+        return None
+    if rewards.model.name != SMALL_GENERATOR or config.model_config.model_name == SMALL_GENERATOR:
+        return None
+    return (
+        "note: --model tiny knows simulated balls and boxes only: its verdict means nothing on what "
+        f"{config.model_config.model_name} makes (vitg is the default there)"
+    )
+
+
 def _guidance_scale(values: Mapping[str, Any]) -> float:
     """What was asked for; else surprise guides where it is known to help (a list of jobs has no mode)."""
     if (asked := values["guidance_scale"]) is not None:
@@ -165,6 +178,10 @@ class LoadedRewards:
     def mix(self) -> RewardMix:
         """All rewards."""
         return self.rewards.load(self.device)
+
+    def load(self) -> None:
+        """All rewards, now."""
+        _ = self.mix
 
     def judge(self, video: Tensor, given: int = 0) -> Judged:
         """A finished video, ``[3, T, H, W]`` in [−1, 1], after its first ``given`` frames."""
