@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magi1.checkpoint import check_weights
+from magi1.checkpoint import check_weights, read_vae_config
 from magi1.config import MagiConfig
 from magi1.folders import HOW_TO_GET, find_t5, find_vae, located, missing_files
 from magi1.folders import TINY_CONFIG as EMBEDDED_TINY
@@ -24,15 +23,15 @@ from magi1.prompt_tokens import SpecialTokens, load_token_vectors
 from magi1.schedule import VideoLayout
 from magi1.text_encoder import check_text_encoder
 from magi1.tiling import Tiling
-from magi1.vae import VAEConfig
 from wmreward.devices import find_device
-from wmreward.errors import UsageError, WMRewardError, in_words
+from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
 from wmreward.generation.inputs import GivenFrames, given_frames
 from wmreward.generation.output import Output, settings_id, settings_of
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.pictures.extra import check_pictures
 from wmreward.rewards.choice import RewardChoice
+from wmweights import WeightsError
 
 _NEEDS = {"t2v": None, "i2v": "init_image", "v2v": "init_video"}
 
@@ -137,9 +136,8 @@ not counted             guidance: decoding, the world model and their gradients 
 def plan_table(config: MagiConfig, values: Mapping[str, Any]) -> str:
     """What the run would take, as a table or as JSON; loads no weights."""
     try:
-        file = find_vae(config).folder / "config.json"
-        vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (RuntimeError, OSError, ValueError):  # not there yet: count with the released one
+        vae = read_vae_config(find_vae(config).folder)
+    except WeightsError:  # not there yet: count with the released one
         vae = RELEASED_VAE
     counted = plan(
         config,
@@ -398,9 +396,4 @@ def check_parts(config: MagiConfig, dtype: torch.dtype | None) -> PromptReader:
 
 
 def _check_vae(config: MagiConfig) -> None:
-    file = find_vae(config).folder / "config.json"
-    try:
-        vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise WMRewardError(f"{file} is not a VAE's configuration: {in_words(error)}") from error
-    Tiling(frames=config.runtime_config.fps // 2).on(vae)
+    Tiling(frames=config.runtime_config.fps // 2).on(read_vae_config(find_vae(config).folder))

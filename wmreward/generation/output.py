@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,8 @@ class Output:
         write_video(self.path, frames.numpy(), fps)
         write_text(self.record_path, json.dumps(whole, indent=2) + "\n")
         self.resume_path.unlink(missing_ok=True)
-        self.preview_path.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that would be too long
+            self.preview_path.unlink()
         return whole
 
     def adopt(self, chosen: Output, record: Mapping[str, Any]) -> dict[str, Any]:

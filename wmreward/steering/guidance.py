@@ -216,6 +216,11 @@ class Guidance:
             clean = self._clean(step, leaf)[:, :, :frames]
             rewards, of_clean = self._rewards.gradient(step, clean)
             (gradient,) = torch.autograd.grad(clean, leaf, of_clean)
+        if not torch.isfinite(gradient).all():
+            raise WMRewardError(
+                "the gradient through the generator is infinite or no number, while that of the reward is "
+                "finite: --guidance_through x0 passes the decoder only, --dtype float32 is wider"
+            )
         gradient = gradient[:, :, :frames]
         open_frames = torch.arange(frames, device=gradient.device) >= step.given
         return rewards, gradient * open_frames[:, None, None]
