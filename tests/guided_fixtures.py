@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import vjepa2.config
-from wmreward.generation import search_run
+from wmreward.generation import workshop
 from wmreward.generation.candidate import make_candidates
 from wmreward.surprise import models
 from wmreward.video_io import write_png, write_video
@@ -84,7 +84,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         batches.append(list(options["seeds"]))
         return make_candidates(*arguments, **options)
 
-    monkeypatch.setattr(search_run, "make_candidates", noted)
+    monkeypatch.setattr(workshop, "make_candidates", noted)
     return batches
 
 

@@ -162,10 +162,10 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     _check_mode(values)
     find_device(values["device"])
     find_kernels(values["kernels"])
-    seeds, keep = _seeds(values, config), _kept(values["keep"])
+    seeds, keep = seeds_of(values, config.runtime_config.seed), kept(values["keep"])
     searches = len(seeds) > 1 or values["search"] == "particles" or bool(values["reward"])
     searches = searches or values["compare"]
-    _check_search(values, searches)
+    check_search(values, searches)
     steering = steering_from(values, config, judges=searches)
     dtype = precision(values["dtype"])
     tokens, special_tokens = _tokens(values)
@@ -180,7 +180,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     context = context_of(request.given, steering.rewards, config)
     if steering.rewards is not None:
         _check_frames(config, request.given, context, steering.rewards)
-        _check_rewards(steering.rewards, needed=searches)
+        check_rewards(steering.rewards, needed=searches)
     settings = {
         "mode": values["mode"],
         "prompt": values["prompt"],
@@ -202,10 +202,9 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     output = Output.check(
         values["output"],
         overwrite=values["overwrite"],
-        config=config,
-        settings=settings,
+        settings=settings | settings_of(config),
         search=None if search is None else search.candidates_id,
-        beside=_beside(values, searches),
+        beside=beside_of(values, searches),
     )
     return Job(
         config=config,
@@ -276,7 +275,7 @@ def _search_plan(
     )
 
 
-def _beside(values: Mapping[str, Any], searches: bool) -> list[str]:
+def beside_of(values: Mapping[str, Any], searches: bool) -> list[str]:
     """Endings of the files that will stand beside the output."""
     suffix = Path(values["output"]).suffix
     wanted = {
@@ -289,11 +288,10 @@ def _beside(values: Mapping[str, Any], searches: bool) -> list[str]:
     return [ending for ending, asked in wanted.items() if asked]
 
 
-def _seeds(values: Mapping[str, Any], config: MagiConfig) -> tuple[int, ...]:
-    """Of all candidates."""
+def seeds_of(values: Mapping[str, Any], first: int) -> tuple[int, ...]:
+    """Of all candidates; the first one's where no flag says another."""
     count, given = values["best_of"], values["seeds"]
     if given is None:
-        first = config.runtime_config.seed
         return tuple(range(first, first + count))
     if values["seed"] is not None:
         raise UsageError("--seed and --seeds: leave out one")
@@ -302,7 +300,7 @@ def _seeds(values: Mapping[str, Any], config: MagiConfig) -> tuple[int, ...]:
     return tuple(given)
 
 
-def _kept(keep: str) -> int | None:
+def kept(keep: str) -> int | None:
     if keep == "all":
         return None
     if keep == "best":
@@ -312,7 +310,8 @@ def _kept(keep: str) -> int | None:
     raise UsageError(f"--keep {keep} must be all, best or a number from 1 on")
 
 
-def _check_search(values: Mapping[str, Any], searches: bool) -> None:
+def check_search(values: Mapping[str, Any], searches: bool) -> None:
+    """That flags of search and of pictures fit, and what draws them is there."""
     if values["preview"] and searches:
         raise UsageError("--preview shows a single video as it grows: leave it out here")
     for flag in ("plot", "compare"):
@@ -346,7 +345,7 @@ def _check_frames(
         )
 
 
-def _check_rewards(rewards: RewardChoice, *, needed: bool) -> None:
+def check_rewards(rewards: RewardChoice, *, needed: bool) -> None:
     """Their weights; guidance is on where no flag says so, and its user may not know that it needs any."""
     try:
         rewards.check_weights()

@@ -70,7 +70,6 @@ class Output:
         path: str,
         *,
         overwrite: bool,
-        config: MagiConfig,
         settings: Mapping[str, Any],
         search: str | None = None,
         beside: Sequence[str] = (),
@@ -80,8 +79,7 @@ class Output:
         Args:
             path: The video.
             overwrite: Replace whatever is there.
-            config: The model.
-            settings: What else decides what the video shows.
+            settings: All that decides what the video shows.
             beside: What replaces the name's ending in files that will stand beside it.
             search: Id of the candidates it is chosen from: an earlier choice among them may be replaced.
 
@@ -96,7 +94,7 @@ class Output:
         if target.is_dir():
             raise UsageError(f"--output {path} is a folder; give the name of a file")
         _check_folder(target.parent)
-        output = cls(target, {**settings, **settings_of(config)})
+        output = cls(target, dict(settings))
         if overwrite or not target.exists():
             return output
         record = _read_record(output.record_path)

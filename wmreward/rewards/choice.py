@@ -74,11 +74,7 @@ class RewardChoice:
     @property
     def min_frames(self) -> int:
         """Frames of the shortest video that can be judged."""
-        if not self.needs_model:
-            return 1
-        mode = self.config.mode
-        windows = int(mode.removeprefix("topk")) if mode.startswith("topk") else 1
-        return self.config.window_size + (windows - 1) * self.config.stride
+        return self.config.min_frames if self.needs_model else 1
 
     @property
     def context_frames(self) -> int:
