@@ -73,9 +73,9 @@ def _twins(out: Path) -> list[str]:
     possible, impossible = scores["possible"], scores["impossible"]
     worst = impossible.windows[int(impossible.per_window.argmax())]
     return [
-        f"The clip in which a ball jumps surprises the world model {impossible / possible:.1f} times as much as "
-        f"its twin ({impossible:.4f} and {possible:.4f}; lower is more plausible).",
-        f"It surprises most between {worst.target_s:.1f} and {worst.end_s:.1f} s, and the ball jumps at 2.6 s: "
+        f"The clip in which a ball jumps surprises the world model {impossible / possible:.1f} times as much "
+        f"as its twin ({impossible:.4f} and {possible:.4f}; lower is more plausible).",
+        f"It surprises most from {worst.target_s:.1f} to {worst.end_s:.1f} s, and the ball jumps at 2.6 s: "
         f"{picture} shows when and where.",
     ]
 
@@ -100,8 +100,8 @@ def _steered(out: Path, steps: list[str]) -> list[str]:
     guidance = records["guided"]["guidance"]
     compared = "lower" if surprise["guided"] < surprise["plain"] else "no lower"
     return [
-        f"{picture} shows one continued video without guidance and with it: {len(guidance['steps'])} steps were "
-        f"corrected, and the surprise of the result is {compared} ({surprise['guided']:.4f}; plain "
+        f"{picture} shows one continued video without guidance and with it: {len(guidance['steps'])} steps "
+        f"were corrected, and the surprise of the result is {compared} ({surprise['guided']:.4f}; plain "
         f"{surprise['plain']:.4f}).",
         "One pair proves nothing: docs/evidence.md has the same for 128 scenes, with controls.",
     ]

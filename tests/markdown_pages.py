@@ -80,6 +80,7 @@ def blocks(page: Path) -> list[Block]:
     """The code blocks of a page, without those that show what others print."""
     text = page.read_text(encoding="utf-8")
     out: list[Block] = []
+    end = 0
     for match in _BLOCK.finditer(text):
         shows = match["language"] == "text"
         if shows and out and not text[end : match.start()].strip():

@@ -9,7 +9,6 @@ import ast
 import importlib.util
 import os
 import re
-import tomllib
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -94,10 +93,9 @@ def check_other(words: list[str]) -> None:
         makefile = (ROOT / "Makefile").read_text()
         assert all(f"\n{target}:" in makefile for target in rest)
     elif program == "pip":
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        project = (ROOT / "pyproject.toml").read_text()
         extras = re.findall(r"\[(.*)\]", " ".join(rest))
-        known = project["optional-dependencies"]
-        assert all(extra in known for group in extras for extra in group.split(","))
+        assert all(f"\n{extra} = [" in project for group in extras for extra in group.split(","))
     elif program == "python" and rest[0] == "-m":
         found = importlib.util.find_spec(rest[1])
         assert found is not None and found.origin is not None
