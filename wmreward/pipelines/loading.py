@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.pipelines.families import Family, family_named
+from wmreward.pipelines.families.base import Family
+from wmreward.pipelines.families.known import family_named
 from wmweights import fingerprint_files
 
 _INDEX = "model_index.json"
