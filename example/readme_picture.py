@@ -2,7 +2,7 @@
 
     python example/readme_picture.py
 
-Takes some ten seconds on a CPU; needs matplotlib (pip install 'wmreward[plot]').
+Takes some ten seconds on a CPU; needs matplotlib (pip install -e '.[plot]' in the clone).
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from matplotlib.patches import ConnectionPatch
 from PIL import Image  # comes with matplotlib
 
 from compute_wmreward import compute_vjepa_surprise
-from wmreward.pictures.visualize import color_table, heat_overlay
+from wmreward.pictures.colors import color_table
+from wmreward.pictures.heat import heat_overlay
 from wmreward.surprise.result import SurpriseResult
 from wmreward.surprise.windows import frame_maps
 from wmreward.video_io import Clip, read_uniform

@@ -72,4 +72,6 @@ class _Sentencepiece:
 
 
 def _missing(package: str) -> MagiError:
-    return MagiError(f'the T5 text encoder needs {package}: pip install "wmreward[generate]"')
+    return MagiError(
+        f'the T5 text encoder needs {package}: pip install -e ".[generate]" in the clone'
+    )

@@ -89,7 +89,7 @@ class T5Encoder:
             from transformers import T5EncoderModel
         except ImportError as error:
             raise MagiError(
-                'the T5 text encoder needs transformers: pip install "wmreward[generate]"'
+                'the T5 text encoder needs transformers: pip install -e ".[generate]" in the clone'
             ) from error
         try:
             loaded: Any = T5EncoderModel.from_pretrained(
@@ -215,7 +215,7 @@ def check_text_encoder(folder: str | Path, max_length: int | None = None) -> Pro
     missing = [name for name in (*_T5_PACKAGES, *reader) if find_spec(name) is None]
     if missing:
         raise MagiError(
-            f'the T5 text encoder needs {", ".join(missing)}: pip install "wmreward[generate]"'
+            f'the T5 text encoder needs {", ".join(missing)}: pip install -e ".[generate]" in the clone'
         )
     check_t5(folder)
     return _t5_reader(folder, max_length or T5_MAX_LENGTH)

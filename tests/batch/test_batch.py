@@ -515,7 +515,7 @@ def test_status_as_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
         and status["workers"] == []
         and list(status["failures"]) == ["a.plain.0"]
     )
-    assert batch_main(["what"]) == 2 and batch_main(["--help"]) == 0
+    assert batch_main(["what"]) == 2 and batch_main(["help"]) == 0
 
 
 def test_benchmark(capsys: pytest.CaptureFixture[str]) -> None:

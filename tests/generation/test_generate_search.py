@@ -14,7 +14,7 @@ from generate_fixtures import ROOT, T2V, script
 from guided_fixtures import SHORT, Guided, candidates_in, latents_of, record_of
 from torch import Tensor
 
-from wmreward.generation import search_run
+from wmreward.generation import workshop
 from wmreward.generation.candidate import make_candidates
 from wmreward.generation.cli import main
 from wmreward.generation.steering import LoadedSteering
@@ -33,7 +33,7 @@ def test_the_best_candidate_is_the_output(command: Guided, made: list[list[int]]
     flags = (*T2V, *SHORT, "--seed", "5", "--keep", "all", "--save_latents", "--best_of")
     code, out, err = command(*flags, "3")
     assert code == 0 and made == [[5], [6], [7]] and "output.mp4: 24 frames" in out
-    assert "the choice among 3 raised the total by" in err and "wrote output.candidates.png" in err
+    assert "the choice among 3 raised the reward by" in err and "wrote output.candidates.png" in err
     lines = candidates_in("output.candidates")
     best = max(lines, key=lambda line: line["scores"]["surprise"])
     record = record_of("output")
@@ -97,7 +97,7 @@ def test_a_killed_search_goes_on(command: Guided, monkeypatch: pytest.MonkeyPatc
             raise KeyboardInterrupt
         return make_candidates(*arguments, **options)
 
-    monkeypatch.setattr(search_run, "make_candidates", killed)
+    monkeypatch.setattr(workshop, "make_candidates", killed)
     assert command(*flags, "torn.mp4")[0] == 130
     assert len(candidates_in("torn.candidates")) == 2 and not Path("torn.mp4").exists()
     assert command(*flags, "torn.mp4")[0] == 0 and calls == 4
@@ -154,7 +154,7 @@ def test_plain_guided_and_winner_side_by_side(command: Guided, made: list[list[i
     assert "guidance acted on 2 steps" in err and Path("output.guidance.png").exists()
     columns = 2 + (record_of("output")["seed"] != 1234)
     shown = probe("output.compare.mp4")
-    assert shown.width == columns * (192 + 6) - 6 and shown.num_frames == 24
+    assert shown.width == columns * (256 + 8) - 8 and shown.num_frames == 24
     plain = [line for line in candidates_in("output.candidates") if "guidance" not in line]
     assert len(plain) == 1
     Path("output.compare.mp4").unlink()

@@ -291,7 +291,7 @@ def _end(
     if (reason := queue.stopped()) is not None:
         raise reason
     if plan.failed + failed:
-        _say(f"why: python -m wmreward.batch status {run.path}")
+        _say(f"why: wmreward batch status {run.path}")
     return 1 if plan.failed + failed else 0
 
 

@@ -47,7 +47,7 @@ class EvaluateOptions:
         pick: Which candidate stands for a job: ``best`` (highest score), ``best:VARIANT`` (of one variant),
             or a variant (its first seed, nothing chosen).
         seconds, fps, skip_s: See `ClipForm`; ``fps`` None: that of the videos, which must agree.
-        masks: "lossless" or "mpeg4", as `python -m wmreward.physics_iq` has it.
+        masks: "lossless" or "mpeg4", as `wmreward physics-iq` has it.
         real_masks: Folder with stored masks of the real clips.
         cache: Folder for what is known of real clips; None for the usual one.
         workers: Processes.

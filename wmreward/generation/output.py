@@ -70,7 +70,6 @@ class Output:
         path: str,
         *,
         overwrite: bool,
-        config: MagiConfig,
         settings: Mapping[str, Any],
         search: str | None = None,
         beside: Sequence[str] = (),
@@ -80,8 +79,7 @@ class Output:
         Args:
             path: The video.
             overwrite: Replace whatever is there.
-            config: The model.
-            settings: What else decides what the video shows.
+            settings: All that decides what the video shows.
             beside: What replaces the name's ending in files that will stand beside it.
             search: Id of the candidates it is chosen from: an earlier choice among them may be replaced.
 
@@ -91,12 +89,12 @@ class Output:
         """
         target = Path(path).expanduser()
         if target.suffix.lower() not in WRITABLE_SUFFIXES:
-            raise UsageError(f"--output_path {path} must end in {', '.join(WRITABLE_SUFFIXES)}")
+            raise UsageError(f"--output {path} must end in {', '.join(WRITABLE_SUFFIXES)}")
         _check_names(target, beside)
         if target.is_dir():
-            raise UsageError(f"--output_path {path} is a folder; give the name of a file")
+            raise UsageError(f"--output {path} is a folder; give the name of a file")
         _check_folder(target.parent)
-        output = cls(target, {**settings, **settings_of(config)})
+        output = cls(target, dict(settings))
         if overwrite or not target.exists():
             return output
         record = _read_record(output.record_path)
@@ -109,7 +107,7 @@ class Output:
         if record is None or record.get("settings_id") != output.settings_id:
             other = "other settings" if record else "something else"
             raise UsageError(
-                f"{target} is there already, made with {other}; give another --output_path, or --overwrite"
+                f"{target} is there already, made with {other}; give another --output, or --overwrite"
             )
         return replace(output, done=record)
 
@@ -273,7 +271,7 @@ def _check_names(target: Path, beside: Sequence[str]) -> None:
     length, most = len(os.fsencode(f"{target.stem}{added}")), _longest_name(target.parent)
     if length > most:
         raise UsageError(
-            f"--output_path {target.name[:40]}…: the file name is too long by {length - most} bytes (the "
+            f"--output {target.name[:40]}…: the file name is too long by {length - most} bytes (the "
             f"longest beside it ends in {added}, and the file system takes {most})"
         )
 

@@ -1,6 +1,6 @@
 """The Physics-IQ evaluation: does a generated clip move where, when and as much as the real ones did?
 
-    python -m wmreward.physics_iq --real physics-IQ-benchmark --generated my_clips
+    wmreward physics-iq --real physics-IQ-benchmark --generated my_clips
 
 Motion masks, the four raw measures, and both published scores (Original and Verified), equal to the
 benchmark's own code at the bit where masks are kept in memory. The benchmark stores its masks as lossy

@@ -9,5 +9,5 @@ charts.py       drawings (SVG)
 page.py         the page
 page.css, page.js
 
-python -m wmreward.report RUN
+wmreward report RUN
 """

@@ -14,9 +14,10 @@ from typing import Any
 
 from wmreward.files import write_text
 from wmreward.report import charts
-from wmreward.report.numbers import Group, Mean, best_of_n, paired
+from wmreward.report.numbers import Group, best_of_n, paired
 from wmreward.report.page_data import as_script, gallery, page_data
 from wmreward.report.run_data import Entry, RunData
+from wmreward.tables.mean import Mean
 from wmreward.version import __version__
 
 _MOST_FAILURES = 200
@@ -367,9 +368,7 @@ def _notes(run: RunData, results: Mapping[str, Mapping[str, Any]]) -> str:
             "or with other masks are not comparable with published ones."
         )
     else:
-        notes.append(
-            "No Physics-IQ evaluation yet: python -m wmreward.batch evaluate RUN --real DIR makes one."
-        )
+        notes.append("No Physics-IQ evaluation yet: wmreward evaluate RUN --real DIR makes one.")
     return f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
 
 

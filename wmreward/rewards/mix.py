@@ -119,6 +119,11 @@ class RewardMix:
         """Whether the weighted sum can guide: every reward judges by itself and passes gradients."""
         return all(getattr(reward, "differentiable", False) for reward in self.rewards.values())
 
+    @property
+    def min_frames(self) -> int:
+        """Frames of the shortest video that all of them can judge, as far as they say."""
+        return max(getattr(reward, "min_frames", 1) for reward in self.rewards.values())
+
     def judging(self) -> RewardMix:
         """Those of them that judge videos one by one, added up.
 

@@ -27,6 +27,7 @@ from wmreward.records.scored import (
 from wmreward.scoring.pictures import FrameStore
 from wmreward.scoring.report import Row, speed_warning, summary, table
 from wmreward.scoring.settings import Job
+from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.fault import fault_of, has_damaged_weights
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
@@ -40,6 +41,8 @@ def run(job: Job) -> int:
         ranks.on_first(lambda: _recover(job.output))
         choice = replace(job.choice, device=ranks.device(job.choice.device))
         scorer = ranks.in_turn(lambda: _scorer(job, choice))
+        for remark in scorer.loaded.info.remarks() if ranks.is_first else ():
+            _say(remark)
         shift = Shift(job, ranks, scorer)
         rows = shift.work()
         everyone = [row for part in ranks.gather(rows) for row in part.items()]
@@ -141,12 +144,15 @@ class Shift:
                 lambda records: in_input_order(records, self.job.videos, self.id)
             )
         if not self.job.as_json:
-            print(table(rows), flush=True)
+            print(table(rows, self.job.form), flush=True)
         elif self.ranks.world > 1:
             print("\n".join(row.json_line() for row in rows), flush=True)
         uniform = self.scorer.sampling.fps is None
         if uniform and (warning := speed_warning(rows)):
             _say(warning)
+        hashes = {row.path: row.record["video_sha256"] for row in rows if row.record}
+        if note := meaningless(self.job.choice.name, self.job.choice.weights, hashes):
+            _say(note)
         if len(rows) > 1 or any(row.was_known for row in rows):
             _say(summary(rows))
 
@@ -238,7 +244,7 @@ class Shift:
     def _show_unsaved(self, rows: dict[int, Row]) -> None:
         """Results that are in no file would be lost with an interrupted run."""
         if rows and self.job.output is None and not self.job.as_json:
-            print(table(list(rows.values())), flush=True)
+            print(table(list(rows.values()), self.job.form), flush=True)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

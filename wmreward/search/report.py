@@ -6,30 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wmreward.pictures.contact_sheet import MOST_ROWS, SheetRow, sheet_frames, write_contact_sheet
+from wmreward.rewards.shown import in_words, shown_name, shown_score
 from wmreward.search.best_of_n import Choice
+from wmreward.tables.layout import Format, render
 
 
-def choice_table(choice: Choice, label: str, name: Callable[[int], str]) -> str:
-    """Aligned columns, the best first.
+def choice_table(
+    choice: Choice, label: str, name: Callable[[int], str], form: Format = "text"
+) -> str:
+    """A row for each candidate, the best first; total and rewards are higher-is-better, surprise lower.
 
     Args:
         choice: The candidates.
         label: Heads the column of names.
         name: Of the candidate at a place.
+        form: Of the table.
     """
     rewards = list(choice.table)
-    cells = [("rank", label, "total", *rewards)]
+    cells = [("rank", label, "reward", *map(shown_name, rewards))]
     for rank, place in enumerate(choice.order, 1):
-        scores = (f"{choice.table[reward][place]:.6f}" for reward in rewards)
+        scores = (f"{shown_score(own, choice.table[own][place]):.6f}" for own in rewards)
         cells.append((str(rank), name(place), f"{choice.totals[place]:.6f}", *scores))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 1 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    )
+    return render(cells[0], cells[1:], form, words=(1,))
 
 
 def choice_gain(choice: Choice) -> str:
@@ -37,18 +35,26 @@ def choice_gain(choice: Choice) -> str:
     mean = sum(choice.totals) / len(choice.totals)
     best = max(choice.totals)
     return (
-        f"the choice among {len(choice.totals)} raised the total by {best - mean:.4g}: "
+        f"the choice among {len(choice.totals)} raised the reward by {best - mean:.4g}: "
         f"{best:.4g} instead of {mean:.4g} on average"
     )
 
 
 def draw_choice(
-    path: Path, choice: Choice, video: Callable[[int], Path], name: Callable[[int], str]
+    path: Path,
+    choice: Choice,
+    video: Callable[[int], Path],
+    name: Callable[[int], str],
+    *,
+    title: str = "",
 ) -> None:
-    """The contact sheet of a choice, the winner on top."""
+    """The contact sheet of a choice, the winner on top; needs the extra ``plot``."""
     rows = []
     for rank, place in enumerate(choice.order[:MOST_ROWS], 1):
-        scores = "  ".join(f"{key} {values[place]:.4f}" for key, values in choice.table.items())
-        label = f"{rank}  {name(place)}  total {choice.totals[place]:.4f}  {scores}"
-        rows.append(SheetRow(label, sheet_frames(video(place)), wins=rank == 1))
-    write_contact_sheet(path, rows)
+        scores = {key: values[place] for key, values in choice.table.items()}
+        told = in_words(scores, 4, "   ")
+        if len(scores) > 1:
+            told = f"reward {choice.totals[place]:.4f}   {told}"
+        frames = sheet_frames(video(place))
+        rows.append(SheetRow(f"{rank}   {name(place)}", told, frames, wins=rank == 1))
+    write_contact_sheet(path, rows, title=title)

@@ -195,6 +195,11 @@ class Guidance:
         before = gradient = None
         for _ in range(self.config.repeats):
             reward, gradient = self._gradient(step, change)
+            if not gradient.isfinite().all():
+                log.warning(
+                    "step %d is not guided: the reward's gradient is not finite", step.steps[0]
+                )
+                return step.velocity
             before = reward if before is None else before
             change = change + self._push(step, gradient, plain + change, strength)
         assert before is not None and gradient is not None
