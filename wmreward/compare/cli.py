@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ def _run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _as_json(found: Comparison, names: tuple[str, str]) -> str:
+def _as_json(found: Comparison, names: Sequence[str]) -> str:
     from dataclasses import asdict
 
     from wmreward.records.scored import to_json
@@ -70,7 +70,7 @@ def _as_json(found: Comparison, names: tuple[str, str]) -> str:
     return to_json({"files": list(names), **asdict(found)})
 
 
-def _as_text(found: Comparison, names: tuple[str, str], values: dict[str, Any]) -> str:
+def _as_text(found: Comparison, names: Sequence[str], values: Mapping[str, Any]) -> str:
     from wmreward.tables.layout import render
 
     rows = [
