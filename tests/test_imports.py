@@ -30,6 +30,7 @@ OPTIONAL = {
     "matplotlib",
     "transformers",
     "diffusers",
+    "accelerate",
     "decord",
     "torchvision",
     "timm",
@@ -130,6 +131,7 @@ ROOMS: dict[str, set[str]] = {
         *("batch", "prompts", "search", "steering", "rewards", "surprise"),
         *("pictures", "video", "commands"),
     },
+    "pipelines": {"generation", "steering", "rewards", "video", "commands"},
 }
 """The rooms of wmreward, the lowest first, and what each may import besides itself and the files at the root.
 A room's `cli.py` stands above all rooms: a command may bring together what it likes."""

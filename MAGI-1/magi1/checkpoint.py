@@ -170,7 +170,7 @@ def _checked_vae(
     config: MagiConfig, folder: str | Path | None, dtype: torch.dtype
 ) -> _Checked[VAE]:
     place = find_vae(config, folder)
-    shape = _vae_config(place.folder / VAE_CONFIG)
+    shape = read_vae_config(place.folder)
     with torch.device("meta"):
         model = VAE(shape).to(dtype)
     files = _WeightsFiles(tuple(file for file in place.files if file.name != VAE_CONFIG))
@@ -178,7 +178,13 @@ def _checked_vae(
     return _Checked(model, place.folder, files)
 
 
-def _vae_config(file: Path) -> VAEConfig:
+def read_vae_config(folder: Path) -> VAEConfig:
+    """The VAE's sizes, from its folder.
+
+    Raises:
+        WeightsError: the file is not there, damaged, or of something else.
+    """
+    file = folder / VAE_CONFIG
     try:
         return VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
     except MagiUsageError as error:

@@ -41,6 +41,7 @@ from magi1.text_encoder import ByteEncoder, T5Encoder, TextFeatures, load_text_e
 from magi1.tiling import TileMap, Tiling, map_tiles, tiled_decode, tiled_encode
 from magi1.vae import VAE
 from magi1.velocity import MagiVelocity, VideoTexts
+from wmweights import first_not_finite
 
 MAX_PREFIX_FRAMES = 32
 """Given frames that are used at most."""
@@ -158,6 +159,8 @@ class Pipeline:
         vae, loaded = load_vae(self.config, device=home, dtype=self.dtype)
         vae.checkpoint = True  # gradients of a guide in bounded memory
         self.weights.append(loaded)
+        if first_not_finite(vae) is not None:
+            raise blamed("", "VAE", vae, self.weights)
         return vae
 
     @cached_property
@@ -287,6 +290,7 @@ class Pipeline:
         """
         runtime, engine = self.config.runtime_config, self.config.engine_config
         layout = prepared.layout
+        _ = self.vae  # what is wrong with it shows before a chunk is sampled
         if noise is None:
             noise = self.noise(layout, runtime.seed if seed is None else seed)
         prefix = prepared.prefix

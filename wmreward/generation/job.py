@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magi1.checkpoint import check_weights
+from magi1.checkpoint import check_weights, read_vae_config
 from magi1.config import MagiConfig
 from magi1.folders import HOW_TO_GET, find_t5, find_vae, located, missing_files
 from magi1.folders import TINY_CONFIG as EMBEDDED_TINY
@@ -24,15 +23,15 @@ from magi1.prompt_tokens import SpecialTokens, load_token_vectors
 from magi1.schedule import VideoLayout
 from magi1.text_encoder import check_text_encoder
 from magi1.tiling import Tiling
-from magi1.vae import VAEConfig
 from wmreward.devices import find_device
-from wmreward.errors import UsageError, WMRewardError, in_words
+from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
 from wmreward.generation.inputs import GivenFrames, given_frames
 from wmreward.generation.output import Output, settings_id, settings_of
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.pictures.extra import check_pictures
 from wmreward.rewards.choice import RewardChoice
+from wmweights import WeightsError
 
 _NEEDS = {"t2v": None, "i2v": "init_image", "v2v": "init_video"}
 
@@ -137,9 +136,8 @@ not counted             guidance: decoding, the world model and their gradients 
 def plan_table(config: MagiConfig, values: Mapping[str, Any]) -> str:
     """What the run would take, as a table or as JSON; loads no weights."""
     try:
-        file = find_vae(config).folder / "config.json"
-        vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (RuntimeError, OSError, ValueError):  # not there yet: count with the released one
+        vae = read_vae_config(find_vae(config).folder)
+    except WeightsError:  # not there yet: count with the released one
         vae = RELEASED_VAE
     counted = plan(
         config,
@@ -164,10 +162,10 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     _check_mode(values)
     find_device(values["device"])
     find_kernels(values["kernels"])
-    seeds, keep = _seeds(values, config), _kept(values["keep"])
+    seeds, keep = seeds_of(values, config.runtime_config.seed), kept(values["keep"])
     searches = len(seeds) > 1 or values["search"] == "particles" or bool(values["reward"])
     searches = searches or values["compare"]
-    _check_search(values, searches)
+    check_search(values, searches)
     steering = steering_from(values, config, judges=searches)
     dtype = precision(values["dtype"])
     tokens, special_tokens = _tokens(values)
@@ -182,7 +180,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     context = context_of(request.given, steering.rewards, config)
     if steering.rewards is not None:
         _check_frames(config, request.given, context, steering.rewards)
-        _check_rewards(steering.rewards, needed=searches)
+        check_rewards(steering.rewards, needed=searches)
     settings = {
         "mode": values["mode"],
         "prompt": values["prompt"],
@@ -204,10 +202,9 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     output = Output.check(
         values["output"],
         overwrite=values["overwrite"],
-        config=config,
-        settings=settings,
+        settings=settings | settings_of(config),
         search=None if search is None else search.candidates_id,
-        beside=_beside(values, searches),
+        beside=beside_of(values, searches),
     )
     return Job(
         config=config,
@@ -278,7 +275,7 @@ def _search_plan(
     )
 
 
-def _beside(values: Mapping[str, Any], searches: bool) -> list[str]:
+def beside_of(values: Mapping[str, Any], searches: bool) -> list[str]:
     """Endings of the files that will stand beside the output."""
     suffix = Path(values["output"]).suffix
     wanted = {
@@ -291,11 +288,10 @@ def _beside(values: Mapping[str, Any], searches: bool) -> list[str]:
     return [ending for ending, asked in wanted.items() if asked]
 
 
-def _seeds(values: Mapping[str, Any], config: MagiConfig) -> tuple[int, ...]:
-    """Of all candidates."""
+def seeds_of(values: Mapping[str, Any], first: int) -> tuple[int, ...]:
+    """Of all candidates; the first one's where no flag says another."""
     count, given = values["best_of"], values["seeds"]
     if given is None:
-        first = config.runtime_config.seed
         return tuple(range(first, first + count))
     if values["seed"] is not None:
         raise UsageError("--seed and --seeds: leave out one")
@@ -304,7 +300,7 @@ def _seeds(values: Mapping[str, Any], config: MagiConfig) -> tuple[int, ...]:
     return tuple(given)
 
 
-def _kept(keep: str) -> int | None:
+def kept(keep: str) -> int | None:
     if keep == "all":
         return None
     if keep == "best":
@@ -314,7 +310,8 @@ def _kept(keep: str) -> int | None:
     raise UsageError(f"--keep {keep} must be all, best or a number from 1 on")
 
 
-def _check_search(values: Mapping[str, Any], searches: bool) -> None:
+def check_search(values: Mapping[str, Any], searches: bool) -> None:
+    """That flags of search and of pictures fit, and what draws them is there."""
     if values["preview"] and searches:
         raise UsageError("--preview shows a single video as it grows: leave it out here")
     for flag in ("plot", "compare"):
@@ -348,7 +345,7 @@ def _check_frames(
         )
 
 
-def _check_rewards(rewards: RewardChoice, *, needed: bool) -> None:
+def check_rewards(rewards: RewardChoice, *, needed: bool) -> None:
     """Their weights; guidance is on where no flag says so, and its user may not know that it needs any."""
     try:
         rewards.check_weights()
@@ -399,9 +396,4 @@ def check_parts(config: MagiConfig, dtype: torch.dtype | None) -> PromptReader:
 
 
 def _check_vae(config: MagiConfig) -> None:
-    file = find_vae(config).folder / "config.json"
-    try:
-        vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise WMRewardError(f"{file} is not a VAE's configuration: {in_words(error)}") from error
-    Tiling(frames=config.runtime_config.fps // 2).on(vae)
+    Tiling(frames=config.runtime_config.fps // 2).on(read_vae_config(find_vae(config).folder))

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,6 @@ class Output:
         path: str,
         *,
         overwrite: bool,
-        config: MagiConfig,
         settings: Mapping[str, Any],
         search: str | None = None,
         beside: Sequence[str] = (),
@@ -79,8 +79,7 @@ class Output:
         Args:
             path: The video.
             overwrite: Replace whatever is there.
-            config: The model.
-            settings: What else decides what the video shows.
+            settings: All that decides what the video shows.
             beside: What replaces the name's ending in files that will stand beside it.
             search: Id of the candidates it is chosen from: an earlier choice among them may be replaced.
 
@@ -95,7 +94,7 @@ class Output:
         if target.is_dir():
             raise UsageError(f"--output {path} is a folder; give the name of a file")
         _check_folder(target.parent)
-        output = cls(target, {**settings, **settings_of(config)})
+        output = cls(target, dict(settings))
         if overwrite or not target.exists():
             return output
         record = _read_record(output.record_path)
@@ -181,7 +180,8 @@ class Output:
         write_video(self.path, frames.numpy(), fps)
         write_text(self.record_path, json.dumps(whole, indent=2) + "\n")
         self.resume_path.unlink(missing_ok=True)
-        self.preview_path.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that would be too long
+            self.preview_path.unlink()
         return whole
 
     def adopt(self, chosen: Output, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ _ENCODERS = tuple(
         f"which stored encoder sees the {side}: online or ema",
         metavar="NAME",
         kind=OneOf(("online", "ema")),
-        default="online",
+        usually="online; ema for V-JEPA 2.1",
         rare=True,
     )
     for side in ("context", "target")
@@ -66,9 +66,10 @@ _MODEL = (
         "which learned mask token predicts",
         metavar="N",
         kind=Whole(0, 1000),
-        default=1,
+        usually="1; 0 for V-JEPA 2.1",
         rare=True,
     ),
+    *shared.READING,
 )
 
 _OUTPUT = (
@@ -116,7 +117,7 @@ def build_parser() -> Parser:
     )
     return Parser(
         "wmreward score",
-        "Score videos by the surprise of a latent world model (V-JEPA 2). "
+        "Score videos by the surprise of a latent world model (V-JEPA 2 or 2.1). "
         "The lower the surprise, the more plausible the physics.",
         _EPILOG,
         {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from magi1.checkpoint import read_vae_config
 from magi1.config import MagiConfig
 from magi1.folders import find_vae
 from magi1.kernels import find_kernels
@@ -19,7 +19,6 @@ from magi1.pipeline import Request, cut_prompts
 from magi1.plan import RELEASED_VAE, Mode, Plan, plan
 from magi1.prompt_reader import CutPrompt
 from magi1.prompt_tokens import SpecialTokens, load_token_vectors
-from magi1.vae import VAEConfig
 from wmreward.batch.candidates import Candidate, candidates_of
 from wmreward.batch.folder import RunFolder
 from wmreward.batch.share import Share
@@ -30,6 +29,7 @@ from wmreward.generation.output import settings_of
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.prompts.cli import problems_with
 from wmreward.prompts.jobs import BatchJob, read_jobs
+from wmweights import WeightsError
 
 GUIDED_COST = 2.0
 """Time of a guided candidate relative to a plain one, for the order and the estimate."""
@@ -165,9 +165,8 @@ class Setup:
     def plans(self) -> dict[Mode, Plan]:
         """Of one plain candidate of each mode in the list."""
         try:
-            file = find_vae(self.config).folder / "config.json"
-            vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
-        except (RuntimeError, OSError, ValueError):  # not there yet: count with the released one
+            vae = read_vae_config(find_vae(self.config).folder)
+        except WeightsError:  # not there yet: count with the released one
             vae = RELEASED_VAE
         return {
             mode: plan(
