@@ -22,8 +22,8 @@ class UsageError(WMRewardError, ValueError):
     exit_code = 2
 
 
-class VideoError(WMRewardError):
-    """A video that cannot be read or written.
+class FileError(WMRewardError):
+    """A file that cannot be read or written.
 
     Attributes:
         path: the file or folder.
@@ -38,3 +38,7 @@ class VideoError(WMRewardError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class VideoError(FileError):
+    """A video or a picture that cannot be read or written."""

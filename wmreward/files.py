@@ -1,15 +1,45 @@
-"""Output files that are either complete or absent, never half written."""
+"""Files that users name: inputs that are files and no more, outputs that are complete or absent.
+
+Every file that a user names is opened through `open_regular`, or looked at by `check_regular` where a
+library opens it itself. A pipe or a device in its place would be read for ever.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from wmreward.errors import WMRewardError
+from wmreward.errors import FileError, WMRewardError
+
+Refusal = Callable[[Path, str], WMRewardError]
+"""Makes the error from the path and what is wrong with it."""
+
+_LFS_POINTER = b"version https://git-lfs"
+_LARGEST_POINTER = 1024  # by the specification of Git LFS
+_BINARY = getattr(os, "O_BINARY", 0)  # only Windows knows text files
+
+_KINDS = (
+    (stat.S_ISDIR, "is a folder; give the name of a file"),
+    (stat.S_ISFIFO, "is not a regular file but a pipe (FIFO); save its content to a file first"),
+    (stat.S_ISSOCK, "is not a regular file but a socket; give the name of a file"),
+    (stat.S_ISCHR, "is not a regular file but a device; give the name of a file"),
+    (stat.S_ISBLK, "is not a regular file but a device; give the name of a file"),
+)
+
+_UNREADABLE = {
+    errno.ENOENT: "no such file; check the spelling and the folder",
+    errno.ENOTDIR: "no such file: something in its path is not a folder",
+    errno.EACCES: "permission denied; make it readable (chmod u+r)",
+    errno.EPERM: "permission denied; make it readable (chmod u+r)",
+    errno.ELOOP: "is a symbolic link that leads in circles",
+    errno.ENAMETOOLONG: "no such file: the name is longer than a file name can be",
+}
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or write somewhere else",
@@ -20,6 +50,68 @@ _REASONS = {
     errno.EPERM: "permission denied; write somewhere else",
     errno.ENAMETOOLONG: "the file name is too long",
 }
+
+
+def open_regular(
+    path: str | os.PathLike[str], *, empty: bool = False, refuse: Refusal = FileError
+) -> BinaryIO:
+    """Open a file that a user named, for reading bytes; it never waits.
+
+    Args:
+        path: The file. Symbolic links are followed.
+        empty: Whether a file of 0 bytes will do.
+        refuse: Makes the error, such as ``VideoError``.
+
+    Raises:
+        WMRewardError: the error that ``refuse`` makes, for what is missing, unreadable, empty, a folder, a
+            pipe, a device, a socket, or a pointer of Git LFS in place of the content.
+    """
+    path = Path(path)
+    try:
+        # By its kind first: to open a device may already do something.
+        _check_kind(path, os.stat(path).st_mode, refuse)  # noqa: PTH116, takes every name
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    except OSError as error:
+        raise refuse(path, _unreadable(error)) from error
+    except ValueError as error:  # a null byte
+        raise refuse(path, "no such file: no file name can hold a null byte") from error
+    file = os.fdopen(descriptor, "rb")
+    try:
+        found = os.fstat(descriptor)
+        _check_kind(path, found.st_mode, refuse)
+        start = file.read(len(_LFS_POINTER))
+        if not start and not empty:
+            raise refuse(path, "is empty (0 bytes); copy or download it again")
+        if start == _LFS_POINTER and found.st_size <= _LARGEST_POINTER:
+            raise refuse(
+                path,
+                "is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull",
+            )
+        file.seek(0)
+    except OSError as error:
+        file.close()
+        raise refuse(path, _unreadable(error)) from error
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def check_regular(
+    path: str | os.PathLike[str], *, empty: bool = False, refuse: Refusal = FileError
+) -> None:
+    """Raise what `open_regular` raises; for files that a library opens by name."""
+    open_regular(path, empty=empty, refuse=refuse).close()
+
+
+def _check_kind(path: Path, mode: int, refuse: Refusal) -> None:
+    if not stat.S_ISREG(mode):
+        reasons = (reason for is_kind, reason in _KINDS if is_kind(mode))
+        raise refuse(path, next(reasons, "is not a regular file; give the name of a file"))
+
+
+def _unreadable(error: OSError) -> str:
+    return _UNREADABLE.get(error.errno or 0) or f"cannot be read ({error.strerror or error})"
 
 
 @contextmanager
