@@ -17,7 +17,7 @@ from wmfiles.names import LONGEST_NAME, NameProblem, fitted, printable, user_pat
 from wmfiles.opening import Refusal, check_regular, open_regular
 from wmfiles.process import Process
 from wmfiles.text import read_text, short, split_lines
-from wmfiles.writing import flush_to_disk, write_whole
+from wmfiles.writing import flush_to_disk, temporary_beside, tidy, write_whole
 
 __all__ = [
     "LONGEST_NAME",
@@ -38,6 +38,8 @@ __all__ = [
     "read_text",
     "short",
     "split_lines",
+    "temporary_beside",
+    "tidy",
     "user_path",
     "write_whole",
 ]

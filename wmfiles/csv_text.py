@@ -20,11 +20,12 @@ class CSVError(ValueError):
 
     Attributes:
         line: Where, counted from 1.
+        is_open: Whether the table just ends within quotes.
     """
 
-    def __init__(self, line: int, reason: str) -> None:
-        super().__init__(line, reason)
-        self.line, self.reason = line, reason
+    def __init__(self, line: int, reason: str, is_open: bool = False) -> None:
+        super().__init__(line, reason, is_open)
+        self.line, self.reason, self.is_open = line, reason, is_open
 
     def __str__(self) -> str:
         return self.reason
@@ -45,7 +46,8 @@ def parse_csv(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
         try:
             row = next(reader, None)
         except csv.Error as error:
-            raise CSVError(begun, _in_words(str(error))) from None
+            is_open = "unexpected end" in str(error)
+            raise CSVError(begun, _in_words(str(error)), is_open) from None
         if row is None:
             return
         if len(row) > MOST_COLUMNS:

@@ -39,7 +39,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: as the system has it, errno included.
     """
-    temporary = _temporary(path)
+    temporary = temporary_beside(path)
     try:
         if _is_special(path):
             yield path
@@ -63,7 +63,8 @@ def _is_special(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _temporary(path: Path) -> Path:
+def temporary_beside(path: Path) -> Path:
+    """A name for what is to become ``path``; what a killed process leaves under it is removed by a later one."""
     this = Process.this()
     mark = f".{_machine(this)}-{this.pid}-{this.started or 0}-{secrets.token_hex(4)}.part"
     suffix = path.suffix if re.fullmatch(r"\.\w{1,20}", path.suffix) else ""

@@ -21,15 +21,16 @@ import pytest
 from batch_worker import content_of
 
 from benchmarks import bench_batch
+from wmfiles import Process
 from wmreward.batch import RunFolder, candidates_of, read_records
-from wmreward.batch import lock as locks
 from wmreward.batch.cli import main as batch_main
 from wmreward.batch.folder import differences
-from wmreward.batch.lock import InUse, Lock, Process
+from wmreward.batch.lock import RunLock
 from wmreward.batch.share import Share
 from wmreward.batch.trouble import disk_trouble
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.prompts.jobs import read_jobs
+from wmreward.records.lock import InUse
 
 ROOT = Path(__file__).parents[2]
 ALL = [f"{job}.plain.{seed}" for job in "abcdef" for seed in (0, 1)]
@@ -452,44 +453,14 @@ def test_only_one_of_two_that_begin_at_once(run: Run) -> None:
     assert max(run.attempts().values()) == 1
 
 
-def test_locks_of_the_dead_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(locks, "_LOOK_AGAIN_S", 0.05)
+def test_shares_lock_what_they_have_in_common(tmp_path: Path) -> None:
     this = Process.this()
-    ended = Process(this.host, 2**22 + 1)
-    again = Process(this.host, this.pid, (this.started or 0) + 1)  # the number was used again
-    elsewhere = Process("another-host", 1)
-    for gone in (ended, again, elsewhere):
-        Lock(tmp_path, Share()).acquire([gone])
-        assert locks.is_gone(locks.read(tmp_path / "1-of-1.json") or {}) == (gone != elsewhere)
-    old = Lock(tmp_path, Share())
-    with pytest.raises(InUse, match="is in use by"):
-        old.beat()
-    held = Lock(tmp_path, Share())
+    held = RunLock(tmp_path, Share(2, 3))
     held.acquire([this])
-    for share in (Share(), Share(1, 2)):
-        with pytest.raises(InUse):
-            Lock(tmp_path, share).acquire([this])
-    held.beat()
-    held.release()
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_lock_elsewhere_that_beats_is_respected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held = Lock(tmp_path, Share(2, 3))
-    held.acquire([Process("another-host", 1)])
-    monkeypatch.setattr(locks.time, "sleep", lambda _: held.beat())
-    with pytest.raises(InUse, match="process 1 on another-host"):
-        Lock(tmp_path, Share()).acquire([Process.this()])
-    Lock(tmp_path, Share(1, 3)).acquire([Process.this()])
-
-
-def test_a_damaged_lock_says_so(tmp_path: Path) -> None:
-    (tmp_path / "1-of-1.json").write_text("")
-    with pytest.raises(WMRewardError, match="is not a lock"):
-        Lock(tmp_path, Share()).acquire([Process.this()])
+    for share in (Share(), Share(2, 3), Share(1, 2)):
+        with pytest.raises(InUse, match=f"{tmp_path.parent} is in use by"):
+            RunLock(tmp_path, share).acquire([this])
+    RunLock(tmp_path, Share(1, 3)).acquire([this])
 
 
 # --- small things -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import wmreward.batch.lock as locks
+import wmreward.records.lock as locks
 from wmreward.batch.candidates import candidates_of
 from wmreward.batch.folder import Records, read_records
 from wmreward.errors import UsageError

@@ -14,6 +14,7 @@ from typing import Any
 from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.files import atomic_path
 from wmreward.ranks import Ranks, joined
+from wmreward.records.lock import Lock, reserved
 from wmreward.records.scored import to_json, video_sha256
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.mix import RewardMix
@@ -93,31 +94,41 @@ def run(job: Job) -> int:
     with joined() as ranks, tempfile.TemporaryDirectory() as temporary:
         if job.output is None and ranks.world > 1:
             raise UsageError("several processes need --output FILE to work together")
-        store = CandidateStore(
-            job.output or Path(temporary) / "selection.jsonl",
-            {**job.rewards.settings(), "sampling": vars(job.sampling)},
-            part=ranks.rank if ranks.world > 1 else None,
-        )
-        ranks.on_first(store.recover)
-        store.load()
-        device = ranks.device(job.rewards.model.device)
-        rewards = replace(job.rewards, model=replace(job.rewards.model, device=device))
-        mix = ranks.in_turn(rewards.load)
-        fatal, failed = None, {}
-        try:
-            failed = _judge_all(job, ranks, store, rewards, mix)
-        except WMRewardError as error:
-            fatal = error
-        failures = [found for part in ranks.gather(failed) for found in part.items()]
-        ranks.agree(fatal)
-        ranks.on_first(store.recover)
-        store.load()
-        ranks.on_first(lambda: _conclude(job, store, mix, dict(failures)))
+        with reserved(job.output, ranks) as lock:
+            return _run(job, ranks, lock, Path(temporary))
+
+
+def _run(job: Job, ranks: Ranks, lock: Lock, temporary: Path) -> int:
+    store = CandidateStore(
+        job.output or temporary / "selection.jsonl",
+        {**job.rewards.settings(), "sampling": vars(job.sampling)},
+        part=ranks.rank if ranks.world > 1 else None,
+    )
+    ranks.on_first(store.recover)
+    store.load()
+    device = ranks.device(job.rewards.model.device)
+    rewards = replace(job.rewards, model=replace(job.rewards.model, device=device))
+    mix = ranks.in_turn(rewards.load)
+    fatal, failed = None, {}
+    try:
+        failed = _judge_all(job, ranks, lock, store, rewards, mix)
+    except WMRewardError as error:
+        fatal = error
+    failures = [found for part in ranks.gather(failed) for found in part.items()]
+    ranks.agree(fatal)
+    ranks.on_first(store.recover)
+    store.load()
+    ranks.on_first(lambda: _conclude(job, store, mix, dict(failures)))
     return int(bool(failures))
 
 
 def _judge_all(
-    job: Job, ranks: Ranks, store: CandidateStore, rewards: RewardChoice, mix: RewardMix
+    job: Job,
+    ranks: Ranks,
+    lock: Lock,
+    store: CandidateStore,
+    rewards: RewardChoice,
+    mix: RewardMix,
 ) -> dict[Path, str]:
     """Judge this rank's share; returns what went wrong with which videos."""
     everything = [(path, group) for group, paths in job.groups.items() for path in paths]
@@ -143,6 +154,7 @@ def _judge_all(
             return
         own = store.find(str(feed.path))
         if own is None or own.sha256 != sha256:  # perhaps judged under another name
+            lock.check()
             store.add(str(feed.path), sha256, judged, {"group": share[feed.path]})
 
     for feed in decode_ahead(share, plan, clips, job.workers):
