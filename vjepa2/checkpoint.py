@@ -18,12 +18,14 @@ from vjepa2.key_maps import from_official, from_transformers, is_transformers, i
 from vjepa2.predictor import PARITY_MASK_TOKEN
 from vjepa2.sources import OFFICIAL_SUFFIXES, WeightsSource, converted_path, find_weights
 from vjepa2.world_model import VJEPA2, Branches
+from wmfiles import check_regular
 from wmweights import (
     assemble,
     dequantise,
     fingerprint,
     read_metadata,
     read_state,
+    refused,
     write_state,
 )
 
@@ -193,18 +195,17 @@ def _official_part(path: Path, stored: str) -> State:
 def _open_official(path: Path, stored: str) -> State:
     if path.name.startswith("vjepa2_1_"):
         raise WeightsError(_vjepa21_message(path))
+    if not path.exists():
+        raise WeightsError(f"{path} does not exist, and it was never converted")
+    check_regular(path, refuse=refused)
     try:
         checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist, and it was never converted") from None
-    except PermissionError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
-    except (
-        Exception
-    ) as error:  # a damaged pickle fails in a dozen ways, and torch advises to trust it
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
+    except Exception:  # a damaged pickle fails in a dozen ways, and torch advises to trust it
         raise WeightsError(
-            f"{path} is not an official V-JEPA 2 checkpoint: it is damaged or holds more than weights "
-            f"({type(error).__name__}); download it again"
+            f"{path} is not an official V-JEPA 2 checkpoint: it is damaged or holds more than weights; "
+            "download it again"
         ) from None
     if not isinstance(checkpoint, dict):
         raise WeightsError(f"{path} holds a {type(checkpoint).__name__}, not a V-JEPA 2 checkpoint")

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from wmweights import WeightsError, first_line
+from wmfiles import NameProblem, check_regular, short, user_path
+from wmweights import WeightsError, first_line, refused
 
 CHECKPOINT_DIR_VARIABLE = "VJEPA_CHECKPOINT_DIR"
 EMBEDDED = {"tiny": Path(__file__).parent / "weights" / "tiny.safetensors"}
@@ -47,7 +48,7 @@ def find_weights(model: str, weights: str | Path | None = None) -> WeightsSource
         WeightsError: nothing there; says how to get them.
     """
     if weights is not None:
-        return _given(Path(weights).expanduser())
+        return _given(_path(weights))
     if model in EMBEDDED:
         return WeightsSource("embedded in the package", (EMBEDDED[model],))
     for folder in checkpoint_folders():
@@ -60,7 +61,14 @@ def find_weights(model: str, weights: str | Path | None = None) -> WeightsSource
 def checkpoint_folders() -> list[Path]:
     """Where official files are looked for."""
     variable = os.environ.get(CHECKPOINT_DIR_VARIABLE)
-    return ([Path(variable).expanduser()] if variable else []) + [Path("checkpoints")]
+    return ([_path(variable)] if variable else []) + [Path("checkpoints")]
+
+
+def _path(text: str | Path) -> Path:
+    try:
+        return user_path(text)
+    except NameProblem as error:
+        raise WeightsError(f"weights {short(str(text))}: {error}") from None
 
 
 def _given(path: Path) -> WeightsSource:
@@ -69,8 +77,10 @@ def _given(path: Path) -> WeightsSource:
         if not files:
             raise WeightsError(f"no *.safetensors files in the weights folder {path}")
         return WeightsSource("local folder", files)
-    if not path.exists() and not was_converted(path):
+    if not was_converted(path) and not path.exists():
         raise WeightsError(f"weights file {path} does not exist")
+    if path.exists():
+        check_regular(path, refuse=refused)
     return WeightsSource("local file", (path,))
 
 

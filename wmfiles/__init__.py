@@ -6,6 +6,7 @@ opening.py   one way to open what somebody named: a regular file, never a pipe, 
 text.py      its text: UTF-8, with or without a byte order mark, within a size
 json_text.py JSON and JSON lines within limits: nesting, numbers, names given twice
 csv_text.py  tables within limits
+arrays.py    arrays of a .npz file within limits (imported by itself, as it needs NumPy)
 names.py     names of files: what users write, what is derived from them, what is shown of them
 writing.py   files that appear complete or not at all; what killed processes left is removed
 process.py   which process on which machine, and whether it has ended

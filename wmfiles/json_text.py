@@ -30,6 +30,12 @@ class JSONError(ValueError):
     """What is wrong with JSON text, in words that follow the name of a file and a line."""
 
 
+class _BadNumber(JSONError):
+    def __init__(self, digits: str, reason: str) -> None:
+        super().__init__(digits, reason)
+        self.digits, self.reason = digits, reason
+
+
 def parse_json(text: str) -> Any:
     """The value of a JSON text.
 
@@ -45,8 +51,11 @@ def parse_json(text: str) -> Any:
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column" if error.lineno > 1 else "column"
-        raise JSONError(f"not JSON ({error.msg} at {where} {error.colno})") from None
+        if not text.strip():
+            raise JSONError("not JSON (there is nothing)") from None
+        raise JSONError(f"not JSON ({error.msg} at {_place(text, error.pos)})") from None
+    except _BadNumber as error:
+        raise JSONError(f"{error.reason} at {_place(text, text.find(error.digits))}") from None
     except RecursionError:
         raise JSONError(f"nested deeper than {MOST_LEVELS} levels") from None
     if _HALF_CHARACTER.search(text):
@@ -89,6 +98,12 @@ def json_lines(
 def line_of(path: Path, number: int) -> Path:
     """A line of a file, as messages name it: ``list.jsonl, line 3``."""
     return path.with_name(f"{path.name}, line {number}")
+
+
+def _place(text: str, position: int) -> str:
+    line = text.count("\n", 0, position) + 1
+    column = position - text.rfind("\n", 0, position)
+    return f"line {line}, column {column}" if "\n" in text.strip() else f"column {column}"
 
 
 def _is_deep(text: str) -> bool:
@@ -135,19 +150,19 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _whole(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
-        raise JSONError(f"a number of {len(digits)} digits")
+        raise _BadNumber(digits, f"a number of {len(digits)} digits")
     return int(digits)
 
 
 def _real(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
-        raise JSONError(f"{short(digits)} is beyond all numbers that can be computed with")
+        raise _BadNumber(digits, f"{short(digits)} is no finite number")
     return value
 
 
 def _constant(name: str) -> NoReturn:
-    raise JSONError(f"not JSON ({name} is not a number in JSON)")
+    raise _BadNumber(name, f"{name} is no finite number")
 
 
 _DECODER = json.JSONDecoder(

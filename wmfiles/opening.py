@@ -51,13 +51,18 @@ def open_regular(path: str | os.PathLike[str], *, empty: bool = False, refuse: R
     """
     path = Path(path)
     try:
-        # By its kind first: to open a device may already do something.
-        _check_kind(path, os.stat(path).st_mode, refuse)  # noqa: PTH116, takes every name
+        mode = os.stat(path).st_mode  # noqa: PTH116, takes every name
+    except OSError as error:
+        raise refuse(path, unreadable(error)) from error
+    except ValueError as error:  # a null byte, or half a character
+        raise refuse(path, "no such file: no file can have this name") from error
+    _check_kind(
+        path, mode, refuse
+    )  # before it is opened, which may already do something to a device
+    try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
     except OSError as error:
         raise refuse(path, unreadable(error)) from error
-    except ValueError as error:  # a null byte
-        raise refuse(path, "no such file: no file name can hold a null byte") from error
     file = os.fdopen(descriptor, "rb")
     try:
         found = os.fstat(descriptor)

@@ -26,7 +26,7 @@ _tidied: set[Path] = set()
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; on success what was written there becomes ``path``.
+    """Give a temporary name beside ``path``; on success the file or folder written there becomes ``path``.
 
     The temporary file lies in the same folder (a rename is atomic only within one file system)
     and keeps the suffix (encoders choose the format by it). It is flushed to the disk before the
@@ -51,8 +51,12 @@ def write_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         flush_to_disk(path.parent)
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _is_special(path: Path) -> bool:
@@ -64,7 +68,7 @@ def _is_special(path: Path) -> bool:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name for what is to become ``path``; what a killed process leaves under it is removed by a later one."""
+    """A name for what is to become ``path``; if this process is killed, a later one removes it."""
     this = Process.this()
     mark = f".{_machine(this)}-{this.pid}-{this.started or 0}-{secrets.token_hex(4)}.part"
     suffix = path.suffix if re.fullmatch(r"\.\w{1,20}", path.suffix) else ""
@@ -82,8 +86,7 @@ def tidy(folder: Path) -> None:
         found = [entry for entry in os.scandir(folder) if _LEFTOVER.fullmatch(entry.name)]
         for entry in found:
             if _is_abandoned(entry):
-                with suppress(OSError):
-                    shutil.rmtree(entry.path) if entry.is_dir() else os.unlink(entry.path)  # noqa: PTH108
+                _remove(Path(entry.path))
 
 
 def _is_abandoned(entry: os.DirEntry[str]) -> bool:

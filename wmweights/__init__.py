@@ -1,6 +1,6 @@
 """Weights files shared by the models: reading, storing, and fitting into a module, with errors for people."""
 
-from wmweights.errors import WeightsError, first_line
+from wmweights.errors import WeightsError, first_line, refused
 from wmweights.fingerprints import fingerprint, fingerprint_files
 from wmweights.fit import assemble, check_fit, places, put
 from wmweights.int8_rows import dequantise, dequantised_specs, is_quantised, quantise
@@ -31,5 +31,6 @@ __all__ = [
     "read_specs",
     "read_state",
     "read_tensors",
+    "refused",
     "write_state",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from wmweights.errors import WeightsError, first_line
+from wmfiles import check_regular, write_whole
+from wmweights.errors import WeightsError, first_line, refused
 
 DTYPES = {
     "F64": torch.float64,
@@ -89,16 +91,21 @@ def write_state(
     """Write beside ``path`` and rename, so that nobody ever sees half a file.
 
     Raises:
-        OSError: the disk is full or the folder read-only; nothing is left behind.
+        OSError: the disk is full or the folder read-only, as its ``errno`` says; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(state, temporary, metadata={"format": "pt", **(metadata or {})})
-        temporary.replace(path)
-    except SafetensorError as error:
-        raise OSError(first_line(error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with write_whole(path) as temporary:
+        try:
+            save_file(state, temporary, metadata={"format": "pt", **(metadata or {})})
+        except SafetensorError as error:
+            # The library tells the system's error in words only.
+            code = _OS_ERROR.search(str(error))
+            if code is None:
+                raise
+            number = int(code[1])
+            raise OSError(number, os.strerror(number), str(path)) from error
+
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def read_metadata(file: Path) -> dict[str, str]:
@@ -109,6 +116,7 @@ def read_metadata(file: Path) -> dict[str, str]:
 
 @contextmanager
 def _opened(file: Path, device: torch.device | str = "cpu") -> Iterator[safe_open]:
+    check_regular(file, refuse=refused)
     try:
         with safe_open(file, "pt", device=str(device)) as handle:
             yield handle

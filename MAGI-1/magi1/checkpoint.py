@@ -4,7 +4,6 @@ device one tensor at a time.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+import wmfiles
 import wmweights
 from magi1 import zstd_shards
 from magi1.config import MagiConfig
@@ -116,7 +116,7 @@ def load_vae(
         WeightsError: like :func:`load_dit`.
     """
     place = find_vae(config, folder)
-    shape = _vae_config(place.folder / VAE_CONFIG)
+    shape = read_vae_config(place.folder / VAE_CONFIG)
     with torch.device("meta"):
         model = VAE(shape).to(dtype)
     files = _WeightsFiles(tuple(file for file in place.files if file.name != VAE_CONFIG))
@@ -125,13 +125,19 @@ def load_vae(
     return model.eval(), _loaded("VAE", place.folder, files, model)
 
 
-def _vae_config(file: Path) -> VAEConfig:
+def read_vae_config(file: Path) -> VAEConfig:
+    """The shape of a VAE, from the ``config.json`` beside its weights.
+
+    Raises:
+        WeightsError: it cannot be read, or is of another kind of model.
+    """
+    found = wmfiles.read_json(file, refuse=wmweights.refused)
+    if not isinstance(found, dict):
+        raise WeightsError(f"{file} is not a VAE's configuration; download it again")
     try:
-        return VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
+        return VAEConfig.from_json(found)
     except MagiUsageError as error:
         raise WeightsError(f"{file}: {error}") from None
-    except (OSError, ValueError, AttributeError):
-        raise WeightsError(f"{file} is not a VAE's configuration; download it again") from None
 
 
 # --- checks that need only the headers

@@ -111,7 +111,7 @@ def test_mistakes_name_file_and_line(entry: Any, message: str, tmp_path: Path) -
         ("{", "line 1: not JSON"),
         ('{"id": "a", "id": "b"}', "'id' is given twice"),
         ("\n\n", "no jobs in it"),
-        ("\udcff", "cannot be read"),
+        ("\udcff", "is not UTF-8 text"),
     ],
 )
 def test_files_that_are_no_lists(text: str, message: str, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_files_that_are_no_lists(text: str, message: str, tmp_path: Path) -> Non
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UsageError, match=message):
         read_jobs(path)
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(UsageError, match="no such file"):
         read_jobs(tmp_path / "none.jsonl")
 
 
@@ -281,7 +281,7 @@ def test_the_command_writes_and_checks(
     [
         ({"--data": "nowhere"}, "there is no switch-frames in it"),
         ({"--data": "nowhere", "--mode": "v2v"}, "split-videos/conditioning/24FPS"),
-        ({"--descriptions": "nowhere.csv"}, "not the descriptions of Physics-IQ"),
+        ({"--descriptions": "nowhere.csv"}, "nowhere.csv: no such file"),
         ({"--fps": "25"}, "--fps"),
         ({"--seeds": "3-1"}, "--seeds"),
         ({"--output": "list.txt"}, "must end in .jsonl"),

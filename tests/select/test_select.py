@@ -126,13 +126,17 @@ def test_groups_by_the_prompts_of_a_table(clips: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("t.csv", "file,prompt\na.mp4,x\n", "must name a column 'video'"),
+        (
+            "t.csv",
+            "file,prompt\na.mp4,x\n",
+            "t.csv, line 1: the head of the table names no column 'video'",
+        ),
         ("t.csv", "video,prompt\nnone.mp4,x\n", "t.csv, line 2: no such file or folder: none.mp4"),
         ("t.csv", "video,prompt\n,x\n", "line 2: there is no 'video'"),
         ("t.jsonl", '{"video": 3}\n', "line 1: there is no 'video'"),
-        ("t.jsonl", "[]\n", "line 1: is not a JSON object"),
-        ("t.jsonl", "{\n", "line 1: is not a JSON object"),
-        ("none.csv", None, "cannot be read as a UTF-8 table"),
+        ("t.jsonl", "[]\n", "line 1: not a JSON object"),
+        ("t.jsonl", "{\n", "line 1: not JSON"),
+        ("none.csv", None, "none.csv: no such file"),
     ],
 )
 def test_wrong_tables(tmp_path: Path, name: str, text: str | None, says: str) -> None:

@@ -122,7 +122,8 @@ def test_damaged_and_absent_files(tmp_path: Path, content: bytes | None) -> None
         file.write_bytes(content)
     for read in (read_specs, read_state, read_metadata):
         with pytest.raises(
-            WeightsError, match=r"bad\.safetensors cannot be read: .*again"
+            WeightsError,
+            match=r"bad\.safetensors(: no such file| cannot be read: .*again|: is empty.*again)",
         ) as caught:
             read(file)
         assert "\n" not in str(caught.value)
@@ -137,7 +138,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert read_state(file)["x"].item() == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
     with pytest.raises(OSError):
-        write_state({"x": torch.zeros(1)}, tmp_path / "nowhere" / "a.safetensors")
+        write_state({"x": torch.zeros(1)}, file / "a.safetensors")
 
 
 def test_first_line() -> None:

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from wmfiles import Process
 from wmreward.batch.candidates import Candidate, Maker, Unfit, candidates_of
 from wmreward.batch.folder import RunFolder
-from wmfiles import Process
 from wmreward.batch.lock import RunLock
 from wmreward.batch.queue import ATTEMPTS, Queue, error_of
 from wmreward.batch.stopping import GRACE_S, Interrupted, Stopping

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from magi1.checkpoint import read_vae_config
 from magi1.config import MagiConfig
-from magi1.folders import HOW_TO_GET, find_t5, find_vae, missing_files
+from magi1.folders import HOW_TO_GET, VAE_CONFIG, find_t5, find_vae, missing_files
 from magi1.kernels import find_kernels
 from magi1.pipeline import Request, usable_frames
 from magi1.plan import RELEASED_VAE, plan
@@ -21,7 +21,6 @@ from magi1.prompt_tokens import SpecialTokens, load_token_vectors
 from magi1.schedule import VideoLayout
 from magi1.text_encoder import check_text_encoder
 from magi1.tiling import Tiling
-from magi1.vae import VAEConfig
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
@@ -30,6 +29,7 @@ from wmreward.generation.output import Output, settings_id, settings_of
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.pictures.guidance_plot import check_plots
 from wmreward.rewards.choice import RewardChoice
+from wmweights import WeightsError
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,9 +137,8 @@ not counted             guidance: decoding, the world model and their gradients 
 def plan_table(config: MagiConfig, values: Mapping[str, Any]) -> str:
     """What the run would take, as a table or as JSON; loads no weights."""
     try:
-        file = find_vae(config).folder / "config.json"
-        vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (RuntimeError, OSError, ValueError):  # not there yet: count with the released one
+        vae = read_vae_config(find_vae(config).folder / VAE_CONFIG)
+    except RuntimeError:  # not there yet: count with the released one
         vae = RELEASED_VAE
     counted = plan(
         config,
@@ -341,9 +340,8 @@ def _check_mode(values: Mapping[str, Any]) -> None:
 
 
 def _check_vae(config: MagiConfig) -> None:
-    file = find_vae(config).folder / "config.json"
     try:
-        vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise WMRewardError(f"{file}: {error}") from error
+        vae = read_vae_config(find_vae(config).folder / VAE_CONFIG)
+    except WeightsError as error:
+        raise WMRewardError(str(error)) from error
     Tiling(frames=config.runtime_config.fps // 2).on(vae)

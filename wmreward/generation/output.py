@@ -17,8 +17,9 @@ from torch import Tensor
 from magi1.config import MagiConfig
 from magi1.folders import find_dit, find_t5, find_vae
 from magi1.sampler import LoopState
-from wmreward.errors import UsageError, WMRewardError
-from wmreward.files import atomic_path, write_text
+from wmfiles import read_json
+from wmreward.errors import FileError, UsageError, WMRewardError
+from wmreward.files import atomic_path, user_path, write_text
 from wmreward.video.write import WRITABLE_SUFFIXES
 from wmreward.video_io import write_video
 from wmweights import WeightsError, fingerprint_files, read_metadata, read_state, write_state
@@ -82,7 +83,7 @@ class Output:
             UsageError: a name that is no video's, or a video of other settings without ``overwrite``.
             WMRewardError: the folder cannot be written or the disk is full.
         """
-        target = Path(path).expanduser()
+        target = user_path(path)
         if target.suffix.lower() not in WRITABLE_SUFFIXES:
             raise UsageError(f"--output_path {path} must end in {', '.join(WRITABLE_SUFFIXES)}")
         if target.is_dir():
@@ -256,7 +257,7 @@ def _check_folder(folder: Path) -> None:
 
 def _read_record(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(path, refuse=FileError)
+    except FileError:
         return None
     return record if isinstance(record, dict) else None

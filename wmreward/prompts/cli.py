@@ -13,9 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from wmfiles import short
 from wmreward.commands.ending import run_command
 from wmreward.commands.flags import Parser, underscored
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.files import user_path
+from wmreward.prompts.jobs import MOST_SEEDS
 
 _ENDS = (
     "Exit code: 0 when the files that jobs start from are in order, 1 when not, 2 for wrong flags."
@@ -29,6 +32,7 @@ examples:
       --data physics-IQ-benchmark-verified --mode v2v --fps 24 --seeds 0-15
 """
 _WORKERS = 8
+_MOST_DIGITS = 18
 
 
 def _make_parser() -> Parser:
@@ -123,12 +127,12 @@ def _make(values: dict[str, Any]) -> None:
 
     mode, fps = values["mode"], values["fps"]
     named = "physics_iq_i2v.jsonl" if mode == "i2v" else f"physics_iq_v2v_{fps}fps.jsonl"
-    output = Path(values["output"] or named).expanduser()
+    output = user_path(values["output"] or named)
     if output.suffix != ".jsonl":
         raise UsageError(f"--output {output} must end in .jsonl")
     jobs = physics_iq_jobs(
-        Path(values["descriptions"]).expanduser(),
-        Path(values["data"]).expanduser().resolve(),
+        user_path(values["descriptions"]),
+        user_path(values["data"]).resolve(),
         mode,
         fps=fps,
         seeds=parse_seeds(values["seeds"]),
@@ -160,11 +164,22 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not (first.isdecimal() and (last.isdecimal() if dash else True)):
-            raise UsageError(f"--seeds {text!r} must be numbers and ranges, such as 0,1,5 or 0-15")
-        seeds += range(int(first), int(last if dash else first) + 1)
+            raise UsageError(
+                f"--seeds {short(text)} must be numbers and ranges, such as 0,1,5 or 0-15"
+            )
+        begin, end = (_number(text, part) for part in (first, last if dash else first))
+        if end - begin >= MOST_SEEDS - len(seeds):
+            raise UsageError(f"--seeds {short(text)} names more than {MOST_SEEDS} seeds")
+        seeds += range(begin, end + 1)
     if not seeds or len(set(seeds)) < len(seeds):
-        raise UsageError(f"--seeds {text!r} must name one seed or more, each once")
+        raise UsageError(f"--seeds {short(text)} must name one seed or more, each once")
     return tuple(seeds)
+
+
+def _number(text: str, part: str) -> int:
+    if len(part) > _MOST_DIGITS:
+        raise UsageError(f"--seeds {short(text)}: a number of {len(part)} digits")
+    return int(part)
 
 
 def problems_with(files: Sequence[Path], *, full: bool) -> list[str]:

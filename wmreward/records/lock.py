@@ -130,12 +130,13 @@ class Lock:
         closed = threading.Event()
 
         def work() -> None:
-            while not closed.wait(BEAT_S):
-                try:
+            try:
+                while not closed.wait(BEAT_S):
                     self.beat()
-                except WMRewardError as error:
-                    self._lost = error
-                    return
+            except WMRewardError as error:
+                self._lost = error
+            except OSError as error:
+                self._lost = WMRewardError(f"{self.path}: {error.strerror or error}")
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()

@@ -106,9 +106,7 @@ class Shift:
         fatal: What ended it early, if anything did.
     """
 
-    def __init__(
-        self, job: Job, ranks: Ranks, scorer: VideoScorer, lock: Lock
-    ) -> None:
+    def __init__(self, job: Job, ranks: Ranks, scorer: VideoScorer, lock: Lock) -> None:
         self.job, self.ranks, self.scorer, self.lock = job, ranks, scorer, lock
         self.settings = scorer.settings | {"actions_sha256": job.motion_sha256}
         self.id = settings_id(self.settings)

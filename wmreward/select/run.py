@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wmreward.errors import UsageError, VideoError, WMRewardError
-from wmreward.files import atomic_path
+from wmreward.files import user_path
 from wmreward.ranks import Ranks, joined
 from wmreward.records.lock import Lock, reserved
 from wmreward.records.scored import to_json, video_sha256
@@ -22,6 +20,7 @@ from wmreward.scoring.report import short_names
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
+from wmreward.select.copies import copy_winners, slug
 from wmreward.select.groups import grouped
 from wmreward.surprise.inputs import Sampling
 from wmreward.video.ahead import Feed, decode_ahead
@@ -69,7 +68,7 @@ def job_from(values: Mapping[str, Any]) -> Job:
     if values["workers"] < 0:
         raise UsageError(f"workers={values['workers']} must be at least 0")
     places = {
-        name: None if values[name] is None else Path(values[name]).expanduser()
+        name: None if values[name] is None else user_path(values[name])
         for name in ("output", "copy_to", "contact_sheets")
     }
     output = places["output"]
@@ -177,11 +176,12 @@ def _conclude(job: Job, store: CandidateStore, mix: RewardMix, failed: Mapping[P
         ranked += _ranked(choice, group)
         _show(job, group, choice)
         if job.sheets is not None:
-            _draw(job.sheets / f"{number:03d}-{_slug(group)}.png", choice)
+            _draw(job.sheets / f"{number:03d}-{slug(group)}.png", choice)
     if job.output is not None:
         store.rewrite(ranked)
     if job.copy_to is not None:
-        _copy(winners, job.copy_to)
+        for copy in copy_winners(winners, job.copy_to):
+            _say(f"wrote {copy}")
 
 
 def _ranked(choice: Choice, group: str) -> list[Candidate]:
@@ -221,25 +221,6 @@ def _draw(path: Path, choice: Choice) -> None:
     short = short_names([Path(candidate.name) for candidate in choice.candidates])
     draw_choice(path, choice, lambda place: Path(choice.candidates[place].name), short.__getitem__)
     _say(f"wrote {path}")
-
-
-def _copy(winners: Mapping[str, Path], folder: Path) -> None:
-    """Under their own names, or where two have the same one, with that of their group before it."""
-    names = [winner.name for winner in winners.values()]
-    for group, winner in winners.items():
-        name = winner.name if names.count(winner.name) == 1 else f"{_slug(group)}-{winner.name}"
-        target = folder / name
-        if winner.is_dir():
-            shutil.copytree(winner, target, dirs_exist_ok=True)
-        else:
-            with atomic_path(target) as temporary:
-                shutil.copyfile(winner, temporary)
-        _say(f"wrote {target}")
-
-
-def _slug(group: str) -> str:
-    """A group as part of a file name."""
-    return re.sub(r"[^\w.-]+", "-", group).strip("-")[:60] or "all"
 
 
 def _say(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,17 +11,18 @@ from typing import Any
 
 import torch
 
+from magi1.checkpoint import read_vae_config
 from magi1.config import MagiConfig
-from magi1.folders import HOW_TO_GET, find_t5, find_vae, missing_files
+from magi1.folders import HOW_TO_GET, VAE_CONFIG, find_t5, find_vae, missing_files
 from magi1.kernels import find_kernels
 from magi1.plan import RELEASED_VAE, Mode, Plan, plan
 from magi1.prompt_tokens import SpecialTokens, load_token_vectors
 from magi1.text_encoder import check_text_encoder
-from magi1.vae import VAEConfig
 from wmreward.batch import Candidate, RunFolder, candidates_of
 from wmreward.batch.share import Share
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.files import user_path
 from wmreward.generation.job import configuration
 from wmreward.generation.output import settings_of
 from wmreward.generation.steering import Steering, steering_from
@@ -74,7 +74,7 @@ class Setup:
             raise UsageError("--variants guided needs a --guidance_scale")
         if variants == ("plain",) and guides:
             raise UsageError("--guidance_scale has no meaning with --variants plain alone")
-        jobs = read_jobs(Path(values["jobs"]).expanduser())
+        jobs = read_jobs(user_path(values["jobs"]))
         if (most := values["max_seeds"]) is not None:
             if most < 1:
                 raise UsageError(f"--max_seeds {most} must be at least 1")
@@ -126,8 +126,8 @@ class Setup:
     def folder(self) -> RunFolder:
         """Where the run is; reads the ends of the weights' files."""
         if self.values["run"]:
-            return RunFolder(Path(self.values["run"]).expanduser(), self.settings, self.share)
-        root = Path(self.values["runs"]).expanduser()
+            return RunFolder(user_path(self.values["run"]), self.settings, self.share)
+        root = user_path(self.values["runs"])
         return RunFolder.named(root, Path(self.values["jobs"]).stem, self.settings, self.share)
 
     @cached_property
@@ -155,9 +155,8 @@ class Setup:
     def plans(self) -> dict[Mode, Plan]:
         """Of one plain candidate of each mode in the list."""
         try:
-            file = find_vae(self.config).folder / "config.json"
-            vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
-        except (RuntimeError, OSError, ValueError):  # not there yet: count with the released one
+            vae = read_vae_config(find_vae(self.config).folder / VAE_CONFIG)
+        except RuntimeError:  # not there yet: count with the released one
             vae = RELEASED_VAE
         return {
             mode: plan(
