@@ -217,7 +217,7 @@ def test_what_is_no_configuration(tmp_path: Path) -> None:
     refused(tmp_path, [1, 2], "must be a JSON object, not a list")
     refused(tmp_path, sections() | {"model_config": 3}, "model_config must be a JSON object, not 3")
     refused(tmp_path, {"model_config": {}}, "runtime_config, engine_config missing")
-    for path, what in ((tmp_path / "none.json", "no such file"), (tmp_path, "Is a directory")):
+    for path, what in ((tmp_path / "none.json", "no such file"), (tmp_path, "is a folder")):
         with pytest.raises(MagiUsageError, match=what):
             MagiConfig.load(path)
     (tmp_path / "weights.json").write_bytes(b"\xff\xfe\x00")
