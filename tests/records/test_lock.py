@@ -164,12 +164,12 @@ def test_it_beats_while_it_is_kept_and_tells_when_it_is_lost(
 _HOLD = """
 import os, signal, sys
 from pathlib import Path
-from wmreward.ranks import Ranks
-from wmreward.records.lock import reserved
-with reserved(Path(sys.argv[1]), Ranks()):
-    print("held", flush=True)
-    sys.stdin.readline()
-    os.kill(os.getpid(), signal.SIGKILL)
+from wmfiles import Process
+from wmreward.records.lock import Lock
+Lock.of(Path(sys.argv[1])).acquire([Process.this()])
+print("held", flush=True)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
 """
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from magi1.config import MagiConfig
 from magi1.folders import find_dit, find_t5, find_vae
 from magi1.sampler import LoopState
-from wmfiles import read_json
+from wmfiles import fitted, read_json
 from wmreward.errors import FileError, UsageError, WMRewardError
 from wmreward.files import atomic_path, user_path, write_text
 from wmreward.video.write import WRITABLE_SUFFIXES
@@ -113,15 +113,15 @@ class Output:
 
     @property
     def record_path(self) -> Path:
-        return self.path.with_suffix(".json")
+        return self.beside(".json")
 
     @property
     def latents_path(self) -> Path:
-        return self.path.with_suffix(".safetensors")
+        return self.beside(".safetensors")
 
     def beside(self, suffix: str) -> Path:
         """A file that goes with the video: ``ball.mp4`` → ``ball.compare.mp4``."""
-        return self.path.with_name(f"{self.path.stem}{suffix}")
+        return self.path.with_name(fitted(self.path.stem, suffix))
 
     @property
     def preview_path(self) -> Path:
@@ -130,7 +130,8 @@ class Output:
     @property
     def resume_path(self) -> Path:
         """What an interrupted run leaves; runs with other settings have another."""
-        return self.path.with_name(f".{self.path.stem}.{self.settings_id}.resume.safetensors")
+        name = fitted(f".{self.path.stem}", f".{self.settings_id}.resume.safetensors")
+        return self.path.with_name(name)
 
     # --- resuming ---------------------------------------------------------------------------------------
 
@@ -208,7 +209,7 @@ class Output:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_state(contiguous, path, metadata)
         except OSError as error:
-            raise WMRewardError(f"{path}: cannot write: {error}") from error
+            raise WMRewardError(f"{path}: cannot write: {error.strerror or error}") from error
 
 
 def settings_id(settings: Mapping[str, Any]) -> str:

@@ -19,12 +19,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wmfiles import Process, fitted, temporary_beside, tidy
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import write_text
-from wmreward.ranks import Ranks
+
+if TYPE_CHECKING:
+    from wmreward.ranks import Ranks
 
 BEAT_S = 10.0
 """The number grows so often."""

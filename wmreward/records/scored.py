@@ -7,10 +7,14 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wmreward.surprise.result import SurpriseResult
+from wmreward.errors import VideoError
+from wmreward.files import open_regular
 from wmreward.video.images import images_in
+
+if TYPE_CHECKING:
+    from wmreward.surprise.result import SurpriseResult
 
 Record = dict[str, Any]
 
@@ -40,7 +44,7 @@ def video_sha256(path: Path) -> str:
 
 def _file_sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path, refuse=VideoError) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

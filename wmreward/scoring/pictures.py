@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from wmfiles.names import cut
 from wmreward.errors import WMRewardError
 from wmreward.pictures.map_video import surprise_map_video
 from wmreward.pictures.plot import Curve, surprise_figure, write_figure
@@ -25,6 +26,8 @@ from wmreward.video_io import Clip
 
 MAP_HEIGHT = 480
 """Frames beside a heat map are shrunk to this many rows: maps have 8 to 24."""
+_LONGEST_STEM = 120
+"""Bytes of a video's name in those of its pictures."""
 SLOWEST_MAP = 4.0
 """Frames per second of a map video at least; few frames of an hour would otherwise stand for minutes."""
 
@@ -53,7 +56,8 @@ class Pictures:
         key = hashlib.sha256(f"{sha256}{settings}".encode()).hexdigest()[:8]
         wanted = (("plot.png", self.plot), ("map.mp4", self.map))
         # Long names leave no room for what is added to them.
-        return [self.folder / f"{stem[:60]}-{key}-{kind}" for kind, draw in wanted if draw]
+        stem = cut(stem, _LONGEST_STEM)
+        return [self.folder / f"{stem}-{key}-{kind}" for kind, draw in wanted if draw]
 
     def draw(
         self,

@@ -10,8 +10,11 @@ from itertools import count
 from pathlib import Path
 
 from wmfiles import fitted
+from wmfiles.names import cut
 from wmreward.files import atomic_path
 from wmreward.records.scored import video_sha256
+
+_LONGEST = 100
 
 
 def copy_winners(winners: Mapping[str, Path], folder: Path) -> Iterator[Path]:
@@ -56,4 +59,4 @@ def _is_copy(place: Path, winner: Path) -> bool:
 
 def slug(group: str) -> str:
     """A group as part of a file name."""
-    return re.sub(r"[^\w.-]+", "-", group).strip("-")[:60] or "all"
+    return cut(re.sub(r"[^\w.-]+", "-", group).strip("-"), _LONGEST) or "all"
