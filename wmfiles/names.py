@@ -64,7 +64,12 @@ def fitted(stem: str, tail: str) -> str:
 
 def cut(text: str, size: int) -> str:
     """The beginning of a text in at most ``size`` bytes, without half a character."""
-    return os.fsencode(text)[:size].decode("utf-8", "ignore")
+    data = os.fsencode(text)
+    if len(data) <= size:
+        return text
+    # A character has up to four bytes, and all but the first look alike.
+    ends = (end for end in range(size, max(size - 4, -1), -1) if data[end] & 0xC0 != 0x80)
+    return os.fsdecode(data[: next(ends, size)])
 
 
 def printable(text: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from wmfiles import check_regular, write_whole
+from wmfiles import check_regular, temporary_beside, write_whole
 from wmweights.errors import WeightsError, first_line, refused
 
 DTYPES = {
@@ -94,15 +97,33 @@ def write_state(
         OSError: the disk is full or the folder read-only, as its ``errno`` says; nothing is left behind.
     """
     with write_whole(path) as temporary:
-        try:
-            save_file(state, temporary, metadata={"format": "pt", **(metadata or {})})
-        except SafetensorError as error:
-            # The library tells the system's error in words only.
-            code = _OS_ERROR.search(str(error))
-            if code is None:
-                raise
-            number = int(code[1])
-            raise OSError(number, os.strerror(number), str(path)) from error
+        if temporary == path:  # a device or a pipe, which the library would replace by a file
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        temporary.touch()
+        _save(state, temporary, {"format": "pt", **(metadata or {})})
+
+
+def _save(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write to a file that is there, and is ours.
+
+    The library writes beside it, under a name that nobody would know for a leftover, and renames: so it is
+    given a folder, which a later process removes if this one is killed.
+    """
+    room = temporary_beside(path)
+    room.mkdir()
+    try:
+        save_file(state, room / path.name, metadata=metadata)
+        (room / path.name).chmod(stat.S_IMODE(path.stat().st_mode))  # else nobody else may read it
+        (room / path.name).replace(path)
+    except SafetensorError as error:
+        # The library tells the system's error in words only.
+        code = _OS_ERROR.search(str(error))
+        if code is None:
+            raise
+        number = int(code[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
 
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")

@@ -22,6 +22,7 @@ from wmfiles import (
     write_whole,
     writing,
 )
+from wmfiles.names import cut
 
 ROOT = Path(__file__).parents[2]
 _KILLED = """
@@ -95,6 +96,14 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
         temporary.mkdir()
         (temporary / "a").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["f", "a"]
+
+
+def test_cut_ends_between_characters() -> None:
+    assert cut("aé日x", 3) == "aé" and cut("aé日x", 2) == "a" and cut("aé日x", 5) == "aé"
+    assert (
+        cut("\udcff\udcfea", 1) == "\udcff" and cut("\udcff", 9) == "\udcff" and cut("é", 0) == ""
+    )
+    assert os.fsencode(cut(os.fsdecode(b"\x80" * 9), 5)) == b"\x80" * 5
 
 
 def test_derived_names_fit_and_differ() -> None:
