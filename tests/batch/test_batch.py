@@ -18,7 +18,9 @@ from typing import Any
 
 import batch_worker
 import pytest
+import torch
 from batch_worker import content_of
+from safetensors import SafetensorError
 
 from benchmarks import bench_batch
 from wmfiles import Process
@@ -31,6 +33,7 @@ from wmreward.batch.trouble import disk_trouble
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.prompts.jobs import read_jobs
 from wmreward.records.lock import InUse
+from wmweights import safetensors_file, write_state
 
 ROOT = Path(__file__).parents[2]
 ALL = [f"{job}.plain.{seed}" for job in "abcdef" for seed in (0, 1)]
@@ -198,6 +201,34 @@ def test_a_full_disk_stops_with_one_line(run: Run, capsys: pytest.CaptureFixture
     assert line.startswith("error: ") and "the disk is full" in line and "start again" in line
     assert "d.plain.0" not in run.made() and len(run.made()) == 4
     assert not read_records(run.path).failed
+    assert run.here() == 0
+    run.assert_complete()
+
+
+def test_a_disk_that_is_full_for_weights_files_stops_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The library that writes states tells the error of the disk in words only."""
+    make = batch_worker.Writer.__call__
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    def makes(self: batch_worker.Writer, candidate: Any, folder: Path) -> dict[str, Any]:
+        facts = make(self, candidate, folder)
+        if candidate.name == "d.plain.0":
+            try:
+                write_state({"latents": torch.zeros(1)}, folder / ".state.safetensors")
+            except OSError as error:  # as generation does
+                raise WMRewardError(f"cannot write: {error.strerror}") from error
+        return facts
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_worker.Writer, "__call__", makes)
+        patch.setattr(safetensors_file, "save_file", full)
+        assert run.here() == 1
+    assert "the disk is full" in capsys.readouterr().err.splitlines()[-1]
+    assert run.attempts()["d.plain.0"] == 1 and not read_records(run.path).failed
     assert run.here() == 0
     run.assert_complete()
 

@@ -18,7 +18,7 @@ from wmfiles import Process
 from wmreward.errors import WMRewardError
 from wmreward.ranks import Ranks
 from wmreward.records import lock as locks
-from wmreward.records.lock import InUse, Lock, reserved
+from wmreward.records.lock import InUse, Lock, Lost, reserved
 
 THIS = Process.this()
 ELSEWHERE = Process("another-host", 1, 2, "another start")
@@ -152,10 +152,11 @@ def test_it_beats_while_it_is_kept_and_tells_when_it_is_lost(
             time.sleep(0.01)
         lock.check()
         lock.path.unlink()
-        with pytest.raises(InUse):
+        with pytest.raises(Lost, match="is in use by") as caught:
             while time.monotonic() < deadline:
                 time.sleep(0.01)
                 lock.check()
+        assert caught.value.exit_code == 2
     with reserved(None, Ranks()) as lock:
         lock.check()
     assert not list(tmp_path.iterdir())

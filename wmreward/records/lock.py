@@ -40,6 +40,12 @@ class InUse(UsageError):
     """Somebody else writes there."""
 
 
+class Lost(WMRewardError):
+    """Somebody else took the lock while its holder did not beat."""
+
+    exit_code = InUse.exit_code
+
+
 class Lock:
     """The right to write to a file or a folder.
 
@@ -136,7 +142,7 @@ class Lock:
                 while not closed.wait(BEAT_S):
                     self.beat()
             except WMRewardError as error:
-                self._lost = error
+                self._lost = Lost(str(error))
             except OSError as error:
                 self._lost = WMRewardError(f"{self.path}: {error.strerror or error}")
 
@@ -149,7 +155,7 @@ class Lock:
             thread.join()
 
     def check(self) -> None:
-        """Raise ``WMRewardError`` if the lock was lost while it was `kept`."""
+        """Raise `Lost` if the lock was lost while it was `kept`, or ``WMRewardError`` for a disk that fails."""
         if self._lost is not None:
             raise self._lost
 
