@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from wmreward.errors import VideoError
-from wmreward.video.container import Decoder, open_video
+from wmreward.video.container import has_clock, nominal_rate, open_video
+from wmreward.video.decoder import Decoder
 from wmreward.video.read import count_frames
 from wmreward.video.types import UInt8Array
-
-_DECODER_THREADS = 2  # each holds frames: 12 MB and more at 4K
 
 _SAME_RATE = 0.002  # relative: 23.976 counts as 24, and 29.97 as 30
 
@@ -56,10 +55,12 @@ def read_header(path: Path) -> Header:
     Raises:
         VideoError: if it is not a video, or has no frames or no rate.
     """
-    with open_video(path) as (_, stream):
-        rate = stream.average_rate or stream.guessed_rate
-        num_frames = stream.frames
-    if not rate:
+    with open_video(path) as (container, stream):
+        rate = nominal_rate(container, stream)
+        is_told = bool(stream.average_rate or stream.guessed_rate)
+        # An AVI counts chunks, of which some may be empty.
+        num_frames = stream.frames if has_clock(container) else 0
+    if not is_told:
         raise VideoError(path, "its header has no frame rate; convert it to a constant rate")
     return Header(float(rate), num_frames or count_frames(path))
 
@@ -71,7 +72,7 @@ def read_take(path: Path) -> Take:
         VideoError: as `read_header`, and if no frame decodes.
     """
     header = read_header(path)
-    source = Decoder(path, threads=1)  # more would decode as many frames
+    source = Decoder(path)
     with closing(iter(source)) as frames:
         if next(frames, None) is None:
             raise VideoError(path, "not a single frame decodes; copy or make it again")
@@ -90,7 +91,7 @@ def first_frames(path: Path, count: int) -> Iterator[UInt8Array]:
         VideoError: if fewer decode.
     """
     index = -1
-    with closing(iter(Decoder(path, threads=_DECODER_THREADS))) as frames:
+    with closing(iter(Decoder(path))) as frames:
         for index, frame in enumerate(frames):
             yield frame.rgb()
             if index + 1 == count:

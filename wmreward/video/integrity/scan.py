@@ -1,4 +1,4 @@
-"""Is a file whole? Answered from the container alone, without decoding a picture.
+"""Are all frames there? A walk over the packets, and what the container says of itself.
 
 The count of frames in a header cannot be relied on: Matroska has none, MP4 counts samples that an
 edit list hides, and a truncated file still promises everything. `scan` therefore walks all packets
@@ -9,22 +9,26 @@ a picture of their own.
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmreward.errors import VideoError
-from wmreward.video.container import codec_name, explain, open_video
+from wmreward.files import open_regular
+from wmreward.video.container import AGAIN, codec_name, explain, has_clock, open_video
+from wmreward.video.integrity.boxes import y4m
+from wmreward.video.integrity.structure import walk
+from wmreward.video.messages import Messages
+from wmreward.video.types import Faults
 
 # VP8 has packets with hidden reference frames; MPEG-4 in AVI packs two pictures into one packet
 # and follows with an empty one.
 _CODECS_WITH_HIDDEN_PACKETS = {"vp8", "mpeg4", "msmpeg4v3"}
 
-_AGAIN = "copy or download it again"
+_SHORTEST_GAP_S, _GAP_TO_USUAL = 1.0, 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +40,16 @@ class Scan:
         num_packets: packets to be shown (those that an edit list discards are left out).
         pts: their display times in stream ticks, sorted; empty if the container has no times.
         codec: FFmpeg's name of the codec.
+        faults: what is doubtful about the file, without decoding it.
+        clock: display times in seconds, where the container has no times but counts packets.
     """
 
     path: Path
     num_packets: int
     pts: NDArray[np.int64]
     codec: str
+    faults: Faults = field(default_factory=Faults)
+    clock: NDArray[np.float64] | None = None
 
     def explain_shortage(
         self, num_decoded: int, first_pts: int | None, interlaced: bool
@@ -56,19 +64,21 @@ class Scan:
             return None if num_decoded else self.none_decodes()
         promised = self.num_packets
         if first_pts is not None and len(self.pts) == self.num_packets:
-            promised -= int(np.searchsorted(self.pts, first_pts))
+            before = int(np.searchsorted(self.pts, first_pts))
+            self.faults.dropped_frames = before
+            promised -= before
         if not num_decoded:
             return self.none_decodes()
         if num_decoded < promised:
             return VideoError(
                 self.path,
-                f"truncated or damaged: {num_decoded} of {promised} frames decode; {_AGAIN}",
+                f"truncated or damaged: {num_decoded} of {promised} frames decode; {AGAIN}",
             )
         return None
 
     def none_decodes(self) -> VideoError:
         return VideoError(
-            self.path, f"not a single frame decodes; the file is damaged or empty; {_AGAIN}"
+            self.path, f"not a single frame decodes; the file is damaged or empty; {AGAIN}"
         )
 
 
@@ -78,17 +88,21 @@ def scan(path: Path) -> Scan:
     Raises:
         VideoError: if the file cannot be opened, or is visibly truncated or damaged.
     """
-    pts: list[int] = []
-    num_packets = num_shown = num_damaged = 0
+    pts, dts = array("q"), array("q")
+    num_packets = num_shown = num_damaged = largest = 0
     end_s = 0.0
+    messages = Messages()
     with (
-        open_video(path) as (container, stream),
-        explain(path, "cannot be read to its end", _AGAIN),
+        open_video(path, messages) as (container, stream),
+        explain(path, "cannot be read to its end", AGAIN),
+        messages.heard(),
     ):
         codec, file_format = codec_name(stream), container.format.name
+        tick_s = float(stream.time_base or 0)
         rate = float(stream.average_rate or 0)
         duration_s = (container.duration or 0) / 1e6
         start_s = (container.start_time or 0) / 1e6
+        timed = has_clock(container)
         promised = stream.frames or round(duration_s * rate)
         # Other streams are walked too: all of them ending early is a sign of truncation.
         for packet in container.demux():
@@ -96,94 +110,74 @@ def scan(path: Path) -> Scan:
                 end = (packet.pts + (packet.duration or 0)) * packet.time_base
                 end_s = max(end_s, float(end) - start_s)
             if packet.stream_index != stream.index or not packet.size:
-                continue  # a size of 0 marks the end of a stream
+                continue  # a size of 0 marks the end of a stream, or an empty chunk of an AVI
             num_packets += 1
+            largest = max(largest, packet.size)
             num_damaged += packet.is_corrupt
             if not packet.is_discard:
                 num_shown += 1
                 if packet.pts is not None:
                     pts.append(packet.pts)
+                if packet.dts is not None:
+                    dts.append(packet.dts)
+    found = walk(path)
+    cut = found.cut or (file_format == "yuv4mpegpipe" and _ends_in_a_frame(path, largest))
     # An MP4 or AVI whose frames are all there has lost at most what stands behind them.
     has_all = file_format.startswith(("mov", "avi")) and 0 < promised <= num_packets
-    cut_short = not has_all and _is_cut_short(path)
-    if num_damaged or cut_short:
+    if num_damaged or (cut and not has_all):
         whole, of = num_packets - num_damaged, max(promised, num_packets)
         count = f"{whole} of {of} frames are whole" if whole < of else f"ends after {of} frames"
-        raise VideoError(path, f"{'truncated' if cut_short else 'damaged'}: {count}; {_AGAIN}")
-    sorted_pts = np.sort(np.asarray(pts, dtype=np.int64))
-    lost_s = duration_s - end_s
+        raise VideoError(path, f"{'truncated' if cut else 'damaged'}: {count}; {AGAIN}")
+    faults = Faults(decoder_errors=messages.count, first_error=messages.first)
+    if cut:
+        faults.notes.append("cut off after its last frame")
+    if found.damage:
+        faults.notes.append(found.damage)
+    if stream.frames and timed and stream.frames != num_packets:
+        faults.notes.append(f"its header promises {stream.frames} frames and {num_packets} are there")
+    sorted_pts = np.sort(np.frombuffer(pts, dtype=np.int64))
+    clock = None if timed or codec in _CODECS_WITH_HIDDEN_PACKETS else _clock(dts, tick_s, num_shown)
+    _note_gaps(faults, clock if clock is not None else sorted_pts * tick_s)
+    lost = (duration_s - end_s) * rate
     # A Matroska reader skips over damage without a word. With even times the duration tells; with
     # uneven ones the last frame may well be meant to stay on the screen.
-    if "matroska" in file_format and lost_s * rate > 3 and _is_even(sorted_pts):
-        raise VideoError(
-            path, f"truncated or damaged: {num_packets} of about {promised} frames found; {_AGAIN}"
-        )
-    return Scan(path, num_shown, sorted_pts, codec)
+    if lost > 1.5 and _is_even(sorted_pts) and file_format.startswith(_WITH_DURATION):
+        if "matroska" in file_format and lost > 3:
+            raise VideoError(
+                path,
+                f"truncated or damaged: {num_packets} of about {promised} frames found; {AGAIN}",
+            )
+        faults.notes.append(f"its header promises {lost / rate:.2g} s more than there are")
+    return Scan(path, num_shown, sorted_pts, codec, faults, clock)
+
+
+_WITH_DURATION = ("matroska", "flv", "asf")
+
+
+def _clock(dts: array[int], tick_s: float, num_shown: int) -> NDArray[np.float64] | None:
+    """Times of frames from the order of decoding: with B-frames it differs, but its steps do not."""
+    if len(dts) != num_shown or not num_shown:
+        return None
+    times = np.sort(np.frombuffer(dts, dtype=np.int64))
+    steps = np.diff(times)
+    return (times - times[0]) * tick_s if tick_s and (steps > 0).all() else None
+
+
+def _note_gaps(faults: Faults, times_s: NDArray[np.float64]) -> None:
+    steps = np.diff(times_s)
+    if len(steps) < 2:
+        return
+    gaps = steps[steps > max(_SHORTEST_GAP_S, _GAP_TO_USUAL * float(np.median(steps)))]
+    if len(gaps):
+        faults.gaps, faults.longest_gap_s = len(gaps), round(float(gaps.max()), 3)
+
+
+def _ends_in_a_frame(path: Path, packet_size: int) -> bool:
+    with open_regular(path, refuse=VideoError) as file:
+        return y4m(file.read(1024), file.seek(0, 2), packet_size).cut
 
 
 def _is_even(pts: NDArray[np.int64]) -> bool:
     """Do frames follow each other at one rate, up to rounding?"""
     steps = np.diff(pts)
     return len(steps) > 1 and bool(steps.max() <= 1.5 * np.median(steps))
-
-
-def _is_cut_short(path: Path) -> bool:
-    """Does the file end before the size that its own headers declare?
-
-    True only on clear evidence; containers that declare no size are taken to be whole.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        magic = file.read(12)
-        if magic[:4] == b"RIFF":  # AVI: the size of the first chunk, in its header
-            return 8 + int.from_bytes(magic[4:8], "little") > size + 1
-        if magic[:3] == b"GIF":  # a GIF ends with a semicolon; some writers pad with zeros
-            file.seek(max(0, size - 64))
-            return not file.read().rstrip(b"\0\r\n").endswith(b";")
-        if magic[:4] == b"\x1aE\xdf\xa3":
-            return _matroska_end(file) > size
-        return _mp4_end(file, size) > size
-
-
-def _mp4_end(file: BinaryIO, size: int) -> int:
-    """Where the last top-level box of an MP4 or MOV file says it ends; 0 if it is something else.
-
-    Unknown boxes end the walk, because some cameras append data of their own.
-    """
-    known = {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"sidx", b"uuid"}
-    position = end = 0
-    while position + 8 <= size:
-        file.seek(position)
-        length, name = struct.unpack(">I4s", file.read(8))
-        if name not in known:
-            break
-        if length == 1:  # a 64-bit length follows
-            length = int.from_bytes(file.read(8), "big")
-        if length < 8:  # 0: up to the end of the file
-            break
-        position += length
-        end = position
-    return end
-
-
-def _matroska_end(file: BinaryIO) -> int:
-    """Where a Matroska or WebM segment says it ends; 0 if it is left open (live recordings)."""
-    file.seek(4)
-    header_size = _read_vint(file)
-    if header_size is None:
-        return 0
-    file.seek(header_size, 1)
-    if file.read(4) != b"\x18S\x80g":
-        return 0
-    segment_size = _read_vint(file)
-    return 0 if segment_size is None else file.tell() + segment_size
-
-
-def _read_vint(file: BinaryIO) -> int | None:
-    """An EBML size: the number of leading zero bits gives its length; all ones mean unknown."""
-    first = file.read(1)
-    if not first or not first[0]:
-        return None
-    length = 9 - first[0].bit_length()
-    value = int.from_bytes(first + file.read(length - 1), "big") & ((1 << 7 * length) - 1)
-    return None if value == (1 << 7 * length) - 1 else value

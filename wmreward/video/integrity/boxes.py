@@ -1,0 +1,162 @@
+"""Containers whose parts state their sizes: does the last of them fit into the file?"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import BinaryIO
+
+from wmreward.video.integrity.evidence import CUT, MOST_STEPS, WHOLE, Evidence
+
+_MP4_BOXES = {
+    *(b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"sidx", b"uuid", b"meta"),
+    *(b"styp", b"mfra", b"udta", b"emsg", b"prft", b"ssix", b"pnot", b"PICT"),
+}
+
+
+def mp4(file: BinaryIO, size: int) -> Evidence:
+    """MP4, MOV, 3GP. Unknown boxes end the walk: some cameras append data of their own."""
+    position = 0
+    for _ in range(MOST_STEPS):
+        if position + 8 > size:
+            break
+        file.seek(position)
+        length, name = struct.unpack(">I4s", file.read(8))
+        if name not in _MP4_BOXES:
+            return WHOLE
+        if length == 1:  # a 64-bit length follows
+            length = int.from_bytes(file.read(8), "big")
+        if length < 8:  # 0: up to the end of the file
+            return WHOLE
+        position += length
+    # Up to 7 bytes may be left of a box that was just begun.
+    return CUT if position != size and position > 0 else WHOLE
+
+
+def riff(file: BinaryIO, size: int) -> Evidence:
+    """AVI (one RIFF chunk for each gigabyte) and WebP. Of an unfinished file the size is 0."""
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        name, length = struct.unpack("<4sI", file.read(8))
+        if name != b"RIFF":
+            return WHOLE  # something was appended
+        if length in (0, 0xFFFFFFFF):
+            return Evidence(damage="its header was never finished")
+        position += 8 + length + length % 2
+    return CUT if position > size + 1 else WHOLE
+
+
+def gif(file: BinaryIO, size: int) -> Evidence:
+    """Blocks up to the semicolon; some writers pad with zeros."""
+    header = file.read(13)
+    if len(header) < 13:
+        return CUT
+    file.seek(_colours(header[10]), 1)
+    for _ in range(MOST_STEPS):
+        kind = file.read(1)
+        if not kind:
+            return CUT
+        if kind == b";":
+            return WHOLE
+        if kind == b"!":
+            file.seek(1, 1)
+        elif kind == b",":
+            description = file.read(9)
+            if len(description) < 9:
+                return CUT
+            file.seek(_colours(description[8]) + 1, 1)
+        else:
+            return Evidence(damage="its blocks do not follow each other")
+        while length := file.read(1):  # the data comes in pieces of up to 255 bytes
+            if length == b"\0":
+                break
+            file.seek(length[0], 1)
+            if file.tell() > size:
+                return CUT
+        else:
+            return CUT
+    return WHOLE
+
+
+def _colours(flags: int) -> int:
+    """Bytes of a colour table."""
+    return 3 * (2 << (flags & 7)) if flags & 0x80 else 0
+
+
+def flv(file: BinaryIO, size: int) -> Evidence:
+    """Tags, each followed by its size; the first may state the size of the file."""
+    start = file.read(4096)
+    at = start.find(b"\0\x08filesize\0")
+    if at >= 0 and len(start) >= at + 19:
+        (stated,) = struct.unpack(">d", start[at + 11 : at + 19])
+        if size < stated < 2**53:
+            return CUT
+    position = int.from_bytes(start[5:9], "big") + 4
+    for _ in range(MOST_STEPS):
+        if position >= size:
+            break
+        file.seek(position)
+        tag = file.read(11)
+        length = 11 + int.from_bytes(tag[1:4], "big")
+        position += length
+        file.seek(position)
+        before = file.read(4)
+        position += 4
+        if len(before) == 4 and int.from_bytes(before, "big") not in (0, length):
+            return Evidence(damage="its tags do not follow each other")
+    return CUT if position > size else WHOLE
+
+
+_ASF_FILE_PROPERTIES = b"\xa1\xdc\xab\x8cG\xa9\xcf\x11\x8e\xe4\0\xc0\x0c Se"
+
+
+def asf(file: BinaryIO, size: int) -> Evidence:
+    """WMV: the header states the size of the file, unless it was broadcast."""
+    start = file.read(1 << 16)
+    at = start.find(_ASF_FILE_PROPERTIES)
+    properties = start[at + 24 : at + 24 + 80]
+    if at < 0 or len(properties) < 68:
+        return WHOLE
+    (stated,) = struct.unpack("<Q", properties[16:24])
+    is_broadcast = struct.unpack("<I", properties[64:68])[0] & 1
+    if is_broadcast or stated <= size:
+        return WHOLE
+    return CUT
+
+
+def png(file: BinaryIO, size: int) -> Evidence:
+    """Chunks with checksums up to IEND. A checksum that fails may be of a text, and only of that."""
+    file.seek(8)
+    for _ in range(MOST_STEPS):
+        head = file.read(8)
+        if len(head) < 8:
+            return CUT
+        length, name = struct.unpack(">I4s", head)
+        if file.tell() + length + 4 > size:
+            return CUT
+        checksum = zlib.crc32(file.read(length), zlib.crc32(name))
+        if file.read(4) != checksum.to_bytes(4, "big") and name[:1].isupper():
+            return Evidence(damage="a checksum in it is wrong")
+        if name == b"IEND":
+            return WHOLE
+    return WHOLE
+
+
+def jpeg(file: BinaryIO, size: int) -> Evidence:
+    """The end marker comes after the last start of a scan; phones append data of their own."""
+    data = file.read()
+    return WHOLE if data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") else CUT
+
+
+def bmp(file: BinaryIO, size: int) -> Evidence:
+    """The header states the size of the file."""
+    (stated,) = struct.unpack("<I", file.read(6)[2:6].ljust(4, b"\0"))
+    return CUT if stated > size else WHOLE
+
+
+def y4m(header: bytes, size: int, packet_size: int) -> Evidence:
+    """Frames of one size without any count: the file ends with a whole one."""
+    end = header.find(b"\n") + 1
+    # Frames may have parameters of their own, which nobody writes.
+    return CUT if end and packet_size and (size - end) % (len(b"FRAME\n") + packet_size) else WHOLE
