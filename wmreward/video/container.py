@@ -41,12 +41,12 @@ FORMATS = (
 """FFmpeg's names of the kinds of files that are read. Playlists and scripts (HLS, DASH, concat, SDP) are not:
 they name other files and servers, which FFmpeg would then open."""
 
-# Nothing but the file itself is read, whatever it says; checksums are looked at where there are any.
+# Nothing but the file itself is read, whatever it says; checksums and ends of pictures are looked at.
 _OPTIONS = {
     "format_whitelist": ",".join(FORMATS),
     "protocol_whitelist": "file",
     "max_pixels": str(MAX_PIXELS),
-    "err_detect": "crccheck",
+    "err_detect": "crccheck+bitstream+buffer",
 }
 
 _NO_VIDEO_BUT = (

@@ -52,6 +52,7 @@ class Faults:
         decoder_errors: that FFmpeg reported.
         dropped_frames: coded frames that did not decode.
         repeated_frames: whose time stamp was missing, or no later than that of the frame before.
+        missing_frames: that the time stamps leave out, in a video of one rate.
         gaps: pauses between frames, over a second and ten times longer than is usual in the video.
         longest_gap_s: of these, in seconds.
         notes: what else, each in a few words.
@@ -61,6 +62,7 @@ class Faults:
     decoder_errors: int = 0
     dropped_frames: int = 0
     repeated_frames: int = 0
+    missing_frames: int = 0
     gaps: int = 0
     longest_gap_s: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -75,21 +77,15 @@ class Faults:
 
     def __str__(self) -> str:
         """All of it in a line; "" for a sound video."""
+        error = f" ({self.first_error})" if self.first_error else ""
         counts = (
-            (self.decoder_errors, "decoding error", f" ({self.first_error})"),
-            (self.dropped_frames, "frame did not decode", ""),
-            (self.repeated_frames, "frame without a time of its own", ""),
-            (self.gaps, "gap between frames", f" (up to {self.longest_gap_s:.6g} s)"),
+            (self.decoder_errors, "errors of decoding" + error),
+            (self.dropped_frames, "frames that do not decode"),
+            (self.repeated_frames, "frames without a time of their own"),
+            (self.missing_frames, "frames missing by their times"),
+            (self.gaps, f"gaps between frames, of up to {self.longest_gap_s:.6g} s"),
         )
-        parts = [_plural(count, what) + more for count, what, more in counts if count]
-        return "; ".join([*self.notes, *parts])
-
-
-def _plural(count: int, what: str) -> str:
-    noun, *rest = what.split(" ", 1)
-    if noun == "decoding":
-        return f"{count} {what}" + "s" * (count > 1)
-    return " ".join([str(count), noun + "s" * (count > 1), *rest])
+        return "; ".join([*self.notes, *(f"{count} {what}" for count, what in counts if count)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,22 +15,30 @@ _MP4_BOXES = {
 
 
 def mp4(file: BinaryIO, size: int) -> Evidence:
-    """MP4, MOV, 3GP. Unknown boxes end the walk: some cameras append data of their own."""
+    """MP4, MOV, 3GP. Some cameras append data of their own: it may be anything, but no more boxes follow."""
     position = 0
+    unknown = damaged = False
     for _ in range(MOST_STEPS):
         if position + 8 > size:
             break
         file.seek(position)
         length, name = struct.unpack(">I4s", file.read(8))
-        if name not in _MP4_BOXES:
-            return WHOLE
+        if name in _MP4_BOXES:
+            damaged |= unknown
+        elif position == 0:
+            return WHOLE  # something else
+        else:
+            unknown = True
         if length == 1:  # a 64-bit length follows
             length = int.from_bytes(file.read(8), "big")
-        if length < 8:  # 0: up to the end of the file
-            return WHOLE
+        if length == 0:  # up to the end of the file
+            position = size
+        if length < 8 or (unknown and position + length > size):
+            break
         position += length
-    # Up to 7 bytes may be left of a box that was just begun.
-    return CUT if position != size and position > 0 else WHOLE
+    if not unknown and position != size and position > 0:
+        return CUT  # up to 7 bytes may be left of a box that was just begun
+    return Evidence(damage="one of its boxes is of an unknown kind") if damaged else WHOLE
 
 
 def riff(file: BinaryIO, size: int) -> Evidence:
@@ -58,7 +66,8 @@ def gif(file: BinaryIO, size: int) -> Evidence:
         if not kind:
             return CUT
         if kind == b";":
-            return WHOLE
+            is_end = not file.read().strip(b"\0\r\n")
+            return WHOLE if is_end else Evidence(damage="its end comes before the end of the file")
         if kind == b"!":
             file.seek(1, 1)
         elif kind == b",":

@@ -30,15 +30,14 @@ def transport_stream(file: BinaryIO, size: int) -> Evidence:
     else:
         return WHOLE
     file.seek(0)
-    counters = _Counters()
+    counters, is_cut = _Counters(), False
     while block := file.read(stride * _AT_ONCE):
         if rest := len(block) % stride:
             block = block[:-rest]
-            if rest > 16:  # a few bytes may be anything
-                return CUT
+            is_cut = True
         if block:
             counters.take(np.frombuffer(block, np.uint8).reshape(-1, stride)[:, lead : lead + _PACKET])
-    return counters.evidence()
+    return CUT if is_cut else counters.evidence()
 
 
 class _Counters:
@@ -49,6 +48,7 @@ class _Counters:
         self.last: dict[int, int] = {}
         self.open_ended: dict[int, bool] = {}  # is the part begun last a picture of unknown length?
         self.full: dict[int, bool] = {}
+        self.parts: dict[int, bool] = {}  # does it hold parts, not tables?
 
     def take(self, packets: NDArray[np.uint8]) -> None:
         header = packets[:, :6].astype(np.int64)
@@ -86,7 +86,24 @@ class _Counters:
             # A part of a picture (0xE0 to 0xEF) without a length of its own.
             is_open = head[:3] == [0, 0, 1] and 0xE0 <= (head + [0] * 4)[3] <= 0xEF and not any(head[4:])
             self.open_ended[pid] = is_open
+            self._count_broken(pid, packets[begins], header[begins], has_more[begins])
         self.full[pid] = bool(self.open_ended.get(pid) and has_payload[-1] and not has_more[-1])
+
+    def _count_broken(
+        self,
+        pid: int,
+        packets: NDArray[np.uint8],
+        header: NDArray[np.int64],
+        has_more: NDArray[np.bool_],
+    ) -> None:
+        """Parts (pictures, sound) begin with 0, 0, 1; tables (of which most begin otherwise) do not."""
+        places = np.minimum(4 + np.where(has_more, 1 + header[:, 4], 0), _PACKET - 3)
+        rows = np.arange(len(packets))
+        starts = np.stack([packets[rows, places + k] for k in range(3)], axis=1)
+        fits = (starts == [0, 0, 1]).all(axis=1)
+        seen = self.parts.setdefault(pid, bool(fits[0]))
+        if seen:
+            self.bad += int((~fits).sum())
 
     def evidence(self) -> Evidence:
         if self.bad:
@@ -105,7 +122,7 @@ def programme_stream(file: BinaryIO, size: int) -> Evidence:
         file.seek(position)
         head = file.read(14)
         if head[:3] != b"\0\0\x01"[: len(head)]:
-            if not head.strip(b"\0"):
+            if not head.strip(b"\0") and not _rest_of(file):
                 return WHOLE  # filled up with zeros
             return Evidence(damage="its packets do not follow each other")
         if len(head) < 6:
@@ -120,6 +137,14 @@ def programme_stream(file: BinaryIO, size: int) -> Evidence:
         else:
             return Evidence(damage="its packets do not follow each other")
     return CUT if position > size else WHOLE
+
+
+def _rest_of(file: BinaryIO) -> bool:
+    """Is there anything but zeros?"""
+    while block := file.read(1 << 20):
+        if block.strip(b"\0"):
+            return True
+    return False
 
 
 _LAST_PAGE = 4

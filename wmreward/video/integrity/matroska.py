@@ -73,7 +73,7 @@ def _tiles(file: BinaryIO, end: int) -> bool:
     """Do the elements of a cluster end where it ends?"""
     while file.tell() < end:
         name, length = _read_id(file), _read_size(file)
-        if name not in _IN_CLUSTER or length is None or length < 0:
+        if name not in _IN_CLUSTER or length is None or not 0 <= length <= end - file.tell():
             return False
         file.seek(length, 1)
     return file.tell() == end

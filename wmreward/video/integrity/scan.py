@@ -30,6 +30,9 @@ _CODECS_WITH_HIDDEN_PACKETS = {"vp8", "mpeg4", "msmpeg4v3"}
 
 _SHORTEST_GAP_S, _GAP_TO_USUAL = 1.0, 10.0
 
+_EVEN = 0.9
+"""Of the steps between frames, in a video of one rate with some frames missing."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scan:
@@ -103,7 +106,8 @@ def scan(path: Path) -> Scan:
         duration_s = (container.duration or 0) / 1e6
         start_s = (container.start_time or 0) / 1e6
         timed = has_clock(container)
-        promised = stream.frames or round(duration_s * rate)
+        in_header = stream.frames
+        promised = max(0, in_header) or round(duration_s * rate)
         # Other streams are walked too: all of them ending early is a sign of truncation.
         for packet in container.demux():
             if packet.pts is not None:
@@ -133,15 +137,16 @@ def scan(path: Path) -> Scan:
         faults.notes.append("cut off after its last frame")
     if found.damage:
         faults.notes.append(found.damage)
-    if stream.frames and timed and stream.frames != num_packets:
-        faults.notes.append(f"its header promises {stream.frames} frames and {num_packets} are there")
+    if in_header > 0 and timed and in_header != num_packets:
+        faults.notes.append(f"its header promises {in_header} frames and {num_packets} are there")
     sorted_pts = np.sort(np.frombuffer(pts, dtype=np.int64))
     clock = None if timed or codec in _CODECS_WITH_HIDDEN_PACKETS else _clock(dts, tick_s, num_shown)
-    _note_gaps(faults, clock if clock is not None else sorted_pts * tick_s)
+    _note_times(faults, clock if clock is not None else sorted_pts * tick_s, tick_s, file_format)
     lost = (duration_s - end_s) * rate
     # A Matroska reader skips over damage without a word. With even times the duration tells; with
     # uneven ones the last frame may well be meant to stay on the screen.
-    if lost > 1.5 and _is_even(sorted_pts) and file_format.startswith(_WITH_DURATION):
+    allowed = 1.5 if "matroska" in file_format else 3.5
+    if lost > allowed and _is_even(sorted_pts) and file_format.startswith(_WITH_DURATION):
         if "matroska" in file_format and lost > 3:
             raise VideoError(
                 path,
@@ -163,13 +168,21 @@ def _clock(dts: array[int], tick_s: float, num_shown: int) -> NDArray[np.float64
     return (times - times[0]) * tick_s if tick_s and (steps > 0).all() else None
 
 
-def _note_gaps(faults: Faults, times_s: NDArray[np.float64]) -> None:
+def _note_times(
+    faults: Faults, times_s: NDArray[np.float64], tick_s: float, file_format: str
+) -> None:
+    """Gaps; and frames that an otherwise even clock leaves out (in a GIF, each frame has a time of its own)."""
     steps = np.diff(times_s)
     if len(steps) < 2:
         return
-    gaps = steps[steps > max(_SHORTEST_GAP_S, _GAP_TO_USUAL * float(np.median(steps)))]
+    usual = float(np.median(steps))
+    gaps = steps[steps > max(_SHORTEST_GAP_S, _GAP_TO_USUAL * usual)]
     if len(gaps):
         faults.gaps, faults.longest_gap_s = len(gaps), round(float(gaps.max()), 3)
+    near = np.abs(steps - usual) <= max(1.01 * tick_s, 0.1 * usual)
+    long = steps[~near & (steps > 1.5 * usual)]
+    if file_format != "gif" and usual > 0 and near.mean() >= _EVEN and len(long):
+        faults.missing_frames = int(np.rint(long / usual - 1).clip(1, 1e9).sum())
 
 
 def _ends_in_a_frame(path: Path, packet_size: int) -> bool:
