@@ -661,7 +661,7 @@ WORKER = """
 import os, sys
 from pathlib import Path
 import torch
-sys.path[:0] = sys.argv[1:3]
+sys.path[:0] = sys.argv[2:]
 import vjepa2.config
 from training import world_model
 from test_training import NANO_TINY, RandomClips
@@ -669,7 +669,7 @@ from test_training import NANO_TINY, RandomClips
 vjepa2.config.MODELS["tiny"] = NANO_TINY
 world_model.ClipStream = RandomClips
 world_model.CHECK_EVERY = 2
-out = Path(sys.argv[3])
+out = Path(sys.argv[1])
 rank = int(os.environ["RANK"])
 steps, asked = [], []
 block_masks = world_model.block_masks
@@ -705,7 +705,7 @@ def test_two_processes_train_one_model(nano: None, tmp_path: Path) -> None:
     script.write_text(WORKER)
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    places = (script, ROOT, ROOT / "tests", tmp_path)
+    places = (script, tmp_path, ROOT, ROOT / "tests", Path(__file__).parent)
     done = subprocess.run(
         [sys.executable, *launcher, *map(str, places)],
         env=environment | {"OMP_NUM_THREADS": "1"},
