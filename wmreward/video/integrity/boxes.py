@@ -16,7 +16,7 @@ _MP4_BOXES = {
 
 def mp4(file: BinaryIO, size: int) -> Evidence:
     """MP4, MOV, 3GP. Some cameras append data of their own: it may be anything, but no more boxes follow."""
-    position = 0
+    position = media = 0
     unknown = damaged = False
     for _ in range(MOST_STEPS):
         if position + 8 > size:
@@ -31,14 +31,28 @@ def mp4(file: BinaryIO, size: int) -> Evidence:
             unknown = True
         if length == 1:  # a 64-bit length follows
             length = int.from_bytes(file.read(8), "big")
-        if length == 0:  # up to the end of the file
+        if unknown and (length < 8 or position + length > size):
+            damaged |= _has_fragment(file)
+            break
+        if length < 8:  # 0: up to the end of the file
             position = size
-        if length < 8 or (unknown and position + length > size):
             break
         position += length
+        media += length - 8 if name == b"mdat" else 0
     if not unknown and position != size and position > 0:
         return CUT  # up to 7 bytes may be left of a box that was just begun
-    return Evidence(damage="one of its boxes is of an unknown kind") if damaged else WHOLE
+    damage = "one of its boxes is of an unknown kind" if damaged else ""
+    return Evidence(damage=damage, media_bytes=media)
+
+
+def _has_fragment(file: BinaryIO) -> bool:
+    """Does another part of a fragmented file come later?"""
+    before = b""
+    while block := file.read(1 << 20):
+        if b"moof" in before + block:
+            return True
+        before = block[-3:]
+    return False
 
 
 def riff(file: BinaryIO, size: int) -> Evidence:

@@ -7,10 +7,10 @@ from typing import BinaryIO
 
 from wmreward.video.integrity.evidence import CUT, MOST_STEPS, WHOLE, Evidence
 
-_EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
+_EBML, _SEGMENT, _CLUSTER, _TAGS = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1254C367
 _TOP = {
     *(_EBML, _SEGMENT, _CLUSTER),
-    *(0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367),
+    *(0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, _TAGS),
     *(0xEC, 0xBF),  # void and checksum may stand anywhere
 }
 _IN_CLUSTER = {0xE7, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, 0x5854, 0xEC, 0xBF}
@@ -43,7 +43,7 @@ def matroska(file: BinaryIO, size: int) -> Evidence:
             continue
         if end > size:
             return CUT
-        if name in _TOP:
+        if name in _TOP and name != _TAGS:  # titles and the like do not matter
             wrong += not _checksum_fits(file, end)
         if name == _CLUSTER:
             lost += not _tiles(file, end)

@@ -92,7 +92,7 @@ def scan(path: Path) -> Scan:
         VideoError: if the file cannot be opened, or is visibly truncated or damaged.
     """
     pts, dts = array("q"), array("q")
-    num_packets = num_shown = num_damaged = largest = 0
+    num_packets = num_shown = num_damaged = largest = num_bytes = 0
     end_s = 0.0
     messages = Messages()
     with (
@@ -110,6 +110,7 @@ def scan(path: Path) -> Scan:
         promised = max(0, in_header) or round(duration_s * rate)
         # Other streams are walked too: all of them ending early is a sign of truncation.
         for packet in container.demux():
+            num_bytes += packet.size
             if packet.pts is not None:
                 end = (packet.pts + (packet.duration or 0)) * packet.time_base
                 end_s = max(end_s, float(end) - start_s)
@@ -137,8 +138,14 @@ def scan(path: Path) -> Scan:
         faults.notes.append("cut off after its last frame")
     if found.damage:
         faults.notes.append(found.damage)
-    if in_header > 0 and timed and in_header != num_packets:
-        faults.notes.append(f"its header promises {in_header} frames and {num_packets} are there")
+    if num_bytes < _REACHED * found.media_bytes:
+        share = 100 * num_bytes // found.media_bytes
+        faults.notes.append(f"only {share} % of its media data belongs to a frame")
+    if num_shown < num_packets / 2:
+        faults.notes.append(f"it hides {num_packets - num_shown} of its {num_packets} frames")
+    in_file = num_packets if timed else _num_chunks(dts)
+    if in_header > 0 and in_header != in_file:
+        faults.notes.append(f"its header promises {in_header} frames and {in_file} are there")
     sorted_pts = np.sort(np.frombuffer(pts, dtype=np.int64))
     clock = None if timed or codec in _CODECS_WITH_HIDDEN_PACKETS else _clock(dts, tick_s, num_shown)
     _note_times(faults, clock if clock is not None else sorted_pts * tick_s, tick_s, file_format)
@@ -154,6 +161,16 @@ def scan(path: Path) -> Scan:
             )
         faults.notes.append(f"its header promises {lost / rate:.2g} s more than there are")
     return Scan(path, num_shown, sorted_pts, codec, faults, clock)
+
+
+_REACHED = 0.9
+"""Of the media data of an MP4, by what belongs to a frame (or a piece of sound)."""
+
+
+def _num_chunks(dts: array[int]) -> int:
+    """Chunks of an AVI, empty ones included: where every other one is empty, so may be the last."""
+    times = np.sort(np.frombuffer(dts, dtype=np.int64))
+    return int(times[-1] + np.median(np.diff(times))) if len(times) > 1 else len(times)
 
 
 _WITH_DURATION = ("matroska", "flv", "asf")
@@ -176,13 +193,13 @@ def _note_times(
     if len(steps) < 2:
         return
     usual = float(np.median(steps))
-    gaps = steps[steps > max(_SHORTEST_GAP_S, _GAP_TO_USUAL * usual)]
-    if len(gaps):
+    is_gap = steps > max(_SHORTEST_GAP_S, _GAP_TO_USUAL * usual)
+    if len(gaps := steps[is_gap]):
         faults.gaps, faults.longest_gap_s = len(gaps), round(float(gaps.max()), 3)
     near = np.abs(steps - usual) <= max(1.01 * tick_s, 0.1 * usual)
-    long = steps[~near & (steps > 1.5 * usual)]
+    long = steps[~near & ~is_gap & (steps > 1.5 * usual)]
     if file_format != "gif" and usual > 0 and near.mean() >= _EVEN and len(long):
-        faults.missing_frames = int(np.rint(long / usual - 1).clip(1, 1e9).sum())
+        faults.missing_frames = int(np.rint(long / usual - 1).sum())
 
 
 def _ends_in_a_frame(path: Path, packet_size: int) -> bool:
