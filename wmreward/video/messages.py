@@ -17,7 +17,7 @@ import av.logging
 _ERROR, _WARNING = av.logging.ERROR, av.logging.WARNING
 
 # Warnings that are errors in all but name. Others speak of what is odd in sound files.
-_TELLING = re.compile(r"corrupt|EOI missing|Invalid timestamps|CRC mismatch|discarding|timescale not set", re.I)
+_TELLING = re.compile(r"corrupt|EOI missing|Invalid timestamps|CRC mismatch|discarding|undecodable|parsing NAL|timescale not set", re.I)
 
 # Errors about what surrounds a picture: it is whole without.
 _HARMLESS = re.compile(r"exif|iccp|xmp|metadata", re.I)

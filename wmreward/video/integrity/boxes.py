@@ -49,7 +49,7 @@ def _has_fragment(file: BinaryIO) -> bool:
     """Does another part of a fragmented file come later?"""
     before = b""
     while block := file.read(1 << 20):
-        if b"moof" in before + block:
+        if any(name in before + block for name in (b"moof", b"mdat")):
             return True
         before = block[-3:]
     return False
@@ -75,31 +75,33 @@ def gif(file: BinaryIO, size: int) -> Evidence:
     if len(header) < 13:
         return CUT
     file.seek(_colours(header[10]), 1)
+    num_frames = 0
     for _ in range(MOST_STEPS):
         kind = file.read(1)
-        if not kind:
-            return CUT
         if kind == b";":
             is_end = not file.read().strip(b"\0\r\n")
-            return WHOLE if is_end else Evidence(damage="its end comes before the end of the file")
+            damage = "" if is_end else "its end comes before the end of the file"
+            return Evidence(damage=damage, num_frames=num_frames)
         if kind == b"!":
             file.seek(1, 1)
         elif kind == b",":
+            num_frames += 1
             description = file.read(9)
-            if len(description) < 9:
-                return CUT
-            file.seek(_colours(description[8]) + 1, 1)
-        else:
+            file.seek(_colours(description[8]) + 1 if len(description) == 9 else 0, 1)
+        elif kind:
             return Evidence(damage="its blocks do not follow each other")
-        while length := file.read(1):  # the data comes in pieces of up to 255 bytes
-            if length == b"\0":
-                break
-            file.seek(length[0], 1)
-            if file.tell() > size:
-                return CUT
-        else:
+        if not _pass_pieces(file, size):
             return CUT
     return WHOLE
+
+
+def _pass_pieces(file: BinaryIO, size: int) -> bool:
+    """Data comes in pieces of up to 255 bytes, the last of which is empty. Is it there?"""
+    while (length := file.read(1)) and file.tell() <= size:
+        if length == b"\0":
+            return True
+        file.seek(length[0], 1)
+    return False
 
 
 def _colours(flags: int) -> int:

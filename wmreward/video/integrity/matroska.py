@@ -7,10 +7,11 @@ from typing import BinaryIO
 
 from wmreward.video.integrity.evidence import CUT, MOST_STEPS, WHOLE, Evidence
 
-_EBML, _SEGMENT, _CLUSTER, _TAGS = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1254C367
+_EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
+_INFO, _TAGS = 0x1549A966, 0x1254C367
 _TOP = {
     *(_EBML, _SEGMENT, _CLUSTER),
-    *(0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, _TAGS),
+    *(_INFO, _TAGS, 0x114D9B74, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770),
     *(0xEC, 0xBF),  # void and checksum may stand anywhere
 }
 _IN_CLUSTER = {0xE7, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, 0x5854, 0xEC, 0xBF}
@@ -44,7 +45,7 @@ def matroska(file: BinaryIO, size: int) -> Evidence:
         if end > size:
             return CUT
         if name in _TOP and name != _TAGS:  # titles and the like do not matter
-            wrong += not _checksum_fits(file, end)
+            wrong += not (_checksum_fits(file, end) or (name == _INFO and _has_old_title(file, end)))
         if name == _CLUSTER:
             lost += not _tiles(file, end)
         file.seek(end)
@@ -67,6 +68,25 @@ def _checksum_fits(file: BinaryIO, end: int) -> bool:
         fits = stated == found
     file.seek(start)
     return fits
+
+
+_TITLE = b"\x7b\xa9"
+
+
+def _has_old_title(file: BinaryIO, end: int) -> bool:
+    """Is the title not UTF-8? Then it was written by something that knows no checksums either."""
+    start = file.tell()
+    data = file.read(min(end - start, 1 << 16))
+    file.seek(start)
+    at = data.find(_TITLE) + len(_TITLE)
+    if at < len(_TITLE) or at >= len(data):
+        return False
+    length = data[at] & 0x7F  # longer titles have longer lengths, and more bytes to tell by
+    try:
+        data[at + 1 : at + 1 + length].decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 def _tiles(file: BinaryIO, end: int) -> bool:

@@ -144,8 +144,9 @@ def scan(path: Path) -> Scan:
     if num_shown < num_packets / 2:
         faults.notes.append(f"it hides {num_packets - num_shown} of its {num_packets} frames")
     in_file = num_packets if timed else _num_chunks(dts)
+    in_header = max(in_header, found.num_frames)
     if in_header > 0 and in_header != in_file:
-        faults.notes.append(f"its header promises {in_header} frames and {in_file} are there")
+        faults.notes.append(f"it promises {in_header} frames, and {in_file} are there")
     sorted_pts = np.sort(np.frombuffer(pts, dtype=np.int64))
     clock = None if timed or codec in _CODECS_WITH_HIDDEN_PACKETS else _clock(dts, tick_s, num_shown)
     _note_times(faults, clock if clock is not None else sorted_pts * tick_s, tick_s, file_format)
