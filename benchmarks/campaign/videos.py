@@ -47,6 +47,8 @@ CLIPS: dict[str, tuple[str, str, dict[str, str]]] = {
 """Encoder, pixel format and options by name."""
 
 _OF_CONTAINER = {"movflags", "live"}
+_COUNTLESS = {".gif"}
+"""What has no count of its frames, no length and no checksum."""
 _STRICTEST = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}
 
 
@@ -95,10 +97,11 @@ class Videos:
         return Reading(digest.hexdigest(), str(clip.faults) or None)
 
     def is_legal(self, path: Path, intact: Reading, found: Reading) -> bool:
-        """All frames are there, and FFmpeg at its strictest has nothing to say about any.
+        """FFmpeg at its strictest has nothing to say, and all frames are there.
 
         Such are: another rate, size, colour or rotation in a header without a checksum, and other bits of a
-        picture in a codec whose every bit string decodes (VP8, VP9, H.264 and HEVC mostly, raw video).
+        picture in a codec whose every bit string decodes (VP8, VP9, H.264 and HEVC mostly, raw video). A GIF
+        that says nothing of how many frames it has may also have lost one.
         """
         count = 0
         with av.logging.Capture() as log:
@@ -113,7 +116,7 @@ class Videos:
                 return False
             finally:
                 av.logging.set_level(None)
-        return count >= NUM_FRAMES and not log
+        return not log and (count >= NUM_FRAMES or path.suffix in _COUNTLESS)
 
 
 def target() -> Videos:

@@ -49,7 +49,7 @@ def _has_fragment(file: BinaryIO) -> bool:
     """Does another part of a fragmented file come later?"""
     before = b""
     while block := file.read(1 << 20):
-        if any(name in before + block for name in (b"moof", b"mdat")):
+        if any(name in before + block for name in (b"moof", b"mdat", b"mfra")):
             return True
         before = block[-3:]
     return False
