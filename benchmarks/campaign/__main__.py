@@ -51,7 +51,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=50, help="mutants of each sample")
     parser.add_argument("--seed", type=int, default=0, help="of the first mutant")
     parser.add_argument(
-        "--show", nargs="*", choices=VERDICTS, default=["wrong"], help="verdicts to print one by one"
+        "--show",
+        nargs="*",
+        choices=VERDICTS,
+        default=["wrong"],
+        help="verdicts to print one by one",
     )
     args = parser.parse_args()
     everything: dict[str, Counter[str]] = {}
@@ -59,7 +63,11 @@ def main() -> int:
         counts = campaign(name, args.count, args.seed, verbose=frozenset(args.show))
         print(f"\n{name}\n{table(counts)}")
         everything[name] = sum(counts.values(), Counter())
-    print(json.dumps({"machine": describe(torch.device("cpu")), "seed": args.seed, "counts": everything}))
+    print(
+        json.dumps(
+            {"machine": describe(torch.device("cpu")), "seed": args.seed, "counts": everything}
+        )
+    )
     return int(any(count["wrong"] for count in everything.values()))
 
 

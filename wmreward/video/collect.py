@@ -50,7 +50,10 @@ class Collector:
         self.num_source_frames = num_source_frames
         self._faults = faults
         self._reduction = reduction
-        self._clear()
+        self._frames: NDArray[Any] | None = None
+        self._pictures: UInt8Array | None = None
+        self._indices: list[int] = []
+        self._times_s: list[float] = []
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -102,11 +105,6 @@ class Collector:
             faults=self._faults,
             pictures=None if self._pictures is None else self._pictures[:count],
         )
-        self._clear()
+        self._frames = self._pictures = None
+        self._indices, self._times_s = [], []
         return clip
-
-    def _clear(self) -> None:
-        self._frames: NDArray[Any] | None = None
-        self._pictures: UInt8Array | None = None
-        self._indices: list[int] = []
-        self._times_s: list[float] = []

@@ -15,7 +15,7 @@ from wmreward.video.integrity.structure import walk
 from wmreward.video.messages import Messages
 from wmreward.video.rgb import RgbConverter
 from wmreward.video.sampling import exact_rate
-from wmreward.video.types import Faults, SourceFrame, UInt8Array, VideoInfo
+from wmreward.video.types import SourceFrame, UInt8Array, VideoInfo
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -52,7 +52,6 @@ class ImageFolder:
         if not self.images:
             raise VideoError(folder, "is a folder without images; give a video or a frame folder")
         self.info = self._probe()
-        self.faults = Faults()
 
     def _probe(self) -> VideoInfo:
         first = probe_image(self.images[0])

@@ -17,7 +17,11 @@ import av.logging
 _ERROR, _WARNING = av.logging.ERROR, av.logging.WARNING
 
 # Warnings that are errors in all but name. Others speak of what is odd in sound files.
-_TELLING = re.compile(r"corrupt|EOI missing|Invalid timestamps|CRC mismatch|discarding|undecodable|parsing NAL|timescale not set", re.I)
+_TELLING = re.compile(
+    r"corrupt|EOI missing|Invalid timestamps|CRC mismatch|discarding|undecodable|parsing NAL|"
+    r"timescale not set",
+    re.I,
+)
 
 # Errors about what surrounds a picture: it is whole without.
 _HARMLESS = re.compile(r"exif|iccp|xmp|metadata", re.I)
@@ -58,34 +62,49 @@ class Messages:
             self.first = f"{name}: {line}"[:LONGEST_MESSAGE]
 
 
-class _Switch:
+class _Log:
     """The log's settings belong to the whole process: opened by the first who listens, closed by the last."""
 
     def __init__(self) -> None:
-        self.lock = Lock()
-        self.listeners = 0
-        self.before: tuple[int | None, bool] = (None, True)
+        self._lock = Lock()
+        self._listeners = 0
+        self._settings: tuple[int | None, bool] = (None, True)
+        self._unheard = av.logging.Capture(local=False)
+
+    def open(self) -> None:
+        with self._lock:
+            self._listeners += 1
+            if self._listeners > 1:
+                return
+            level = av.logging.get_level()
+            self._settings = level, bool(av.logging.get_skip_repeated())
+            if level is None:
+                # What other threads cause would go to Python's log, and so to the screen.
+                self._unheard.__enter__()
+            # "Repeated" would also mean: said of another video before.
+            av.logging.set_skip_repeated(False)
+            av.logging.set_level(_WARNING if level is None else max(level, _WARNING))
+
+    def close(self) -> None:
+        with self._lock:
+            self._listeners -= 1
+            self._unheard.logs.clear()
+            if self._listeners:
+                return
+            level, skips = self._settings
+            av.logging.set_level(level)
+            av.logging.set_skip_repeated(skips)
+            if level is None:
+                self._unheard.__exit__(None, None, None)
 
 
-_SWITCH = _Switch()
+_LOG = _Log()
 
 
 @contextmanager
 def _listening() -> Iterator[None]:
-    with _SWITCH.lock:
-        if not _SWITCH.listeners:
-            level = av.logging.get_level()
-            _SWITCH.before = level, bool(av.logging.get_skip_repeated())
-            av.logging.set_level(_WARNING if level is None else max(level, _WARNING))
-            # "Repeated" would also mean: said of another video before.
-            av.logging.set_skip_repeated(False)
-        _SWITCH.listeners += 1
+    _LOG.open()
     try:
         yield
     finally:
-        with _SWITCH.lock:
-            _SWITCH.listeners -= 1
-            if not _SWITCH.listeners:
-                level, skips = _SWITCH.before
-                av.logging.set_level(level)
-                av.logging.set_skip_repeated(skips)
+        _LOG.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
 from functools import partial
@@ -126,7 +126,7 @@ def read_uniform(
     if path.is_dir():
         folder = ImageFolder(path, image_fps)
         indices = uniform_indices(len(folder.images), max_frames)
-        return _take(folder, indices, reduction, folder.faults)[0]
+        return _take(folder, indices, reduction, Faults())[0]
     packets = scan(path)
     if _uses_decord(decoder, path):
         return _read_uniform_decord(path, max_frames, packets, reduction)
@@ -191,7 +191,7 @@ def stream_fps(
     rate = exact_rate(fps)
     source, packets = _source_at_fps(Path(path), image_fps)
     num_frames = packets.num_packets if packets else source.info.num_frames or 0
-    faults = packets.faults if packets else source.faults
+    faults = packets.faults if packets else Faults()
     collector = Collector(chunk_frames, num_frames, faults, reduction)
     return _chunks(source, _at_fps(source, packets, rate), collector)
 
@@ -213,7 +213,7 @@ def _at_fps(
     """The chosen frames and how often each is taken; at the end, whether all were there."""
     num_decoded = 0
 
-    def counted() -> Iterator[SourceFrame]:
+    def counted() -> Generator[SourceFrame, None, None]:
         nonlocal num_decoded
         with closing(iter(source)) as frames:
             for frame in frames:

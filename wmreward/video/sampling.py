@@ -90,7 +90,7 @@ def nearest_to_clock(
             if repeats > MOST_REPEATS or repeated > MOST_REPEATS_IN_ALL:
                 raise GapError(
                     f"has a gap of {float(gap):.6g} s after frame {held.index}: at {float(fps):g} frames a "
-                    f"second that frame would come {repeats} times; cut the video there, or take fewer a second"
+                    f"second that frame would come {repeats} times; cut the video there, or take fewer"
                 )
             if repeats:
                 yield held, repeats

@@ -36,7 +36,9 @@ def transport_stream(file: BinaryIO, size: int) -> Evidence:
             block = block[:-rest]
             is_cut = True
         if block:
-            counters.take(np.frombuffer(block, np.uint8).reshape(-1, stride)[:, lead : lead + _PACKET])
+            counters.take(
+                np.frombuffer(block, np.uint8).reshape(-1, stride)[:, lead : lead + _PACKET]
+            )
     return CUT if is_cut else counters.evidence()
 
 
@@ -84,7 +86,9 @@ class _Counters:
             at = 4 + (1 + int(packet[4]) if has_more[begins[-1]] else 0)
             head = packet[at : at + 6].tolist()
             # A part of a picture (0xE0 to 0xEF) without a length of its own.
-            is_open = head[:3] == [0, 0, 1] and 0xE0 <= (head + [0] * 4)[3] <= 0xEF and not any(head[4:])
+            is_open = (
+                head[:3] == [0, 0, 1] and 0xE0 <= (head + [0] * 4)[3] <= 0xEF and not any(head[4:])
+            )
             self.open_ended[pid] = is_open
             self._count_broken(pid, packets[begins], header[begins], has_more[begins])
         self.full[pid] = bool(self.open_ended.get(pid) and has_payload[-1] and not has_more[-1])

@@ -45,7 +45,9 @@ def matroska(file: BinaryIO, size: int) -> Evidence:
         if end > size:
             return CUT
         if name in _TOP and name != _TAGS:  # titles and the like do not matter
-            wrong += not (_checksum_fits(file, end) or (name == _INFO and _has_old_title(file, end)))
+            wrong += not (
+                _checksum_fits(file, end) or (name == _INFO and _has_old_title(file, end))
+            )
         if name == _CLUSTER:
             lost += not _tiles(file, end)
         file.seek(end)

@@ -148,8 +148,11 @@ def scan(path: Path) -> Scan:
     if in_header > 0 and in_header != in_file:
         faults.notes.append(f"it promises {in_header} frames, and {in_file} are there")
     sorted_pts = np.sort(np.frombuffer(pts, dtype=np.int64))
-    clock = None if timed or codec in _CODECS_WITH_HIDDEN_PACKETS else _clock(dts, tick_s, num_shown)
-    _note_times(faults, clock if clock is not None else sorted_pts * tick_s, tick_s, file_format)
+    clock = (
+        None if timed or codec in _CODECS_WITH_HIDDEN_PACKETS else _clock(dts, tick_s, num_shown)
+    )
+    times_s = sorted_pts.astype(np.float64) * tick_s if clock is None else clock
+    _note_times(faults, times_s, tick_s, file_format)
     lost = (duration_s - end_s) * rate
     # A Matroska reader skips over damage without a word. With even times the duration tells; with
     # uneven ones the last frame may well be meant to stay on the screen.
@@ -189,7 +192,7 @@ def _clock(dts: array[int], tick_s: float, num_shown: int) -> NDArray[np.float64
 def _note_times(
     faults: Faults, times_s: NDArray[np.float64], tick_s: float, file_format: str
 ) -> None:
-    """Gaps; and frames that an otherwise even clock leaves out (in a GIF, each frame has a time of its own)."""
+    """Gaps; and frames that an otherwise even clock leaves out (in a GIF, each frame has its own time)."""
     steps = np.diff(times_s)
     if len(steps) < 2:
         return
