@@ -79,13 +79,14 @@ class Faults:
         """All of it in a line; "" for a sound video."""
         error = f" ({self.first_error})" if self.first_error else ""
         counts = (
-            (self.decoder_errors, "errors of decoding" + error),
-            (self.dropped_frames, "frames that do not decode"),
-            (self.repeated_frames, "frames without a time of their own"),
-            (self.missing_frames, "frames missing by their times"),
-            (self.gaps, f"gaps between frames, of up to {self.longest_gap_s:.6g} s"),
+            ("errors while decoding", self.decoder_errors, error),
+            ("frames that do not decode", self.dropped_frames, ""),
+            ("frames without a time of their own", self.repeated_frames, ""),
+            ("frames missing by the times of the others", self.missing_frames, ""),
+            ("gaps between frames", self.gaps, f" (up to {self.longest_gap_s:.6g} s)"),
         )
-        return "; ".join([*self.notes, *(f"{count} {what}" for count, what in counts if count)])
+        told = (f"{what}: {count}{more}" for what, count, more in counts if count)
+        return "; ".join([*self.notes, *told])
 
 
 @dataclass(frozen=True, eq=False)
