@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from wmreward.physics_iq import Sample, original_score, read_csv, verified_score
-from wmreward.video.container import Decoder
+from wmreward.video.decoder import Decoder
 
 COMMITTED = Path(__file__).parent / "golden" / "physics_iq"
 COMPLETE = Path(__file__).parents[2] / "shared" / "physics_iq" / "golden"

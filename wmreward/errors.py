@@ -40,5 +40,9 @@ class FileError(WMRewardError):
         return f"{self.path}: {self.reason}"
 
 
+class VideoWarning(UserWarning):
+    """Something is doubtful about a video that was read all the same."""
+
+
 class VideoError(FileError):
     """A video or a picture that cannot be read or written."""

@@ -482,7 +482,12 @@ def test_a_known_data_set_is_not_opened_again(
     _, first, _ = bench()
     monkeypatch.setattr(cache, "read_take", lambda path: pytest.fail(f"{path} is opened"))
     monkeypatch.setattr(dataset, "read_header", lambda path: pytest.fail(f"{path} is opened"))
-    assert bench() == (0, first, "note: 4 of the 198 jobs; a published score needs them all\n")
+    code, out, err = bench()
+    assert (code, out) == (0, first)
+    jobs, shapes = err.splitlines()
+    assert jobs == "note: 4 of the 198 jobs; a published score needs them all"
+    assert "96 x 54 has other proportions than the recordings (64 x 48)" in shapes
+    assert shapes.endswith("(3 more like this)")
 
 
 def test_a_clip_that_fails_leaves_nothing_in_the_cache(tmp_path: Path) -> None:

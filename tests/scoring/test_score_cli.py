@@ -146,9 +146,9 @@ def test_finished_videos_are_not_decoded_again(
     decoded: list[str] = []
     clips = Sampling.clips
 
-    def noted(self: Sampling, path: str | Path) -> Any:
+    def noted(self: Sampling, path: str | Path, *reduction: Any) -> Any:
         decoded.append(Path(path).name)
-        return clips(self, path)
+        return clips(self, path, *reduction)
 
     first = cli("--video_path", *videos[:2], "--output", name)
     written = Path(name).read_text()

@@ -79,11 +79,13 @@ class Evaluated:
         folder: With all files.
         samples: Of the jobs that could be measured.
         failures: Job id and reason of the others, one line each.
+        notes: What to know of clips that were measured now, a line each.
     """
 
     folder: Path
     samples: tuple[Sample, ...]
     failures: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def evaluate_run(run: RunData, real: Path, options: EvaluateOptions) -> Evaluated:
@@ -109,7 +111,7 @@ def evaluate_run(run: RunData, real: Path, options: EvaluateOptions) -> Evaluate
     evaluation = _measure(jobs, folder, options)
     failures |= {failure.job.id: failure.error for failure in evaluation.failures}
     _write(run, picks, evaluation, failures, form, folder, options)
-    return Evaluated(folder, evaluation.samples, failures)
+    return Evaluated(folder, evaluation.samples, failures, evaluation.notes)
 
 
 # --- which candidates -----------------------------------------------------------------------------------
@@ -220,6 +222,7 @@ def _measure(jobs: Sequence[Job], folder: Path, options: EvaluateOptions) -> Eva
     ids = {job: _measure_id(job, clip_ids[job.generated.name], options) for job in jobs}
     samples = {job: _sample(job, known[ids[job]]) for job in jobs if ids[job] in known}
     failures: list[Failure] = []
+    notes: list[str] = []
     missing = [job for job in jobs if job not in samples]
     for start in _shown(range(0, len(missing), _BLOCK), None, options.progress):
         block = missing[start : start + _BLOCK]
@@ -231,12 +234,14 @@ def _measure(jobs: Sequence[Job], folder: Path, options: EvaluateOptions) -> Eva
             workers=options.workers,
         )
         failures += found.failures
+        notes += found.notes
         of_id = {sample.id: sample for sample in found.samples}
         for job in block:
             if (sample := of_id.get(job.id)) is not None:
                 samples[job] = sample
                 kept.append(_measured(job, ids[job], sample))
-    return Evaluation(tuple(samples[job] for job in jobs if job in samples), tuple(failures))
+    measured = tuple(samples[job] for job in jobs if job in samples)
+    return Evaluation(measured, tuple(failures), tuple(notes))
 
 
 def _measure_id(job: Job, clip_id: str, options: EvaluateOptions) -> str:

@@ -29,9 +29,9 @@ NUM_JOBS = 198
 
 _REAL = re.compile(
     r"(?P<id>\d{4})_(?P<kind>testing-videos|video-masks)_(?P<rate>\d+)FPS_"
-    r"(?P<view>perspective-[^_]+)_take-(?P<take>[12])_(?P<scenario>[^_]+\.mp4)"
+    r"(?P<view>perspective-[^_]+)_take-(?P<take>[12])_(?P<scenario>[^_]+)\.(?i:mp4)"
 )
-_GENERATED = re.compile(r"(?P<id>\d{4})_(?P<view>perspective-[^_]+)_(?P<scenario>[^_]+\.mp4)")
+_GENERATED = re.compile(r"(?P<id>\d{4})_(?P<view>perspective-[^_]+)_(?P<scenario>[^_]+)\.(?i:mp4)")
 _ID = re.compile(r"(\d{4})_")
 
 RealKey = tuple[str, str, int]
@@ -175,16 +175,25 @@ def _index(folder: Path, kind: str) -> dict[RealKey, dict[int, tuple[str, Path]]
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
     found: dict[RealKey, dict[int, tuple[str, Path]]] = {}
-    for path in sorted(folder.rglob("*.mp4")):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".mp4"):
         # A mask of a generated clip has the very name of a real one's, in another folder.
         match = _REAL.fullmatch(path.name)
         if match and match["kind"] == kind and "generated" not in path.relative_to(folder).parts:
-            key = match["scenario"], match["view"], int(match["take"])
+            key = _key(match)
             rates = found.setdefault(key, {})
             _, other = rates.setdefault(int(match["rate"]), (match["id"], path))
             if other != path:
                 raise UsageError(f"{path}: the same clip is also at {other}; keep one of them")
     return found
+
+
+def _key(match: re.Match[str]) -> RealKey:
+    return _scenario(match), match["view"], int(match["take"])
+
+
+def _scenario(match: re.Match[str]) -> str:
+    """The name of a scenario as the data set writes it, in whatever case the file's name ends."""
+    return f"{match['scenario']}.mp4"
 
 
 def _generated(folder: Path) -> dict[str, Path]:
@@ -212,7 +221,7 @@ def _place(clip: Path, number: str, first_takes: Mapping[str, RealKey]) -> tuple
         raise UsageError(f"{clip}: there is no real first take with id {number}")
     scenario, view, _ = first_takes[number]
     match = _GENERATED.fullmatch(clip.name)
-    if match and (match["scenario"], match["view"]) != (scenario, view):
+    if match and (_scenario(match), match["view"]) != (scenario, view):
         raise UsageError(f"{clip}: id {number} belongs to {view}_{scenario}; rename one of them")
     return scenario, view
 
@@ -230,8 +239,7 @@ def _mask(
     """The mask of a real clip, at its rate."""
     match = _REAL.fullmatch(clip.name)
     assert match, clip
-    key = match["scenario"], match["view"], int(match["take"])
-    found = index.get(key, {}).get(int(match["rate"]))
+    found = index.get(_key(match), {}).get(int(match["rate"]))
     if found is None:
         raise UsageError(f"{clip}: no mask of it in {folder}")
     return found[1]

@@ -155,7 +155,7 @@ class Lock:
             thread.join()
 
     def check(self) -> None:
-        """Raise `Lost` if the lock was lost while it was `kept`, or ``WMRewardError`` for a disk that fails."""
+        """Raise ``WMRewardError`` if it cannot be `kept`: `Lost` to somebody, or the disk fails."""
         if self._lost is not None:
             raise self._lost
 

@@ -59,6 +59,13 @@ def _add_videos(parser: Parser) -> None:
         metavar="F",
     )
     parser.add(group, "--decoder", "pyav or decord", default="pyav", metavar="NAME")
+    parser.add(
+        group,
+        "--strict",
+        "refuse videos about which something is doubtful (errors while decoding, missing or repeated frames, "
+        "gaps, a container that contradicts itself), which are scored with a warning otherwise",
+        action="store_true",
+    )
 
 
 def _add_model(parser: Parser) -> None:
@@ -205,7 +212,7 @@ def _add_running(parser: Parser) -> None:
     parser.add(
         group,
         "--workers",
-        "videos decoded ahead of the one being scored, each in a thread",
+        "videos decoded ahead of the one being scored, each in one thread",
         type=int,
         default=2,
         metavar="N",

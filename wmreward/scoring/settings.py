@@ -57,6 +57,7 @@ class Job:
         output: Where records are appended.
         pictures: Which pictures are drawn, and where.
         as_json: Print JSON lines instead of a table.
+        strict: Refuse videos about which something is doubtful.
         debug: Show tracebacks.
     """
 
@@ -71,6 +72,7 @@ class Job:
     output: RecordFile | None
     pictures: Pictures
     as_json: bool
+    strict: bool
     debug: bool
 
 
@@ -126,6 +128,7 @@ def job_from(values: Mapping[str, Any], given: set[str]) -> Job:
         output=_output(values["output"]),
         pictures=pictures,
         as_json=values["json"],
+        strict=values["strict"],
         debug=values["debug"],
     )
 

@@ -35,6 +35,10 @@ def list_videos(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for argument in arguments:
+        if not str(argument).strip():
+            raise UsageError(
+                "a path to videos is empty: perhaps a shell variable in quotes is not set"
+            )
         for path in _resolve_argument(str(argument)):
             found.setdefault(os.path.realpath(path), path)
     if not found:
