@@ -12,6 +12,8 @@ from wmfiles.opening import Refusal, open_regular, unreadable
 MOST_BYTES = 256 * 2**20
 """Of a list or table; a million jobs take less."""
 
+_BLOCK = 2**20
+
 _OTHER_ENCODINGS = (
     codecs.BOM_UTF32_LE,
     codecs.BOM_UTF32_BE,
@@ -35,15 +37,17 @@ def read_text(path: str | os.PathLike[str], *, refuse: Refusal, most: int = MOST
     with open_regular(path, empty=True, refuse=refuse) as file:
         try:
             size = os.fstat(file.fileno()).st_size
-            data = file.read(most + 1)  # files may grow, or not know their size
+            data = bytearray()  # by parts: files may grow, or not know their size
+            while size <= most and (block := file.read(_BLOCK)):
+                data += block
+                size = max(size, len(data))
         except OSError as error:
             raise refuse(path, unreadable(error)) from error
-    if len(data) > most:
+    if size > most:
         raise refuse(
-            path,
-            f"has {max(size, len(data))} bytes, more than the {most} that are read; is it the right file?",
+            path, f"has {size} bytes, more than the {most} that are read; is it the right file?"
         )
-    return _decoded(path, data, refuse)
+    return _decoded(path, bytes(data), refuse)
 
 
 def _decoded(path: Path, data: bytes, refuse: Refusal) -> str:

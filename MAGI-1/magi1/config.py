@@ -6,7 +6,7 @@ The names are those of the released files, so that any of them can be used as it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from itertools import pairwise
@@ -384,12 +384,17 @@ def _build(cls: type[_T], given: object, where: str) -> _T:
     prefix = f"{where}." if where else ""
     for name in sorted(given.keys() - hints.keys()):
         near = get_close_matches(name, hints, n=1)
-        meant = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(hints)}"
+        meant = f"did you mean {near[0]}?" if near else f"allowed are {_listed(hints)}"
         raise MagiUsageError(f"{prefix}{name[:80]} is unknown; {meant}")
     missing = [prefix + name for name in hints if name not in given]
     if missing:
-        raise MagiUsageError(f"{', '.join(missing)} missing: every field must be there")
+        raise MagiUsageError(f"{_listed(missing)} missing: every field must be there")
     return cls(**{name: _value(kind, given[name], prefix + name) for name, kind in hints.items()})
+
+
+def _listed(names: Iterable[str]) -> str:
+    text = ", ".join(names)
+    return text if len(text) <= 200 else f"{text[:200].rpartition(', ')[0]} and more"
 
 
 _ALLOWED = {

@@ -20,7 +20,7 @@ def judge(target_name: str, samples: list[Sample], index: int, seed: int) -> tup
     """Make one mutant, read it, and give the verdict and a detail."""
     target = load(target_name)
     sample = samples[index]
-    kind, data = mutate(sample.data, seed)
+    kind, data = mutate(sample.data, seed, sample.name)
     with tempfile.TemporaryDirectory(prefix="campaign_") as folder:
         intact, path = Path(folder, "intact", sample.name), Path(folder, "mutant", sample.name)
         for file, content in ((intact, sample.data), (path, data)):

@@ -221,7 +221,7 @@ def test_what_is_no_configuration(tmp_path: Path) -> None:
         with pytest.raises(MagiUsageError, match=what):
             MagiConfig.load(path)
     (tmp_path / "weights.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(MagiUsageError, match="not a JSON file"):
+    with pytest.raises(MagiUsageError, match="save it as UTF-8"):
         MagiConfig.load(tmp_path / "weights.json")
     assert issubclass(MagiUsageError, MagiError) and issubclass(MagiUsageError, ValueError)
 
