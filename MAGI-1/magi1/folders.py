@@ -24,7 +24,9 @@ VAE_CONFIG, VAE_WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 T5_FOLDER = "t5-v1_1-xxl"
 BYTE_T5 = "byte_t5"
 EMBEDDED = "magi1:"
-"""A folder that begins so lies in this package: ``magi1:weights/tiny/vae``."""
+"""A path that begins so lies in this package: ``magi1:weights/tiny/vae``."""
+TINY_CONFIG = "magi1:configs/tiny_config.json"
+"""The configuration of the small generator that comes along."""
 ZSTD = ".zst"
 """A file may be there compressed, with this added to its name."""
 
@@ -152,7 +154,7 @@ def present(path: Path) -> Path | None:
 
 
 def located(folder: str | Path) -> Path:
-    """The folder of a configuration: as given, from the home folder (``~``), or in this package."""
+    """A path of a configuration: as given, from the home folder (``~``), or in this package."""
     text = str(folder)
     if text.startswith(EMBEDDED):
         return Path(__file__).parent / text.removeprefix(EMBEDDED)

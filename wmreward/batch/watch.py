@@ -13,7 +13,6 @@ from tqdm import tqdm
 import wmreward.records.lock as locks
 from wmreward.batch.queue import Queue
 from wmreward.batch.team import LostContact
-from wmreward.errors import WMRewardError
 from wmreward.records.lock import Lock
 
 _LOOK_S = 0.5
@@ -68,10 +67,10 @@ class Watch:
                     if time.monotonic() - beaten > locks.BEAT_S:
                         beaten = time.monotonic()
                         self.lock.beat()
-            except (WMRewardError, OSError) as error:
-                if isinstance(error, LostContact):
-                    raise
-                self.queue.stop(WMRewardError(str(error)))
+            except LostContact:
+                raise
+            except Exception as error:
+                self.queue.stop(error)
 
     def _show(self) -> None:
         if failures := self.failed + self.queue.failed():

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from wmfiles import json_lines, short
+from wmreward.commands.kinds import MOST_SEEDS
 from wmreward.errors import UsageError
 from wmreward.files import misused, user_path, write_text
 
@@ -25,8 +26,6 @@ GIVEN = {"i2v": "init_image", "v2v": "init_video"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 150
 _LARGEST_SEED = 2**63 - 1
-MOST_SEEDS = 100_000
-"""Of one job."""
 MOST_TEXT = 100_000
 """Characters of one field; no text encoder reads a tenth of it."""
 
