@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from magi1_fakes import write_nano
 
-from wmreward.batch.lock import read as read_lock
 from wmreward.batch.status import Status
 from wmreward.generation.batch.cli import main
+from wmreward.records.lock import read as read_lock
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "generation"

@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 
 from wmreward.errors import UsageError, VideoError
 from wmreward.video import read as read_module
-from wmreward.video.container import _turn
+from wmreward.video.rgb import turn
 from wmreward.video.sampling import exact_rate
 from wmreward.video_io import (
     Clip,
@@ -407,7 +407,7 @@ def test_rotation_is_applied(tmp_path: Path, matrix: tuple[int, int, int, int]) 
 def test_other_angles_go_to_the_nearest_quarter_turn() -> None:
     picture = corners()
     cos, sin = (round(65536 * f) for f in (0.99, 0.14))
-    assert np.array_equal(_turn(picture, (cos, sin, -sin, cos)), picture)
+    assert np.array_equal(turn(picture, (cos, sin, -sin, cos)), picture)
 
 
 def rgba(alpha: int) -> np.ndarray:
@@ -557,7 +557,11 @@ def test_unreadable_file_as_the_system_says_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = encode(tmp_path / "clip.mp4")
-    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(VideoError, match="permission denied") as caught:
         probe(path)
     one_line(caught.value, path)

@@ -62,6 +62,7 @@ class Job:
         output: Where records are appended.
         pictures: Which pictures are drawn, and where.
         as_json: Print JSON lines instead of a table.
+        strict: Refuse videos about which something is doubtful.
         form: Of the table.
         debug: Show tracebacks.
     """
@@ -77,6 +78,7 @@ class Job:
     output: RecordFile | None
     pictures: Pictures
     as_json: bool
+    strict: bool
     form: Format
     debug: bool
 
@@ -136,6 +138,7 @@ def job_from(flags: Values) -> Job:
         output=_output(values["output"]),
         pictures=pictures,
         as_json=values["json"],
+        strict=values["strict"],
         form=values["format"],
         debug=values["debug"],
     )
