@@ -82,12 +82,15 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
         import zstandard
     except ImportError:
         raise MagiError(
-            f'{file} is compressed: pip install "wmreward[generate]", or decompress it with zstd -d'
+            f'{file} is compressed: pip install -e ".[generate]" in the clone, or decompress it with zstd -d'
         ) from None
     try:
         with file.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
             yield stream
-    except (zstandard.ZstdError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        *(zstandard.ZstdError, OSError, ValueError, RecursionError),
+        *(KeyError, TypeError, AttributeError),
+    ) as error:
         raise WeightsError(
             f"{file} cannot be read: {first_line(error)}; download it again"
         ) from None

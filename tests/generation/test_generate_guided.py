@@ -74,9 +74,9 @@ def test_what_is_continued_is_guided_unless_told_otherwise(command: Guided, inpu
 
 def test_who_has_no_world_model_learns_how_to_go_without(command: Guided, inputs: Path) -> None:
     video = ("--mode", "v2v", "--init_video", str(inputs / "video.mp4"), "--output_path", "v.mp4")
-    code, _, err = command(*video, "--reward_weights", "none.safetensors")
+    code, _, err = command(*video, "--weights", "none.safetensors")
     assert code == 1 and "none.safetensors" in err and "--guidance_scale 0 generates without" in err
-    code, _, err = command(*video, "--reward_weights", "none.safetensors", "--best_of", "2")
+    code, _, err = command(*video, "--weights", "none.safetensors", "--best_of", "2")
     assert code == 1 and "generates without" not in err
 
 
@@ -169,9 +169,9 @@ def test_a_guided_run_that_was_killed_goes_on_as_if_it_had_not_been(
     [
         (("--guidance_scales", "0.1x3"), "is for 3 steps, but the sampler takes 8"),
         (("--guidance_steps", "1x9"), "is for 9 steps"),
-        (("--guidance_scale", "-1"), "must not be negative"),
+        (("--guidance_scale", "-1"), "--guidance_scale must be a number from 0"),
         (("--guidance_scale", "1", "--guidance_range", "0.9", "0.1"), "must rise within"),
-        (("--guidance_scale", "1", "--guidance_repeats", "0"), "repeats=0"),
+        (("--guidance_scale", "1", "--guidance_repeats", "0"), "--guidance_repeats must be"),
         (("--guidance_scale", "1", "--reward", "consensus"), "it cannot guide"),
         (
             ("--guidance_scale", "1", "--reward_window_size", "64"),
@@ -181,23 +181,28 @@ def test_a_guided_run_that_was_killed_goes_on_as_if_it_had_not_been(
             ("--guidance_scale", "1", "--reward_mode", "topk9"),
             "has 48 frames, but the reward needs 48",
         ),
-        (("--guidance_scale", "1", "--reward_mode", "best"), "unknown mode 'best'"),
-        (("--guidance_scale", "1", "--reward_model", "vitx"), "vitx"),
-        (("--guidance_scale", "1", "--reward_model", "vitgac"), "needs actions"),
+        (("--guidance_scale", "1", "--reward_mode", "best"), "--aggregate must be mean"),
+        (("--guidance_scale", "1", "--model", "vitx"), "vitx"),
+        (("--guidance_scale", "1", "--model", "vitgac"), "needs actions"),
         (
             ("--guidance_scale", "1", "--reward_context_frames", "16"),
             "must be at least 1 and below",
         ),
+        (("--window_size", "1"), "--window_size must be a whole number from 2"),
+        (("--window_size", "4"), "chunks in flight: --chunks_at_once"),
         (("--plot",), "--plot draws what guidance does"),
-        (("--best_of", "0"), "best_of=0"),
+        (("--best_of", "0"), "--best_of must be"),
         (("--best_of", "3", "--seeds", "1", "2"), "--best_of 3 with 2 --seeds"),
         (("--seeds", "1", "1"), "a seed of its own"),
         (("--seeds", "1", "2", "--seed", "3"), "leave out one"),
         (("--best_of", "2", "--keep", "none"), "--keep none must be"),
-        (("--best_of", "2", "--candidate_batch", "0"), "candidate_batch=0"),
+        (("--best_of", "2", "--candidate_batch", "0"), "--candidate_batch must be"),
         (("--best_of", "2", "--preview"), "--preview shows a single video"),
         (("--best_of", "2", "--reward", "beauty"), "unknown reward 'beauty'"),
-        (("--search", "particles", "--particle_churn", "3"), "churn=3.0"),
+        (
+            ("--search", "particles", "--particle_churn", "3"),
+            "--particle_churn must be a number from 0 to 1",
+        ),
         (("--search", "particles", "--reward", "consensus"), "it cannot weigh particles"),
     ],
 )
@@ -210,7 +215,7 @@ def test_wrong_steering(command: Guided, flags: tuple[str, ...], says: str) -> N
 
 
 def test_missing_world_model(command: Guided) -> None:
-    flags = ("--guidance_scale", "1", "--reward_weights", "none.safetensors")
+    flags = ("--guidance_scale", "1", "--weights", "none.safetensors")
     assert "none.safetensors does not exist" in command.fails(*T2V, *flags, code=1)
 
 
@@ -241,8 +246,8 @@ def test_memory_is_given_up_in_order_and_once(
     values = build_parser().defaults | {
         "guidance_scale": 0.05,
         "config_file": str(nano / "nano.json"),
-        "reward_model": "tiny",
-        "reward_weights": str(nano / "world.safetensors"),
+        "model": "tiny",
+        "weights": str(nano / "world.safetensors"),
         "num_frames": 24,
         "num_steps": 4,
     }

@@ -14,7 +14,7 @@ from generate_fixtures import ROOT, T2V, script
 from guided_fixtures import SHORT, Guided, candidates_in, latents_of, record_of
 from torch import Tensor
 
-from wmreward.generation import search_run
+from wmreward.generation import workshop
 from wmreward.generation.candidate import make_candidates
 from wmreward.generation.cli import main
 from wmreward.generation.steering import LoadedSteering
@@ -33,7 +33,7 @@ def test_the_best_candidate_is_the_output(command: Guided, made: list[list[int]]
     flags = (*T2V, *SHORT, "--seed", "5", "--keep", "all", "--save_latents", "--best_of")
     code, out, err = command(*flags, "3")
     assert code == 0 and made == [[5], [6], [7]] and "output.mp4: 24 frames" in out
-    assert "the choice among 3 raised the total by" in err and "wrote output.candidates.png" in err
+    assert "the choice among 3 raised the reward by" in err and "wrote output.candidates.png" in err
     lines = candidates_in("output.candidates")
     best = max(lines, key=lambda line: line["scores"]["surprise"])
     record = record_of("output")
@@ -97,7 +97,7 @@ def test_a_killed_search_goes_on(command: Guided, monkeypatch: pytest.MonkeyPatc
             raise KeyboardInterrupt
         return make_candidates(*arguments, **options)
 
-    monkeypatch.setattr(search_run, "make_candidates", killed)
+    monkeypatch.setattr(workshop, "make_candidates", killed)
     assert command(*flags, "torn.mp4")[0] == 130
     assert len(candidates_in("torn.candidates")) == 2 and not Path("torn.mp4").exists()
     assert command(*flags, "torn.mp4")[0] == 0 and calls == 4

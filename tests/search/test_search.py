@@ -240,14 +240,19 @@ def test_files_are_judged_as_they_are(tmp_path: Path) -> None:
 def test_the_table_and_what_the_choice_is_worth(tmp_path: Path) -> None:
     choice, _ = run(tmp_path, [3, 7, 5])
     lines = choice_table(choice, "candidate", lambda place: f"seed {(3, 7, 5)[place]}").splitlines()
-    assert lines[0].split() == ["rank", "candidate", "total", "brightness", "spread"]
+    assert lines[0].split() == [
+        "rank",
+        "candidate",
+        "reward",
+        *["brightness", "reward", "spread", "reward"],
+    ]
     assert [line.split()[:3] for line in lines[1:]] == [
         ["1", "seed", "7"],
         ["2", "seed", "5"],
         ["3", "seed", "3"],
     ]
     assert len({len(line) for line in lines}) == 1
-    assert choice_gain(choice).startswith("the choice among 3 raised the total by 0.15")
+    assert choice_gain(choice).startswith("the choice among 3 raised the reward by 0.15")
 
 
 def test_the_contact_sheet_marks_the_winner(tmp_path: Path) -> None:
@@ -369,6 +374,14 @@ def test_without_churn_and_selection_it_is_the_plain_sampler() -> None:
     step = GaussianStep(latents, half, half + 0.1, (5,))
     assert steering(step) is not step.velocity and torch.equal(steering(step), step.velocity)
     assert not step.ancestors and all(record.ancestors is None for record in steering.records)
+
+
+def test_the_last_step_counts_though_its_time_lies_one_float32_above_1() -> None:
+    """As MAGI-1's time steps do."""
+    steering = ParticleSteering(near, always())
+    ends = torch.tensor([0.5, 1 + 2**-23])
+    step = GaussianStep(torch.randn(3, 2, 1, 1, 1), ends[:1], ends[1:], (4,))
+    assert steering(step).isfinite().all() and len(steering.records) == 1
 
 
 def test_copies_part_ways_and_descent_is_told() -> None:

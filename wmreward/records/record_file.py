@@ -24,6 +24,7 @@ from wmreward.records.scored import Record, to_json, without_repeats
 _TEXT_COLUMNS = (
     *("path", "score", "video_sha256", "settings_id", "model", "weights_sha256", "actions_sha256"),
     *("mode", "similarity", "decoder", "context_encoder", "target_encoder", "dtype", "device"),
+    *("positions", "levels", "observed", "teacher_sha256"),
     *("wmreward", "torch", "av", "python"),
 )
 COLUMNS = (
@@ -31,6 +32,7 @@ COLUMNS = (
     *("effective_fps", "source_fps", "video_sha256", "settings_id", "seconds"),
     *("model", "weights_sha256", "window_size", "context_frames", "stride", "mode", "similarity"),
     *("max_frames", "fps", "decoder", "context_encoder", "target_encoder", "mask_token"),
+    *("crop", "positions", "levels", "observed", "teacher_sha256"),
     *("actions_sha256", "dtype", "device", "wmreward", "torch", "av", "python"),
 )
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from vjepa2 import get_config
-from vjepa2.sources import converted_path, find_weights
+from vjepa2 import ModelConfig, VJEPA21Config
+from vjepa2.sources import WeightsSource, find_teacher, find_weights, standing_files
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.rewards.mix import OWN, How, RewardMix, parse_weights
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.models import ModelChoice, load
+from wmreward.surprise.models import ModelChoice, load, reading_values
 from wmreward.surprise.scorer import SurpriseScorer
 from wmweights import WeightsError, fingerprint_files
 
@@ -39,16 +38,16 @@ class RewardChoice:
     def from_flags(
         cls, values: Mapping[str, Any], *, default_model: str, context_grad: bool = False
     ) -> RewardChoice:
-        """From the flags of `reward_flags` and ``device``.
+        """From the flags of rewards and ``device``.
 
         Raises:
             UsageError: names, numbers or rules that cannot be.
         """
         config = SurpriseConfig(
-            window_size=values["reward_window_size"],
-            context_frames=values["reward_context_frames"],
-            stride=values["reward_stride"],
-            mode=values["reward_mode"],
+            window_size=values["window_size"],
+            context_frames=values["context_frames"],
+            stride=values["stride"],
+            mode=values["aggregate"],
             similarity=values["similarity"],
             score=values["score"],
             context_grad=context_grad,
@@ -57,8 +56,9 @@ class RewardChoice:
             weights=parse_weights(values["reward"] or ["surprise"]),
             how=values["combine"],
             model=ModelChoice(
-                name=values["reward_model"] or default_model,
-                weights=values["reward_weights"],
+                name=values["model"] or default_model,
+                weights=values["weights"],
+                **reading_values(values),
                 device=values["device"],
             ),
             config=config,
@@ -74,11 +74,7 @@ class RewardChoice:
     @property
     def min_frames(self) -> int:
         """Frames of the shortest video that can be judged."""
-        if not self.needs_model:
-            return 1
-        mode = self.config.mode
-        windows = int(mode.removeprefix("topk")) if mode.startswith("topk") else 1
-        return self.config.window_size + (windows - 1) * self.config.stride
+        return self.config.min_frames if self.needs_model else 1
 
     @property
     def context_frames(self) -> int:
@@ -91,7 +87,8 @@ class RewardChoice:
         if self.needs_model:
             judged |= {
                 "model": self.model.name,
-                "weights": fingerprint_files(self._files()),
+                **self._weights(),
+                **self.model.read_as(),
                 **self.config.to_json(),
             }
             del judged["context_grad"]  # decides gradients only
@@ -115,16 +112,15 @@ class RewardChoice:
         self.model.torch_device()
         if not self.needs_model:
             return
-        config = get_config(self.model.name)
+        self.model.check_comparison(self.config)
+        config = self.model.config
         if config.action_conditioned:
-            raise UsageError(
-                f"reward_model {self.model.name} needs actions: it cannot judge videos"
-            )
+            raise UsageError(f"model {self.model.name} needs actions: it cannot judge videos")
         seen = self.config.context_frames // config.tubelet * config.tubelet
         if not 0 < seen < self.config.window_size // config.tubelet * config.tubelet:
             raise UsageError(
-                f"reward_context_frames={self.config.context_frames} and "
-                f"reward_window_size={self.config.window_size} must leave at least {config.tubelet} frames "
+                f"--context_frames {self.config.context_frames} of --window_size "
+                f"{self.config.window_size} must leave at least {config.tubelet} frames "
                 "on both sides"
             )
 
@@ -135,13 +131,24 @@ class RewardChoice:
             WMRewardError: they are nowhere; says how to get them.
         """
         if self.needs_model:
-            self._files()
+            self._sources()
 
-    def _files(self) -> list[Path]:
+    def _weights(self) -> dict[str, str]:
+        """Fingerprints of the world model's files, and of its teacher's if it is compared with one."""
+        return {
+            name: fingerprint_files(standing_files(source, config))
+            for name, (source, config) in self._sources().items()
+        }
+
+    def _sources(self) -> dict[str, tuple[WeightsSource, ModelConfig]]:
+        model, config, reading = self.model, self.model.config, self.model.reading
         try:
-            files = find_weights(self.model.name, self.model.weights).files
+            own = find_weights(model.name, model.weights)
+            found: dict[str, tuple[WeightsSource, ModelConfig]] = {"weights": (own, config)}
+            if reading is not None and reading.observed == "teacher":
+                assert isinstance(config, VJEPA21Config) and config.teacher is not None
+                teacher = find_teacher(config, own, model.teacher_weights)
+                found["teacher_weights"] = teacher, config.teacher
         except WeightsError as error:
             raise WMRewardError(str(error)) from error
-        # An official file may have been replaced by its converted parts.
-        parts = [converted_path(file, part) for file in files for part in ("encoder", "predictor")]
-        return [path for path in (*files, *parts) if path.exists()][: len(files)]
+        return found

@@ -28,7 +28,9 @@ from wmreward.records.scored import (
 from wmreward.scoring.pictures import FrameStore, shrunk
 from wmreward.scoring.report import Row, printable, speed_warning, summary, table
 from wmreward.scoring.settings import Job
+from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.compute import VideoScorer
+from wmreward.surprise.fault import fault_of, has_damaged_weights
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip
@@ -40,6 +42,8 @@ def run(job: Job) -> int:
         ranks.on_first(lambda: _recover(job.output))
         choice = replace(job.choice, device=ranks.device(job.choice.device))
         scorer = ranks.in_turn(lambda: _scorer(job, choice))
+        for remark in scorer.loaded.info.remarks() if ranks.is_first else ():
+            _say(remark)
         shift = Shift(job, ranks, scorer)
         rows = shift.work()
         everyone = [row for part in ranks.gather(rows) for row in part.items()]
@@ -141,12 +145,15 @@ class Shift:
                 lambda records: in_input_order(records, self.job.videos, self.id)
             )
         if not self.job.as_json:
-            print(table(rows), flush=True)
+            print(table(rows, self.job.form), flush=True)
         elif self.ranks.world > 1:
             print("\n".join(row.json_line() for row in rows), flush=True)
         uniform = self.scorer.sampling.fps is None
         if uniform and (warning := speed_warning(rows)):
             _say(warning)
+        hashes = {row.path: row.record["video_sha256"] for row in rows if row.record}
+        if note := meaningless(self.job.choice.name, self.job.choice.weights, hashes):
+            _say(note)
         if len(rows) > 1 or any(row.was_known for row in rows):
             _say(summary(rows))
 
@@ -213,7 +220,7 @@ class Shift:
             clips = frames.passing(feed.clips()) if frames else feed.clips()
             result = self.scorer.score_clips(clips, feed.path, self.job.motion)
             if not isfinite(result):
-                raise VideoError(feed.path, "its surprise is not finite; try --dtype float32")
+                raise self._no_number(feed.path)
             if self.job.strict and result.faults:
                 raise VideoError(feed.path, f"{result.faults} (--strict refuses it)")
             self.job.pictures.draw(plan.pictures, feed.path, result, self.scorer, frames)
@@ -228,6 +235,13 @@ class Shift:
         seconds = time.perf_counter() - begun
         return make_record(feed.path, plan.sha256, result, self.settings, seconds, pictures)
 
+    def _no_number(self, path: Path) -> WMRewardError:
+        """The error of a surprise that is not finite: of this video, or of all."""
+        model = self.scorer.loaded.model
+        if has_damaged_weights(model):
+            return WMRewardError(fault_of(model))
+        return VideoError(path, f"its surprise is no finite number: {fault_of(model)}")
+
     def _memory_advice(self) -> str:
         where = "GPU memory" if self.scorer.loaded.model.device.type == "cuda" else "memory"
         if torch.cuda.is_available():
@@ -240,7 +254,7 @@ class Shift:
     def _show_unsaved(self, rows: dict[int, Row]) -> None:
         """Results that are in no file would be lost with an interrupted run."""
         if rows and self.job.output is None and not self.job.as_json:
-            print(table(list(rows.values())), flush=True)
+            print(table(list(rows.values()), self.job.form), flush=True)
 
 
 def _has_map(plan: _Plan) -> bool:

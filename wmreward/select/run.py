@@ -18,11 +18,13 @@ from wmreward.records.scored import to_json, video_sha256
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.mix import RewardMix
 from wmreward.scoring.report import short_names
+from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
 from wmreward.select.groups import grouped
 from wmreward.surprise.inputs import Sampling
+from wmreward.tables.layout import Format
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip
 
@@ -40,6 +42,7 @@ class Job:
         sheets: Where contact sheets go, or None.
         workers: Videos decoded ahead.
         as_json: Print JSON lines instead of tables.
+        form: Of the tables.
     """
 
     groups: Mapping[str, Sequence[Path]]
@@ -50,6 +53,7 @@ class Job:
     sheets: Path | None
     workers: int
     as_json: bool
+    form: Format
 
 
 def job_from(values: Mapping[str, Any]) -> Job:
@@ -65,8 +69,6 @@ def job_from(values: Mapping[str, Any]) -> Job:
         raise UsageError(
             f"--max_frames {sampling.max_frames} is too few: the reward needs {rewards.min_frames}"
         )
-    if values["workers"] < 0:
-        raise UsageError(f"workers={values['workers']} must be at least 0")
     places = {
         name: None if values[name] is None else Path(values[name]).expanduser()
         for name in ("output", "copy_to", "contact_sheets")
@@ -74,7 +76,7 @@ def job_from(values: Mapping[str, Any]) -> Job:
     output = places["output"]
     if output is not None and output.suffix.lower() != ".jsonl":
         raise UsageError(f"--output {output} must end in .jsonl")
-    groups = grouped(values["videos"], values["group_by"])
+    groups = grouped(values["video_path"], values["group_by"])
     rewards.check_weights()
     return Job(
         groups=groups,
@@ -83,8 +85,9 @@ def job_from(values: Mapping[str, Any]) -> Job:
         output=output,
         copy_to=places["copy_to"],
         sheets=places["contact_sheets"],
-        workers=values["workers"],
+        workers=values["read_ahead"],
         as_json=values["json"],
+        form=values["format"],
     )
 
 
@@ -166,6 +169,10 @@ def _conclude(job: Job, store: CandidateStore, mix: RewardMix, failed: Mapping[P
         _show(job, group, choice)
         if job.sheets is not None:
             _draw(job.sheets / f"{number:03d}-{_slug(group)}.png", choice)
+    hashes = {Path(candidate.name): candidate.sha256 for candidate in ranked}
+    model = job.rewards.model
+    if job.rewards.needs_model and (note := meaningless(model.name, model.weights, hashes)):
+        _say(note)
     if job.output is not None:
         store.rewrite(ranked)
     if job.copy_to is not None:
@@ -198,10 +205,11 @@ def _show(job: Job, group: str, choice: Choice) -> None:
     short = short_names([Path(candidate.name) for candidate in choice.candidates])
     if group:
         print(f"{group}:")
-    print(choice_table(choice, "video", short.__getitem__))
-    print(f"winner: {choice.winner.name}")
-    if len(choice.candidates) > 1:
-        print(choice_gain(choice))
+    print(choice_table(choice, "video", short.__getitem__, job.form))
+    if job.form == "text":
+        print(f"winner: {choice.winner.name}")
+        if len(choice.candidates) > 1:
+            print(choice_gain(choice))
     print(flush=True)
 
 

@@ -60,6 +60,12 @@ class SurpriseConfig:
             )
         selection_size(self.mode, sys.maxsize)  # whether topkK has its K windows shows later
 
+    @property
+    def min_frames(self) -> int:
+        """Frames of the shortest video that can be scored."""
+        windows = int(self.mode.removeprefix("topk")) if self.mode.startswith("topk") else 1
+        return self.window_size + (windows - 1) * self.stride
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
