@@ -62,8 +62,8 @@ class Job:
         output: Where records are appended.
         pictures: Which pictures are drawn, and where.
         as_json: Print JSON lines instead of a table.
-        strict: Refuse videos about which something is doubtful.
         form: Of the table.
+        strict: Refuse videos about which something is doubtful.
         debug: Show tracebacks.
     """
 
@@ -78,8 +78,8 @@ class Job:
     output: RecordFile | None
     pictures: Pictures
     as_json: bool
-    strict: bool
     form: Format
+    strict: bool
     debug: bool
 
 
@@ -138,8 +138,8 @@ def job_from(flags: Values) -> Job:
         output=_output(values["output"]),
         pictures=pictures,
         as_json=values["json"],
-        strict=values["strict"],
         form=values["format"],
+        strict=values["strict"],
         debug=values["debug"],
     )
 
