@@ -16,7 +16,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wmreward.reward import compute_vjepa_surprise
+    from wmreward.surprise.compute import compute_vjepa_surprise
 
 __all__ = ["compute_vjepa_surprise"]
 
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
     """`compute_vjepa_surprise`, imported when it is asked for: PyTorch takes seconds, --help should not."""
     if name != "compute_vjepa_surprise":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from wmreward.reward import compute_vjepa_surprise
+    from wmreward.surprise.compute import compute_vjepa_surprise
 
     return compute_vjepa_surprise
 
@@ -34,6 +34,6 @@ if __name__ == "__main__":
     # Read when PyTorch is loaded. On a CPU its threads otherwise spin while they wait for one another:
     # with the decoding threads or other programs on the same cores that makes scoring several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from wmreward.score_cli import main
+    from wmreward.scoring.cli import main
 
     raise SystemExit(main())

@@ -17,6 +17,6 @@ if __name__ == "__main__":
     sys.path.insert(1, str(Path(__file__).parent / "MAGI-1"))
     # Read when PyTorch is loaded; otherwise its threads spin while they wait for one another.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from generation.cli import main
+    from wmreward.generation.cli import main
 
     raise SystemExit(main())

@@ -34,11 +34,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import describe
+from benchmarks.shared.machine import describe
 from wmreward.batch import BatchOptions, Candidate, Maker, RunFolder, candidates_of, run_batch
 from wmreward.batch.status import Status
 from wmreward.batch.team import Team
-from wmreward.jobs import BatchJob
+from wmreward.prompts.jobs import BatchJob
 
 SETTINGS = {"benchmark": "batch"}
 _SPREAD = 0.55
@@ -74,7 +74,7 @@ def sleeping(seconds: float) -> Maker:
 
 def stepping(model: str, size: str, steps: int, device: torch.device) -> Maker:
     """A candidate is ``steps`` times its cost steps of MAGI-1's sampler."""
-    from benchmarks.generate_workload import Scene, bench_config, random_dit
+    from benchmarks.bench_generate.workload import Scene, bench_config, random_dit
 
     config = bench_config(model, size, 1)
     scene = Scene(config, random_dit(config.model_config, device), device)
@@ -90,7 +90,7 @@ def stepping(model: str, size: str, steps: int, device: torch.device) -> Maker:
 
 def clipping(clips: int, device: torch.device) -> Maker:
     """A candidate is ``clips`` times its cost clips of the embedded generator, one after the other."""
-    from benchmarks.magi_generator import tiny
+    from benchmarks.shared.magi_generator import tiny
 
     generator = tiny(device=device)
 

@@ -23,12 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.machine import describe, matmul_rate, median_and_peak
+from benchmarks.shared.machine import describe, matmul_rate, median_and_peak
 from vjepa2 import VJEPA2, VJEPA2Config, get_config
-from wmreward.config import SurpriseConfig
-from wmreward.scorer import SurpriseScorer
-from wmreward.surprise import window_surprise
-from wmreward.windows import window_starts
+from wmreward.surprise.config import SurpriseConfig
+from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.surprise.tokens import window_surprise
+from wmreward.surprise.windows import window_starts
 
 
 def random_model(config: VJEPA2Config, device: torch.device) -> VJEPA2:

@@ -26,10 +26,10 @@ from matplotlib.patches import ConnectionPatch
 from PIL import Image  # comes with matplotlib
 
 from compute_wmreward import compute_vjepa_surprise
-from wmreward.result import SurpriseResult
+from wmreward.pictures.visualize import color_table, heat_overlay
+from wmreward.surprise.result import SurpriseResult
+from wmreward.surprise.windows import frame_maps
 from wmreward.video_io import Clip, read_uniform
-from wmreward.visualize import color_table, heat_overlay
-from wmreward.windows import frame_maps
 
 COLORS = {"possible": "#0072B2", "impossible": "#D55E00"}
 INK, FAINT = "#222222", "#777777"

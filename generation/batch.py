@@ -1,105 +1,16 @@
-"""Videos of a whole job list with MAGI-1, on any number of processes; what is done is never done again.
-
-    python -m generation.batch --jobs prompt/embedded_i2v.jsonl
-    torchrun --nproc_per_node 8 -m generation.batch --jobs physics_iq_i2v.jsonl --config_file …
-
-The scripts beside this file launch it.
-"""
+"""Videos of a whole job list with MAGI-1, from a clone: `python -m generation.batch --jobs LIST`."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from generation.batch_flags import parse
-from wmreward.errors import WMRewardError
-
-if TYPE_CHECKING:
-    from generation.batch_setup import Setup
-    from wmreward.batch import RunFolder
-
-EXIT_FILE = "WMREWARD_EXIT_FILE"
-"""Environment variable with the name of a file that takes exit code and run folder. torchrun takes any code
-but 0 for a crash, starts everything again, and prints a traceback of its own."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one process; returns its exit code."""
-    from magi1.errors import MagiError
-    from weightfiles import WeightsError
-    from wmreward.batch.team import LostContact
-
-    argv = sys.argv[1:] if argv is None else argv
-    first = os.environ.get("RANK", "0") == "0"
-    folder = ""
-    try:
-        code, folder = _run(argv)
-    except LostContact as error:
-        _say(f"process {os.environ.get('RANK', '0')}: {error}")
-        return error.exit_code
-    except (WMRewardError, MagiError, WeightsError) as error:
-        if first:
-            _say(f"error: {error}")
-        code = int(getattr(error, "exit_code", 1))
-    except KeyboardInterrupt:  # before there was anything to stop
-        return 130
-    if code >= 128:
-        return code
-    if not first:
-        return 0
-    if file := os.environ.get(EXIT_FILE):
-        Path(file).write_text(f"{code}\n{folder}\n")
-        return 0
-    return code
-
-
-def _run(argv: Sequence[str]) -> tuple[int, str]:
-    """Exit code, and the folder of the run if there is one."""
-    values = parse(argv)
-    from generation.batch_setup import Setup
-
-    setup = Setup.of(values)
-    if values["dry_run"]:
-        print(setup.table(values["processes"]))
-        return 0, ""
-    setup.check()
-    folder = setup.folder()
-    return _generate(setup, folder), str(folder.path)
-
-
-def _generate(setup: Setup, folder: RunFolder) -> int:
-    from generation.batch_maker import MagiMaker
-    from magi1.parallel.groups import process_groups
-    from wmreward.batch import BatchOptions, run_batch
-    from wmreward.batch.team import Team
-    from wmreward.devices import find_device
-
-    values, device = setup.values, find_device(setup.values["device"])
-    team = Team.joined(setup.processes_per_video)
-    options = BatchOptions(
-        cost=setup.cost, grace_s=values["grace_s"], progress=not values["no_progress"]
-    )
-    with process_groups(setup.config.engine_config, device.type) as place:
-        return run_batch(
-            folder,
-            setup.jobs,
-            setup.variants,
-            lambda: MagiMaker(setup, place),
-            team=team,
-            options=options,
-        )
-
-
-def _say(text: str) -> None:
-    print(" ".join(text.split("\n")), file=sys.stderr)
-
 
 if __name__ == "__main__":
     # Without an install the package lies one level down: a dash cannot be imported.
     sys.path.insert(1, str(Path(__file__).parents[1] / "MAGI-1"))
     # Read when PyTorch is loaded; otherwise its threads spin while they wait for one another.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from wmreward.generation.batch.cli import main
+
     raise SystemExit(main())

@@ -59,7 +59,7 @@ find_rendezvous() {
     rendezvous=(--nnodes "$NODES" --rdzv-backend c10d --rdzv-endpoint "$endpoint" --rdzv-id "$RDZV_ID")
 }
 
-# Sets flags: those of generation.batch.
+# Sets flags: those of wmreward.generation.batch.cli.
 find_flags() {
     flags=(--jobs "$JOBS" --config_file "$CONFIG" --runs "$RUNS" --cp_size "$CP_SIZE")
     flags+=(--guidance_scale "$GUIDANCE_SCALE")
@@ -78,7 +78,7 @@ find_flags() {
 }
 
 # launch "$@": all jobs of the list $JOBS. --dry-run prints launch line and plan instead; other words are
-# handed on to generation.batch. Ends the script with its exit code: 0 when all is there, 1 when something failed,
+# handed on to wmreward.generation.batch.cli. Ends the script with its exit code: 0 when all is there, 1 when something failed,
 # 143 after SIGTERM and 130 after Ctrl-C, when the same command goes on.
 launch() {
     local dry=0 word

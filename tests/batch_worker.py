@@ -1,4 +1,4 @@
-"""A process of a batch run that writes text instead of videos, for test_batch.py.
+"""A process of a batch run that writes text instead of videos, for batch/test_batch.py.
 
 Settings: ``seconds`` for each candidate, ``size`` of groups, ``share``, ``grace``, ``steps``, and names of
 candidates that ``fail``, fail on their first try only (``fail_once``), ``kill`` their process always or on
@@ -20,7 +20,7 @@ from wmreward.batch import BatchOptions, Candidate, RunFolder, run_batch
 from wmreward.batch.share import Share
 from wmreward.batch.team import LostContact, Team
 from wmreward.errors import WMRewardError
-from wmreward.jobs import read_jobs
+from wmreward.prompts.jobs import read_jobs
 
 
 class Writer:
@@ -59,7 +59,7 @@ def cost(candidate: Candidate) -> float:
 
 
 def main(run: Path, jobs: Path, settings: dict[str, Any]) -> int:
-    """Run as `generation.batch` does; returns the exit code."""
+    """Run as `wmreward.generation.batch.cli` does; returns the exit code."""
     team = Team.joined(settings.get("size", 1))
     share = Share.parse(settings.get("share", "1/1"))
     folder = RunFolder(run, {"steps": settings.get("steps", 8), "model": {"width": 4}}, share)

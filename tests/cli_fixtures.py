@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 
 import vjepa2.config
 from vjepa2 import VJEPA2Config
-from wmreward import models, reward
-from wmreward.score_cli import main
+from wmreward.scoring.cli import main
+from wmreward.surprise import compute as reward
+from wmreward.surprise import models
 from wmreward.video_io import write_video
 
 

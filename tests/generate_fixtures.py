@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from generation.cli import main
+from wmreward.generation.cli import main
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vjepa2 import VJEPA2, PredictorConfig, VJEPA2Config
-from wmreward.config import Similarity, SurpriseConfig
+from wmreward.surprise.config import Similarity, SurpriseConfig
 
 COMMITTED = Path(__file__).parent / "golden" / "vjepa2"
 COMPLETE = Path(__file__).parents[2] / "shared" / "vjepa2" / "golden"

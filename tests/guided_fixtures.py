@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import vjepa2.config
-from generation import search_run
-from generation.candidate import make_candidates
-from wmreward import models
+from wmreward.generation import search_run
+from wmreward.generation.candidate import make_candidates
+from wmreward.surprise import models
 from wmreward.video_io import write_png, write_video
 
 SHORT = ("--num_frames", "24", "--num_steps", "4")

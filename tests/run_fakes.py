@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from wmreward.batch import Candidate, RunFolder, candidates_of
-from wmreward.jobs import BatchJob
-from wmreward.records import video_sha256
+from wmreward.prompts.jobs import BatchJob
+from wmreward.records.scored import video_sha256
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import write_video
 

@@ -14,24 +14,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "weightfiles": set(),
+    "wmweights": set(),
     "simworld": set(),
-    "vjepa2": {"weightfiles"},
-    "magi1": {"weightfiles"},
-    "wmreward": {"vjepa2", "weightfiles"},
-    "training": {"vjepa2", "simworld", "magi1", "weightfiles"},
-    "generation": {"vjepa2", "wmreward", "magi1", "weightfiles"},
-    "benchmarks": {
-        "vjepa2",
-        "simworld",
-        "wmreward",
-        "magi1",
-        "training",
-        "generation",
-        "weightfiles",
-    },
-    "compute_wmreward": {"vjepa2", "wmreward"},
-    "generate_magi1": {"vjepa2", "wmreward", "magi1", "generation"},
+    "vjepa2": {"wmweights"},
+    "magi1": {"wmweights"},
+    "wmreward": {"vjepa2", "magi1", "wmweights"},
+    "training": {"vjepa2", "simworld", "magi1", "wmweights"},
+    "benchmarks": {"vjepa2", "simworld", "wmreward", "magi1", "training", "wmweights"},
+    "compute_wmreward": {"wmreward"},
+    "generate_magi1": {"wmreward"},
 }
 """Each package of ours, and what it may import of ours besides itself. Scripts are imported by nothing."""
 
@@ -98,10 +89,89 @@ def test_imports_go_one_way(package: str) -> None:
         assert not wrong, f"{file.relative_to(ROOT)} imports {', '.join(sorted(wrong))}"
 
 
-def test_shapes_and_the_models_know_nothing_of_rewards() -> None:
-    """Inside wmreward: the arithmetic does not need to know which model it serves."""
-    for name in ("protocols", "windows", "aggregate", "surprise", "scorer", "config", "errors"):
-        assert not imported(ROOT / "wmreward" / f"{name}.py") & {"vjepa2", "simworld", "magi1"}
+ROOMS: dict[str, set[str]] = {
+    "video": set(),
+    "commands": set(),
+    "steering": set(),
+    "pictures": {"video"},
+    "surprise": {"video"},
+    "rewards": {"surprise"},
+    "records": {"surprise", "video"},
+    "search": {"rewards", "records", "surprise", "pictures"},
+    "scoring": {"surprise", "records", "pictures", "video", "commands"},
+    "select": {"search", "scoring", "rewards", "records", "surprise", "video", "commands"},
+    "physics_iq": {"video", "commands"},
+    "prompts": {"physics_iq", "video", "commands"},
+    "batch": {"prompts", "physics_iq", "records", "video", "commands"},
+    "report": {
+        "batch",
+        "prompts",
+        "scoring",
+        "records",
+        "rewards",
+        "surprise",
+        "video",
+        "commands",
+    },
+    "evaluate": {"report", "batch", "physics_iq", "records", "commands"},
+    "generation": {
+        *("batch", "prompts", "search", "steering", "rewards", "surprise"),
+        *("pictures", "video", "commands"),
+    },
+}
+"""The rooms of wmreward, the lowest first, and what each may import besides itself and the files at the root.
+A room's `cli.py` stands above all rooms: a command may bring together what it likes."""
+
+KNOWS_MODELS = {
+    "vjepa2": {"surprise", "rewards", "scoring", "report"},
+    "magi1": {"generation"},
+}
+"""The rooms that know a model by name."""
+
+
+def test_rooms_import_downwards_only() -> None:
+    """Also that the table above has no way up: each room names only rooms before it."""
+    below: set[str] = set()
+    for room, allowed in ROOMS.items():
+        assert allowed <= below, f"{room} may import {allowed - below}, which stand above it"
+        below.add(room)
+    folders = {place.name for place in (ROOT / "wmreward").iterdir() if place.is_dir()}
+    assert folders - {"__pycache__"} == ROOMS.keys()
+    for file in sorted((ROOT / "wmreward").rglob("*.py")):
+        room = file.relative_to(ROOT / "wmreward").parts[0]
+        for module in imported_modules(file):
+            package, _, rest = module.partition(".")
+            if package in KNOWS_MODELS:
+                assert room in KNOWS_MODELS[package], f"{room} imports {module} ({file.name})"
+            other = rest.partition(".")[0]
+            if (
+                package != "wmreward"
+                or other not in ROOMS
+                or file.name in {"cli.py", "__init__.py"}
+            ):
+                continue
+            if room.endswith(".py"):  # the root's files are the foundation
+                assert room == "video_io.py" and other == "video", f"{room} imports {module}"
+                continue
+            assert other in ROOMS[room] | {room}, f"{file.relative_to(ROOT)} imports {module}"
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Full names of the modules that a file imports anywhere."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def test_the_method_does_not_know_which_model_it_serves() -> None:
+    """Inside the room of surprise: the arithmetic takes any model of the right shape."""
+    for name in ("windows", "aggregate", "tokens", "scorer", "config"):
+        modules = imported_modules(ROOT / "wmreward" / "surprise" / f"{name}.py")
+        assert not {name.partition(".")[0] for name in modules} & {"vjepa2", "simworld", "magi1"}
 
 
 def modules(package: str, place: Path) -> list[str]:
@@ -145,7 +215,7 @@ def test_every_module_imports_with_the_core_dependencies_alone(tmp_path: Path) -
     ]
     assert {
         "vjepa2.checkpoint",
-        "wmreward.reward",
+        "wmreward.surprise.compute",
         "simworld.pairs",
         "training.world_model",
     } <= set(names)

@@ -25,7 +25,7 @@ from magi1.vae import VAE, Block, ColourConv, VAEConfig
 from training.loop import Process, Trainer, command, joined, schedule, train
 from training.muon import hidden_matrices
 from training.videos import SIZE, UNIT, Camera, UnitPool, shoot, to_model
-from weightfiles import dequantise, quantise, read_state, write_state
+from wmweights import dequantise, quantise, read_state, write_state
 
 PATCH, PATCH_FRAMES, CHANNELS = 8, 4, 16
 SHORT_EVERY = 5

@@ -42,7 +42,7 @@ from training.loop import Process, Trainer, command, joined, schedule, train
 from training.muon import hidden_matrices
 from training.noising import CHUNK, CLEAN, Plan, noised, plan_lone, plan_pairs
 from training.videos import FRAMES, SIZE
-from weightfiles import dequantise, quantise, read_state, write_state
+from wmweights import dequantise, quantise, read_state, write_state
 
 GRID = SIZE // 8
 """Latents along each side of the picture."""

@@ -20,7 +20,7 @@ from magi1.config import MagiConfig
 from magi1.errors import MagiError
 from magi1.folders import EMBEDDED, INDEX, find_dit, find_t5, find_vae, weights_subfolder
 from magi1.text_encoder import load_text_encoder
-from weightfiles import WeightsError
+from wmweights import WeightsError
 
 NAME = "tiny"
 CONFIG = f"{NAME}_config.json"

@@ -18,7 +18,7 @@ from vjepa2.key_maps import from_official, from_transformers, is_transformers, i
 from vjepa2.predictor import PARITY_MASK_TOKEN
 from vjepa2.sources import OFFICIAL_SUFFIXES, WeightsSource, converted_path, find_weights
 from vjepa2.world_model import VJEPA2, Branches
-from weightfiles import (
+from wmweights import (
     assemble,
     dequantise,
     fingerprint,

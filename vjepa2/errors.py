@@ -1,5 +1,5 @@
 """The one error that users of this package see."""
 
-from weightfiles.errors import WeightsError
+from wmweights.errors import WeightsError
 
 __all__ = ["WeightsError"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-import weightfiles
-from weightfiles import dequantise
+import wmweights
+from wmweights import dequantise
 
 
 def quantise(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """int8 rows with scales; vectors and mask tokens in float16."""
-    return weightfiles.quantise(state, keep=["mask_tokens"])
+    return wmweights.quantise(state, keep=["mask_tokens"])
 
 
 __all__ = ["dequantise", "quantise"]

@@ -6,29 +6,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wmreward.actions import Motion, read_motion
-    from wmreward.config import SurpriseConfig
     from wmreward.errors import UsageError, VideoError, WMRewardError
-    from wmreward.models import ModelChoice
-    from wmreward.result import SurpriseBatch, SurpriseResult
-    from wmreward.reward import VideoScorer, compute_vjepa_surprise
-    from wmreward.scorer import SurpriseScorer
+    from wmreward.surprise.actions import Motion, read_motion
+    from wmreward.surprise.compute import VideoScorer, compute_vjepa_surprise
+    from wmreward.surprise.config import SurpriseConfig
+    from wmreward.surprise.models import ModelChoice
+    from wmreward.surprise.result import SurpriseBatch, SurpriseResult
+    from wmreward.surprise.scorer import SurpriseScorer
     from wmreward.version import __version__
 
 _HOME = {
-    "ModelChoice": "models",
-    "Motion": "actions",
-    "SurpriseBatch": "result",
-    "SurpriseConfig": "config",
-    "SurpriseResult": "result",
-    "SurpriseScorer": "scorer",
+    "ModelChoice": "surprise.models",
+    "Motion": "surprise.actions",
+    "SurpriseBatch": "surprise.result",
+    "SurpriseConfig": "surprise.config",
+    "SurpriseResult": "surprise.result",
+    "SurpriseScorer": "surprise.scorer",
     "UsageError": "errors",
     "VideoError": "errors",
-    "VideoScorer": "reward",
+    "VideoScorer": "surprise.compute",
     "WMRewardError": "errors",
     "__version__": "version",
-    "compute_vjepa_surprise": "reward",
-    "read_motion": "actions",
+    "compute_vjepa_surprise": "surprise.compute",
+    "read_motion": "surprise.actions",
 }
 
 __all__ = [

@@ -14,7 +14,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-import weightfiles
+import wmweights
 from magi1 import zstd_shards
 from magi1.config import MagiConfig
 from magi1.dit import DiT
@@ -22,7 +22,7 @@ from magi1.errors import MagiUsageError
 from magi1.folders import VAE_CONFIG, ZSTD, find_dit, find_vae, variant
 from magi1.rope import default_bands
 from magi1.vae import VAE, VAEConfig
-from weightfiles import WeightsError, safetensors_file
+from wmweights import WeightsError, safetensors_file
 
 BANDS = "rope.bands"
 FP8 = torch.float8_e4m3fn
@@ -39,7 +39,7 @@ class LoadedWeights:
         part: ``transformer`` or ``VAE``.
         folder: Where from.
         files: The weights files read.
-        fingerprint: Tells files apart (:func:`weightfiles.fingerprint_files`).
+        fingerprint: Tells files apart (:func:`wmweights.fingerprint_files`).
         parameters: Number of parameters, without scales of quantised ones.
         bytes: Memory they take.
     """
@@ -86,7 +86,7 @@ def load_dit(
     spare = {}
     if BANDS not in files.specs:  # some converters leave it out, as it starts from a formula
         spare[BANDS] = default_bands(config.model_config.kv_channels // 8)
-    weightfiles.check_fit(
+    wmweights.check_fit(
         model, {**files.specs, **spare}, files.where, variant(config) or "of this configuration"
     )
     as_stored = dtype is None and not files.quantised
@@ -120,7 +120,7 @@ def load_vae(
     with torch.device("meta"):
         model = VAE(shape).to(dtype)
     files = _WeightsFiles(tuple(file for file in place.files if file.name != VAE_CONFIG))
-    weightfiles.check_fit(model, files.specs, files.where, "VAE")
+    wmweights.check_fit(model, files.specs, files.where, "VAE")
     _fill(model, files.tensors(device), device)
     return model.eval(), _loaded("VAE", place.folder, files, model)
 
@@ -155,7 +155,7 @@ def _check_kind(files: _WeightsFiles, *, fp8: bool) -> None:
 
 def _check_precision(model: DiT, files: _WeightsFiles) -> None:
     """Refuse weights that would be rounded, or taken for another kind of number, without being asked to."""
-    for name, place in weightfiles.places(model).items():
+    for name, place in wmweights.places(model).items():
         if name not in files.specs:
             continue
         stored = files.specs[name].dtype
@@ -186,13 +186,13 @@ class _WeightsFiles:
         raw = {
             name: spec for path in paths for name, spec in _reader(path).read_specs(path).items()
         }
-        self.quantised = weightfiles.is_quantised(raw)
-        self.specs = weightfiles.dequantised_specs(raw)
+        self.quantised = wmweights.is_quantised(raw)
+        self.specs = wmweights.dequantised_specs(raw)
 
     def tensors(self, device: torch.device | str) -> Iterator[tuple[str, Tensor]]:
         for path in self.paths:
             if self.quantised:
-                yield from weightfiles.dequantise(dict(_reader(path).read_tensors(path))).items()
+                yield from wmweights.dequantise(dict(_reader(path).read_tensors(path))).items()
             else:
                 yield from _reader(path).read_tensors(path, device)
 
@@ -209,19 +209,19 @@ def _fill(
     kept: str | None = None,
 ) -> None:
     """Put each tensor into its place with the precision of that place; those named ``kept`` as they are."""
-    own = weightfiles.places(model)
+    own = wmweights.places(model)
     for name, value in tensors:
         dtype = value.dtype if kept and name.endswith(kept) else own[name].dtype
-        weightfiles.put(model, name, value.to(device, dtype))
+        wmweights.put(model, name, value.to(device, dtype))
 
 
 def _loaded(part: str, folder: Path, files: _WeightsFiles, model: nn.Module) -> LoadedWeights:
-    own = weightfiles.places(model)
+    own = wmweights.places(model)
     return LoadedWeights(
         part=part,
         folder=str(folder),
         files=tuple(map(str, files.paths)),
-        fingerprint=weightfiles.fingerprint_files(files.paths),
+        fingerprint=wmweights.fingerprint_files(files.paths),
         parameters=sum(v.numel() for name, v in own.items() if not name.endswith("_scale")),
         bytes=sum(value.numel() * value.element_size() for value in own.values()),
     )

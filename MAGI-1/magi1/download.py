@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from magi1.config import MagiConfig
 from magi1.errors import MagiError, MagiUsageError
 from magi1.folders import HUB_REPO, Part, parts, variant
-from weightfiles import first_line
+from wmweights import first_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from magi1.config import MagiConfig
-from weightfiles import WeightsError
+from wmweights import WeightsError
 
 HUB_REPO = "sand-ai/MAGI-1"
 HOW_TO_GET = f"generate_magi1.py --download fetches them from {HUB_REPO}"

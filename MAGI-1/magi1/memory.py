@@ -11,7 +11,7 @@ from magi1.config import MagiConfig
 from magi1.costs import is_doubled, oldest_read
 from magi1.dit import DiT
 from magi1.schedule import ChunkCall
-from weightfiles import places
+from wmweights import places
 
 LAYERS_ON_DEVICE = 2
 """With offloading: the layer that runs and the next one, on its way."""

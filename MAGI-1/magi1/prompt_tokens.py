@@ -19,7 +19,7 @@ from torch import Tensor
 
 from magi1.errors import MagiError, MagiUsageError
 from magi1.text_encoder import TextFeatures
-from weightfiles import first_line
+from wmweights import first_line
 
 NULL_LENGTH = 50
 """Tokens of the null text that attention sees."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from magi1.byte_t5 import padded
 from magi1.errors import MagiError
-from weightfiles import first_line
+from wmweights import first_line
 
 Tokenize = Callable[[Sequence[str], int], tuple[Tensor, Tensor]]
 """``(prompts, max_length)`` → ids and mask ``[B, max_length]``, with an end of sequence, padded or cut."""

@@ -18,7 +18,7 @@ from magi1.byte_t5 import ByteT5, ByteT5Config, tokenize
 from magi1.errors import MagiError, MagiUsageError
 from magi1.prompt_cleaning import clean_prompt
 from magi1.t5_tokenizer import Tokenize, load_t5_tokenizer
-from weightfiles import WeightsError, assemble, dequantise, first_line, read_state
+from wmweights import WeightsError, assemble, dequantise, first_line, read_state
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from magi1.errors import MagiError
-from weightfiles import TensorSpec, WeightsError, first_line
-from weightfiles.safetensors_file import DTYPES
+from wmweights import TensorSpec, WeightsError, first_line
+from wmweights.safetensors_file import DTYPES
 
 MAX_HEADER = 100 * 2**20
 """As in the format's own reader: a longer header is damage."""

@@ -10,7 +10,7 @@
     watch.py        the first process's second thread: progress and heartbeat
     status.py       what a run folder says of itself
 
-Nothing here knows a generator; `generation.batch` brings one.
+Nothing here knows a generator; `wmreward.generation.batch.cli` brings one.
 """
 
 from wmreward.batch.candidates import Candidate, Maker, candidates_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from wmreward.jobs import BatchJob
+from wmreward.prompts.jobs import BatchJob
 
 
 @dataclass(frozen=True)

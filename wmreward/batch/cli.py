@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wmreward.command import run_command
+from wmreward.commands.ending import run_command
+from wmreward.commands.flags import Parser, underscored
 from wmreward.errors import UsageError
-from wmreward.flags import Parser, underscored
 
 _HELP = """\
 python -m wmreward.batch COMMAND …
@@ -54,7 +54,7 @@ def _status(argv: Sequence[str]) -> int:
 
 
 def _evaluate(argv: Sequence[str]) -> int:
-    from wmreward.batch.evaluate_cli import evaluate_command
+    from wmreward.evaluate.cli import evaluate_command
 
     return evaluate_command(argv)
 

@@ -26,9 +26,9 @@ from wmreward.batch.candidates import Candidate
 from wmreward.batch.share import Share
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import flush_to_disk, write_text
-from wmreward.jobs import BatchJob, read_jobs, write_jobs
-from wmreward.record_file import RecordFile
-from wmreward.records import Record, to_json
+from wmreward.prompts.jobs import BatchJob, read_jobs, write_jobs
+from wmreward.records.record_file import RecordFile
+from wmreward.records.scored import Record, to_json
 from wmreward.version import versions
 
 RECORD = "record.json"

@@ -20,7 +20,7 @@ from wmreward.batch.team import LostContact, Team
 from wmreward.batch.trouble import disk_trouble
 from wmreward.batch.watch import Watch
 from wmreward.errors import WMRewardError
-from wmreward.jobs import BatchJob
+from wmreward.prompts.jobs import BatchJob
 
 _SETTLE_S = 60.0
 """Processes that share a candidate end within so long of one another, or something is wrong."""

@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from wmreward.batch import lock as locks
+import wmreward.batch.lock as locks
 from wmreward.batch.candidates import candidates_of
 from wmreward.batch.folder import Records, read_records
 from wmreward.errors import UsageError
-from wmreward.jobs import read_jobs
+from wmreward.prompts.jobs import read_jobs
 
 _RECENT = 50
 _SHOWN = 20

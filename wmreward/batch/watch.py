@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from wmreward.batch import lock as locks
+import wmreward.batch.lock as locks
 from wmreward.batch.lock import Lock
 from wmreward.batch.queue import Queue
 from wmreward.batch.team import LostContact

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmreward.command import run_command
-from wmreward.flags import Parser, underscored
+from wmreward.commands.ending import run_command
+from wmreward.commands.flags import Parser, underscored
 
 if TYPE_CHECKING:
     from wmreward.physics_iq.dataset import Job

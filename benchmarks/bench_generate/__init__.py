@@ -1,0 +1,1 @@
+"""Speed of MAGI-1."""

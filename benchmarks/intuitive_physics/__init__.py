@@ -1,0 +1,1 @@
+"""Is the world model surprised by the impossible twin?"""

@@ -1,0 +1,1 @@
+"""Does guidance or choice repair physics?"""

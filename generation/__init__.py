@@ -1,1 +1,0 @@
-"""Generating videos from the command line and in batches: where generator, rewards and files meet."""

@@ -1,0 +1,530 @@
+"""The repair benchmark on candidates whose worth is known, and as a whole with nano models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fakes import NANO_TINY, LinearWorldModel, random_model
+from magi1_fakes import write_nano
+from torch import Tensor
+
+from benchmarks.physics_repair import benchmark as physics_repair
+from benchmarks.physics_repair.answers import TASKS, Answers, physics_scores
+from benchmarks.physics_repair.guides import GuideMaker, GuideSettings, Seam, Trust
+from benchmarks.physics_repair.parts import Part, Retouch, Variant, Workshop, strips_of
+from benchmarks.physics_repair.report import pictures
+from benchmarks.physics_repair.rows import (
+    CHOICES,
+    ORACLES,
+    PLAIN,
+    SCEPTICS,
+    build_rows,
+    chosen,
+    comparisons,
+    found_in_both,
+    gap_closed,
+    part_row,
+    pick_row,
+)
+from benchmarks.physics_repair.scores import Judges, sets
+from benchmarks.physics_repair.tuning import grid, judged, title
+from benchmarks.shared import bootstrap
+from benchmarks.shared.held_out import HeldOut, held_out
+from benchmarks.shared.object_detector import MISSING
+from vjepa2 import WeightsInfo
+from wmreward.physics_iq import Sample, compare, original_score
+from wmreward.physics_iq.resize import Bilinear
+from wmreward.protocols import RewardScores
+from wmreward.steering.keep_edges import edge_energy
+from wmreward.surprise.config import SurpriseConfig
+from wmreward.surprise.models import LoadedModel
+from wmreward.surprise.scorer import SurpriseScorer
+
+CPU = torch.device("cpu")
+
+
+# --- against the truth
+
+
+@pytest.fixture(scope="module")
+def clips() -> HeldOut:
+    return held_out(2, 3)
+
+
+@pytest.fixture(scope="module")
+def videos(clips: HeldOut) -> Tensor:
+    return clips.videos(CPU)
+
+
+@pytest.fixture(scope="module", params=["video", "image"])
+def answers(request: pytest.FixtureRequest, clips: HeldOut, videos: Tensor) -> Answers:
+    return Answers(clips, videos, TASKS[request.param])
+
+
+def test_the_truth_makes_no_error(answers: Answers) -> None:
+    values, distance = answers.mark(answers.truth.unsqueeze(1), slice(0, 2))
+    assert values["physics"].tolist() == [[100.0], [100.0]]
+    for name in ("position", "placed", "miss", "motion", "union", "mse"):
+        assert values[name].nan_to_num().abs().max() == 0
+    assert distance.nan_to_num().abs().max() == 0 and distance.isfinite().any()
+
+
+def test_frames_follow_what_is_given(answers: Answers) -> None:
+    given, new = answers.task.given, answers.task.new
+    assert torch.equal(answers.truth, answers.videos[:, :, given : given + new])
+    assert torch.equal(answers.before[:, :, -1:], answers.last)
+    assert torch.equal(answers.last, answers.videos[:, :, given - 1 : given])
+
+
+def test_what_vanishes_is_missed(answers: Answers) -> None:
+    grey = torch.full_like(answers.truth, 0.5).unsqueeze(1)
+    values, distance = answers.mark(grey, slice(0, 2))
+    assert (values["miss"] == 1).all() and (values["position"] == MISSING).all()
+    assert distance.isnan().all() and (values["physics"] < 60).all()
+
+
+def test_controls_and_candidates_have_the_frames_of_the_truth(answers: Answers) -> None:
+    generator = StandIn()
+    controls = answers.controls(generator)
+    shape = (2, 1, *answers.truth.shape[1:])
+    assert all(video.shape == shape for video in controls.values())
+    assert torch.equal(controls["truth, decoded"], controls["truth"])
+    frozen = controls["copy last frame"][:, 0]
+    assert torch.equal(frozen, answers.last.expand_as(frozen))
+    made = answers.generated(generator, slice(1, 2), range(3))
+    assert made.shape == (1, 3, *answers.truth.shape[1:])
+    assert generator.numbers == [1, 1_000_004, 2_000_007]
+    assert generator.prompts == [answers.clips.prompts[1]] * 3
+
+
+def test_physics_is_the_original_score_of_a_world_that_repeats() -> None:
+    rng = np.random.default_rng(0)
+    scenes = []
+    for k in range(3):
+        clips = np.zeros((4, 12, 16, 16, 3), np.uint8)
+        for i, clip in enumerate(clips):
+            for t, frame in enumerate(clip):
+                frame[2 + t // 2 : 7 + t // 2, i + k : i + k + 5] = 200
+            clip += rng.integers(0, 20, clip.shape, dtype=np.uint8)
+        scenes.append(clips)
+    ours = [physics_scores(clips[0], clips[1:]) for clips in scenes]
+    for i in range(3):
+        samples = []
+        for k, clips in enumerate(scenes):
+            enlarge = Bilinear((16, 16), (64, 64))
+            true, made = (np.stack([enlarge(frame) for frame in clips[j]]) for j in (0, i + 1))
+            samples.append(Sample(str(k), "front", compare(true, true, made)))
+        expected = original_score(samples).score
+        assert np.mean([scores[i] for scores in ours]) == pytest.approx(expected, abs=0.02)
+        assert expected < 99
+
+
+# --- choosing
+
+
+def synthetic(scenes: int = 200, seeds: int = 16, seed: int = 0, seconds: float = 1.0) -> Part:
+    """Candidates of random worth: `excess` knows it, `relative` is shuffled, `plain` is its opposite."""
+    generator = torch.Generator().manual_seed(seed)
+    error = torch.rand(scenes, seeds, generator=generator)
+    noise = torch.rand(scenes, seeds, generator=generator)
+    values = {
+        "physics": 100 - 100 * error,
+        **dict.fromkeys(("position", "placed", "miss", "motion", "union", "mse"), error),
+        "sharp": 1 - error,
+        "plain": -error,
+        "excess": error,
+        "relative": noise,
+        "top": noise,
+        "seam": error,
+        "copy": noise,
+        "edges": error,
+        "energy": noise,
+    }
+    for size in sets(seeds):
+        values[f"consensus@{size}"] = -error
+        values[f"medoid@{size}"] = noise
+    distance = error[:, :, None, None].expand(-1, -1, 3, 2)
+    strips = torch.zeros(4, seeds, 3, 2, 8, 8, dtype=torch.uint8)
+    return Part(values, distance, strips, seconds, 0.25, 100, None)
+
+
+def gap(parts: dict[str, Part], name: str, measure: str = "position") -> bootstrap.Estimate:
+    return gap_closed(build_rows(parts)[name], parts[PLAIN].values, measure)
+
+
+def test_who_knows_the_error_closes_the_gap_and_who_guesses_does_not() -> None:
+    parts = {PLAIN: synthetic()}
+    assert gap(parts, "best of 16 by excess").value == pytest.approx(1)
+    assert gap(parts, "best of 4 by consensus", "physics").value == pytest.approx(1)
+    assert gap(parts, "oracle of 16 by position").value == pytest.approx(1)
+    for chance in ("best of 16 by relative", "random pick", "stillest of 16", "medoid of 16"):
+        found = gap(parts, chance)
+        assert found.low < 0 < found.high and abs(found.value) < 0.2
+    assert gap(parts, "best of 8 by plain").high < -0.9
+    assert gap(parts, PLAIN).value == 0
+
+
+def test_a_candidate_equal_to_the_truth_is_what_oracles_pick() -> None:
+    part = synthetic(scenes=5)
+    for name in ("position", "motion"):
+        part.values[name][:, 6] = 0
+    part.values["physics"][:, 6] = 100
+    for rule in ORACLES:
+        assert chosen(part.values, rule, 16).tolist() == [[6]] * 5
+        row = pick_row(part, part, rule, 16)
+        assert gap_closed(row, part.values, rule).value == pytest.approx(1)
+
+
+def test_choices_follow_their_scores() -> None:
+    score = torch.tensor([[3.0, 1, 2, 4, 8, 7, 6, 5]])
+    values = dict.fromkeys((*CHOICES[:5], "edges", "energy", "motion"), score)
+    values |= {"physics": score, "consensus@4": score, "medoid@4": score}
+    lowest, highest = [[1, 7]], [[3, 4]]
+    for rule in (*CHOICES[:5], "blurriest", "stillest", "medoid", "motion"):
+        assert chosen(values, rule, 4).tolist() == lowest
+    for rule in ("consensus", "sharpest", "physics"):
+        assert chosen(values, rule, 4).tolist() == highest
+    # Four rules like 1 and 7 best, the fifth likes them least.
+    assert chosen(values, "rank-sum", 4).tolist() == lowest
+    values |= {"plain": -score, "top": -score, "relative": -score}
+    assert chosen(values, "rank-sum", 4).tolist() == highest
+
+
+def test_objects_are_compared_where_both_clips_have_them() -> None:
+    nan = torch.nan
+    own = torch.tensor([0.1, 0.2, nan]).view(1, 1, 3, 1)
+    plain = torch.tensor([[0.2, nan, 0.3], [0.4, 0.1, nan]]).view(1, 2, 3, 1)
+    both = found_in_both(own, plain, torch.tensor([[0, 1]]))
+    # −0.1 with the first, the mean of −0.3 and +0.1 with the second.
+    assert both.item() == pytest.approx(-0.1)
+    assert found_in_both(own, plain, torch.tensor([[0]])).item() == pytest.approx(-0.1)
+    assert found_in_both(own * nan, plain, torch.tensor([[1]])).isnan().all()
+
+
+def test_rows_and_costs() -> None:
+    guided = synthetic(seed=1, seconds=1.5)
+    parts = {
+        "truth": Part(synthetic(seeds=1).values, torch.zeros(200, 1, 3, 2), torch.zeros(0), None, 0.25, None),
+        PLAIN: synthetic(),
+        "guidance": guided,
+        "guidance, random direction": synthetic(seeds=4, seconds=1.25),
+        "fewer steps": synthetic(seeds=4, seconds=0.5),
+    }  # fmt: skip
+    rows = build_rows(parts)
+    wanted = {f"best of {n} by {rule}" for n in (4, 8, 16) for rule in CHOICES}
+    wanted |= {f"guidance + best of 16 by {rule}" for rule in CHOICES}
+    wanted |= {f"{name} of 16" for name in (*SCEPTICS, "medoid")}
+    wanted |= {f"oracle of 16 by {rule}" for rule in ORACLES}
+    assert set(rows) == wanted | set(parts) | {"random pick"}
+    assert rows["best of 4 by excess"].time == pytest.approx(4 * 1.25)
+    assert rows["sharpest of 16"].time == pytest.approx(16)
+    assert rows["guidance + best of 16 by excess"].time == pytest.approx(16 * 1.75)
+    assert rows["guidance"].time == pytest.approx(1.5) and rows["guidance"].memory == 1
+    assert rows["truth"].time is None
+    # The same seeds are compared.
+    assert rows["fewer steps"].against["mse"].shape == (200, 4)
+    pairs = comparisons(rows, "excess")
+    assert pairs["best of 16 by excess − medoid of 16"]["position"]["high"] < 0
+    assert "guidance − guidance, random direction" in pairs
+    assert "guidance + best of 16 by excess − best of 16 by excess" in pairs
+    json.dumps([row.to_json() for row in rows.values()])
+
+
+def test_variants_are_paired_seed_by_seed() -> None:
+    plain = synthetic(seeds=8)
+    better = synthetic(seeds=2)
+    better.values["position"] = plain.values["position"][:, :2] - 0.01
+    record = part_row(better, plain).to_json()
+    found = record["differences"]["position"]
+    assert found["value"] == pytest.approx(-0.01)
+    assert found["high"] - found["low"] < 1e-6
+
+
+def test_pictures_show_the_chosen() -> None:
+    part = synthetic(scenes=5)
+    for s in range(16):
+        part.strips[:, s] = s
+    sheet, shown = pictures(
+        torch.full((4, 3, 2, 8, 8), 99, dtype=torch.uint8), {PLAIN: part}, "excess"
+    )
+    assert shown == ["truth", "plain", "best of 16 by excess", "oracle by position"]
+    best = part.values["excess"][:4].argmin(dim=1)
+    rows = (sheet * 255).round()[0].unflatten(0, (4, 4, -1))[:, :, 10, 10]
+    assert rows[:, 2].tolist() == best.tolist() and rows[:, 0].tolist() == [99] * 4
+
+
+# --- judging without the truth
+
+
+def test_judges_see_sharpness_motion_and_crowd() -> None:
+    model = LinearWorldModel()
+    config = SurpriseConfig(window_size=8, context_frames=4)
+    judges = Judges(SurpriseScorer(model, config))
+    before = torch.zeros(1, 3, 4, 4, 4)
+    ramp = torch.linspace(0, 0.5, 5)[1:].view(4, 1, 1)
+    made = torch.zeros(1, 4, 3, 4, 4, 4)
+    made[0, 1] = ramp  # moves evenly, no edges
+    made[0, 2] = ramp
+    made[0, 2, ..., ::2] += 0.4  # edges
+    made[0, 3] = 1.0
+    values, _ = judges(made, before, compare=True)
+    assert values["edges"][0].tolist()[:2] == [0, 0] and values["edges"][0, 2] > 0.1
+    assert values["energy"][0, 0] == 0 and values["energy"][0, 1] > 0
+    assert values["medoid@4"].argmin().item() == 1
+    assert set(values) >= {*CHOICES[:5], "copy", "consensus@4"}
+    assert "second plain" not in values
+    both = Judges(SurpriseScorer(model, config), SurpriseScorer(model, config))
+    again, _ = both(made, before, compare=False)
+    assert torch.equal(again["second excess"], values["excess"])
+    assert "medoid@4" not in again
+
+
+def test_blur_keeps_the_mean_and_takes_edges() -> None:
+    sharp = torch.rand(2, 3, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    soft = physics_repair.blurred(sharp, 0.7)
+    assert soft.shape == sharp.shape
+    assert (edge_energy(soft[0]) < 0.5 * edge_energy(sharp[0])).all()
+    flat = torch.full_like(sharp, 0.3)
+    torch.testing.assert_close(physics_repair.blurred(flat, 0.5), flat)
+
+
+# --- guiding
+
+
+def test_trust_stops_at_its_bound() -> None:
+    numbers = 4 * 2 * 3 * 3
+    velocity = torch.zeros(2, 4, 4, 3, 3)
+    push = torch.ones_like(velocity)
+    push[1] *= 0.01
+    step: Any = SimpleNamespace(
+        velocity=velocity,
+        chunk_width=2,
+        first_chunk=0,
+        times=torch.tensor([0.4, 0.2]),
+        next_times=torch.tensor([0.5, 0.4]),
+    )
+    guide = Trust(lambda step: step.velocity + push, 0.15)
+    moved = torch.zeros_like(velocity)
+    for _ in range(4):
+        spans = torch.tensor([0.1, 0.1, 0.2, 0.2])[:, None, None]
+        moved += spans * guide(step)
+    size = moved.unflatten(2, (2, 2)).square().sum(dim=(1, 3, 4, 5)).sqrt() / numbers**0.5
+    torch.testing.assert_close(size[0], torch.tensor([0.15, 0.15]))
+    torch.testing.assert_close(size[1], torch.tensor([0.004, 0.008]))
+    still: Any = Trust(lambda step: step.velocity, 0.1)
+    assert still(step) is velocity
+
+
+def test_every_setting_of_the_grid_can_guide() -> None:
+    settings = grid()
+    assert (
+        len({title(one) for one in settings}) == len(settings) and title(settings[0]) == "default"
+    )
+    for one in settings:
+        GuideMaker(one, LinearWorldModel(), windows=4)()
+    again = GuideSettings.from_json({"times": [0.1, 0.2], "scale": 1})
+    assert again == GuideSettings(times=(0.1, 0.2), scale=1)
+
+
+def test_guidance_passes_only_if_nothing_is_lost() -> None:
+    plain = synthetic(scenes=20, seeds=2)
+
+    def changed(**changes: float) -> dict[str, Any]:
+        part = synthetic(scenes=20, seeds=2)
+        part.values.update({k: part.values[k] + v for k, v in changes.items()})
+        return judged(part_row(part, plain))
+
+    good = changed(position=-0.05, motion=-0.05)
+    assert good["passes"] and good["gain"] == pytest.approx(
+        0.05 / plain.values["motion"].mean().item(), rel=1e-4
+    )
+    assert not changed(position=-0.05, motion=-0.05, miss=0.02)["passes"]
+    assert not changed(position=-0.05, motion=-0.05, sharp=-0.03)["passes"]
+    assert not changed(position=0.05, motion=-0.05)["passes"]
+    assert not changed(position=-0.05, motion=0.05)["passes"]
+
+
+# --- blocks
+
+
+class StandIn:
+    """Continues videos by seeded noise over a frozen frame; `fail_after` calls it breaks."""
+
+    calls = 0
+
+    def __init__(self, fail_after: int = 1_000, **settings: Any) -> None:
+        self.fail_after = fail_after
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": "stand-in"}
+
+    def continue_video(
+        self, prefix: Tensor, frames: int, prompts: Sequence[str], seeds: Sequence[int]
+    ) -> Tensor:
+        if StandIn.calls >= self.fail_after:
+            raise KeyboardInterrupt
+        StandIn.calls += 1
+        self.numbers, self.prompts = list(seeds), list(prompts)
+        noise = [
+            torch.randn(3, frames, *prefix.shape[3:], generator=torch.Generator().manual_seed(s))
+            for s in seeds
+        ]
+        return prefix[:, :, -1:] + 0.1 * torch.stack(noise)
+
+    def from_image(
+        self, images: Tensor, frames: int, prompts: Sequence[str], seeds: Sequence[int]
+    ) -> Tensor:
+        rest = self.continue_video(images.unsqueeze(2), frames - 1, prompts, seeds)
+        return torch.cat((images.unsqueeze(2), rest), dim=2)
+
+    def from_text(self, prompts: Sequence[str], frames: int, seeds: Sequence[int]) -> Tensor:
+        raise NotImplementedError
+
+    def reconstruct(self, videos: Tensor) -> Tensor:
+        return videos
+
+
+def fake_judges(made: Tensor, before: Tensor, *, compare: bool) -> tuple[dict[str, Tensor], float]:
+    return {"plain": made.mean(dim=(2, 3, 4, 5))}, 0.5
+
+
+def test_a_stopped_part_goes_on(tmp_path: Path) -> None:
+    clips = held_out(5, 0)
+    answers = Answers(clips, clips.videos(CPU, size=16), TASKS["video"])
+    StandIn.calls = 0
+
+    def workshop(folder: Path | None, **settings: Any) -> Workshop:
+        def factory(*, device: torch.device, make_guide: Any = None, **given: Any) -> StandIn:
+            return StandIn(**given)
+
+        judges: Any = fake_judges
+        return Workshop(answers, judges, factory, settings, CPU, batch=4, folder=folder)
+
+    variant = Variant("some part, 0.5", 2, retouches=[Retouch("dark", lambda v: v / 2, 1)])
+    parts = workshop(None).make(variant)
+    whole = parts["some part, 0.5"]
+    assert parts["dark"].values["plain"].shape == (5, 1)
+    torch.testing.assert_close(
+        parts["dark"].values["plain"], whole.values["plain"][:, :1] / 2, atol=1e-6, rtol=0
+    )
+    assert StandIn.calls == 3 and whole.values["plain"].shape == (5, 2)
+    StandIn.calls = 0
+    with pytest.raises(KeyboardInterrupt):
+        workshop(tmp_path, fail_after=2).make(variant)
+    assert len(list(tmp_path.iterdir())) == 2
+    resumed = workshop(tmp_path).make(variant)["some part, 0.5"]
+    assert StandIn.calls == 3
+    assert torch.equal(resumed.values["physics"], whole.values["physics"])
+    assert torch.equal(resumed.strips, whole.strips) and resumed.strips.shape[:2] == (4, 2)
+    workshop(tmp_path).make(variant)
+    assert StandIn.calls == 3
+    first = answers.generated(StandIn(), slice(0, 1), range(2))
+    assert torch.equal(whole.strips[:1], strips_of(first))
+
+
+# --- as a whole
+
+
+@pytest.fixture
+def nano(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Arguments of a run with models of hardly a weight, and coarse intervals."""
+    monkeypatch.setattr(bootstrap, "_RESAMPLES", 50)
+    monkeypatch.setattr(bootstrap, "_counts", bootstrap._counts.__wrapped__)
+    config = write_nano(tmp_path / "nano")
+    info = WeightsInfo("tiny", "test", (), "00", "online", "online", 0, ())
+    models = [random_model(NANO_TINY, dtype=torch.float32, seed=seed) for seed in range(3)]
+    loaded = physics_repair.Models(
+        LoadedModel(models[0], info), LoadedModel(models[1], info), models[2]
+    )
+    monkeypatch.setattr(physics_repair, "load_models", lambda args: loaded)
+    settings = json.dumps({"config": str(config), "num_steps": 4})
+    return [
+        "--settings", settings, "--scenes", "2", "--candidates", "4", "--nulls", "1", "--size", "16",
+        "--workers", "0", "--device", "cpu", "--guidance", '{"stride": 8, "times": [0, 1]}',
+        "--fewer_steps", "4", "--stride", "8", "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+
+
+def test_the_whole_table(
+    nano: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [*nano, "--tasks", "video", "--guided", "1"]
+    assert physics_repair.main(argv) == 0
+    printed = capsys.readouterr().out
+    out = tmp_path / "out"
+    record = json.loads((out / "physics_repair.json").read_text())
+    rows = record["tasks"]["video"]["rows"]
+    expected = {
+        "truth", "truth, decoded", "copy last frame", "constant velocity from the true state",
+        "ballistic from the true state", "plain", "random pick", "guidance",
+        "guidance, random direction", "guidance, untrained model", "fewer steps",
+        "slight blur, 0.5 px", "slight blur, 0.7 px", "previous-chunk guidance 3.0",
+        "previous-chunk guidance off", "sharpest of 4", "blurriest of 4", "stillest of 4",
+        "medoid of 4", *(f"best of 4 by {rule}" for rule in CHOICES),
+        *(f"oracle of 4 by {rule}" for rule in ORACLES),
+    }  # fmt: skip
+    assert set(rows) == expected
+    assert all(f"| {name} |" in printed for name in expected)
+    assert rows["truth"]["values"]["physics"]["value"] == 100
+    assert rows["guidance"]["time"] > 1
+    assert rows["guidance"]["differences"]["excess"]["value"] != 0
+    assert rows["plain"]["values"]["second excess"]["value"] is not None
+    assert "guidance acted on 4 steps" in record["tasks"]["video"]["effects"]["guidance"]
+    assert (out / "physics_repair_video.png").stat().st_size > 1_000
+    # Everything is there: nothing is generated again, and other settings are refused.
+    before = {file: file.stat().st_mtime_ns for file in (out / "parts" / "video").iterdir()}
+    assert physics_repair.main([*argv, "--rule", "plain"]) == 0
+    assert before == {file: file.stat().st_mtime_ns for file in (out / "parts" / "video").iterdir()}
+    capsys.readouterr()
+    assert physics_repair.main([*argv, "--seed", "1"]) == 1
+    assert "another seed;" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_the_window_of_the_seam_is_seen_in_given_frames_alone(stride: int) -> None:
+    def reward(videos: Tensor) -> RewardScores:
+        return RewardScores(videos.mean(dim=(1, 2, 3, 4)), {})
+
+    settings = GuideSettings(stride=stride, seam=1.0)
+    given = settings.context_frames
+    assert given == 16 - stride and (given - 8) % stride == 0  # it is among the windows
+    numbered = torch.arange(given + 24.0).expand(1, 3, 2, 2, -1).movedim(-1, 2)
+    window = numbered[:, :, given - 8 : given + 8]
+    assert Seam(reward, settings)(numbered).scores.item() == window.mean()
+    half = Seam(reward, GuideSettings(stride=stride, seam=0.5))(numbered).scores.item()
+    assert half == (window.mean() + numbered.mean()) / 2
+
+
+def test_tuning(nano: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [
+        {"times": [0, 1]},
+        {"seam": 0.5, "keep_edges": False, "trust": 0.1, "through": "dit", "times": [0, 1]},
+    ]
+    file = tmp_path / "grid.json"
+    file.write_text(json.dumps(settings))
+    assert physics_repair.main([*nano, "--tune", "--tasks", "video", "--grid", str(file)]) == 0
+    assert "A setting passes if" in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "physics_repair_tuning.json").read_text())
+    assert len(record["tuning"]) == 2
+    found = list(record["tuning"].values())
+    assert {one["settings"]["keep_edges"] for one in found} == {False, True}
+    order = [(not one["passes"], -one["gain"]) for one in found if one["gain"] is not None]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize(
+    "extra, told",
+    [(["--candidates", "6"], "must be a multiple of 4"), (["--nulls", "5"], "must not exceed")],
+)
+def test_wrong_numbers_are_named(
+    nano: list[str], extra: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert physics_repair.main([*nano, *extra]) == 1
+    assert told in capsys.readouterr().err

@@ -1,0 +1,405 @@
+"""Generating from end to end with a nano MAGI-1: the pipeline and the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from generate_fixtures import ROOT, T2V, CommandLine, script
+from magi1_fakes import nano_config, write_nano
+from torch import Tensor
+
+from magi1.errors import MagiUsageError
+from magi1.pipeline import Pipeline, Request, VideoChunk, usable_frames
+from magi1.prompt_tokens import SpecialTokens
+from magi1.sampler import DenoiseStep
+from wmreward.generation.flags import build_parser
+from wmreward.generation.inputs import given_frames
+from wmreward.video_io import read_frames, write_png, write_video
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a nano model and its configuration."""
+    folder = tmp_path_factory.mktemp("nano")
+    write_nano(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with an image and videos."""
+    folder = tmp_path_factory.mktemp("inputs")
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (40, 24, 32, 3), dtype=np.uint8)
+    write_png(folder / "image.png", frames[0])
+    write_video(folder / "video.mp4", frames, 24)
+    write_video(folder / "short.mp4", frames[:2], 24)
+    (folder / "broken.png").write_bytes(b"not an image")
+    return folder
+
+
+def chunks_of(pipeline: Pipeline, request: Request, **options: Any) -> list[VideoChunk]:
+    return list(pipeline.sample(pipeline.prepare(request), **options))
+
+
+def frames_of(chunks: list[VideoChunk]) -> Tensor:
+    return torch.cat([chunk.frames for chunk in chunks])
+
+
+# --- the pipeline -------------------------------------------------------------------------------------
+
+
+def test_from_text(nano: Path) -> None:
+    pipeline = Pipeline(nano_config(nano))
+    chunks = chunks_of(pipeline, Request(prompt="a red ball"))
+    assert [chunk.frames.shape for chunk in chunks] == [(24, 16, 16, 3)] * 2
+    assert all(chunk.frames.dtype == torch.uint8 for chunk in chunks)
+    again = chunks_of(Pipeline(nano_config(nano)), Request(prompt="a red ball"))
+    assert torch.equal(frames_of(chunks), frames_of(again))
+    assert [part.part for part in pipeline.weights] == ["transformer", "VAE"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"request": Request(prompt="a blue ball")},
+        {"request": Request(prompt="a red ball", negative_prompt="a wall")},
+        {"seed": 5},
+        {"guide": lambda step: step.velocity * 0.5},
+    ],
+)
+def test_what_changes_the_video(nano: Path, changed: dict[str, Any]) -> None:
+    pipeline = Pipeline(nano_config(nano))
+    plain = chunks_of(pipeline, Request(prompt="a red ball"))
+    options = dict(changed)
+    other = chunks_of(pipeline, options.pop("request", Request(prompt="a red ball")), **options)
+    assert not torch.equal(plain[1].finished.latents, other[1].finished.latents)
+
+
+def test_prompts_chunk_by_chunk(nano: Path) -> None:
+    pipeline = Pipeline(nano_config(nano, window_size=1))
+    same = chunks_of(pipeline, Request(prompt="a red ball"))
+    other = chunks_of(pipeline, Request(prompt=["a red ball", "a blue ball"]))
+    assert torch.equal(same[0].finished.latents, other[0].finished.latents)
+    assert not torch.equal(same[1].finished.latents, other[1].finished.latents)
+    with pytest.raises(MagiUsageError, match="3 prompts for 2 generated chunks"):
+        pipeline.prepare(Request(prompt=["a", "b", "c"]))
+
+
+def test_several_noises_at_once_are_several_videos(nano: Path) -> None:
+    pipeline = Pipeline(nano_config(nano))
+    prepared = pipeline.prepare(Request(prompt="a red ball"))
+    noise = torch.cat([pipeline.noise(prepared.layout, seed) for seed in (1, 2)])
+    together = list(pipeline.sample(prepared, noise=noise))
+    for i, seed in enumerate((1, 2)):
+        alone = list(pipeline.sample(prepared, seed=seed))
+        for one, both in zip(alone, together, strict=True):
+            torch.testing.assert_close(
+                both.finished.latents[i : i + 1], one.finished.latents, atol=1e-4, rtol=1e-4
+            )
+
+
+def random_frames(count: int) -> Tensor:
+    return torch.randint(0, 256, (count, 16, 16, 3), dtype=torch.uint8)
+
+
+def test_the_image_opens_the_video(nano: Path) -> None:
+    """Its first frame is the image as the VAE shows it, not what the steps made of it."""
+    pipeline = Pipeline(nano_config(nano, num_frames=40))
+    image = random_frames(1)
+    prepared = pipeline.prepare(Request(prompt="", given=image))
+    assert prepared.layout.chunks == 2 and prepared.prefix is not None
+    chunks = list(pipeline.sample(prepared))
+    assert frames_of(chunks).shape == (48, 16, 16, 3)
+    shown = torch.cat([prepared.prefix, chunks[0].finished.latents[:, :, 1:]], dim=2)
+    from magi1.pixels import to_uint8
+    from magi1.tiling import tiled_decode
+
+    first_unit = to_uint8(tiled_decode(pipeline.vae, shown / 0.5, pipeline.tiling)[0])
+    assert torch.equal(chunks[0].frames, first_unit)
+    released = list(pipeline.sample(prepared, released=True))
+    assert not torch.equal(released[0].frames[:4], chunks[0].frames[:4])
+    assert torch.equal(released[1].frames, chunks[1].frames)
+
+
+def test_a_video_is_continued(nano: Path) -> None:
+    pipeline = Pipeline(nano_config(nano, num_frames=24))
+    prepared = pipeline.prepare(Request(prompt="", given=random_frames(40)))
+    assert prepared.prefix is not None and prepared.prefix.shape[2] == 8  # 32 frames of 40
+    frames = frames_of(list(pipeline.sample(prepared)))
+    assert len(frames) == 4 * (3 * 6 - 8)  # whole chunks, without what was given
+    released = list(pipeline.sample(prepared, released=True))
+    assert len(released[0].frames) == 13  # a tile of one latent frame makes one frame, not four
+    with pytest.raises(MagiUsageError, match="at least 4 frames, got 3"):
+        pipeline.prepare(Request(prompt="", given=random_frames(3)))
+    with pytest.raises(MagiUsageError, match=r"\[T, 16, 16, 3\]"):
+        pipeline.prepare(Request(prompt="", given=random_frames(8)[:, :8]))
+
+
+def test_usable_frames() -> None:
+    counts = [usable_frames(n, 4) for n in (1, 3, 4, 7, 25, 32, 90)]
+    assert counts == [1, 0, 4, 4, 24, 32, 32]
+
+
+def test_a_guide_can_differentiate_the_decoded_estimate(nano: Path) -> None:
+    pipeline = Pipeline(nano_config(nano))
+    norms = []
+
+    def guide(step: DenoiseStep) -> Tensor:
+        with torch.enable_grad():
+            x = step.latents.detach().requires_grad_()
+            video = step.decode(step.clean_estimate(x, step.model(x)))
+            (grad,) = torch.autograd.grad(video.square().mean(), x)
+        norms.append(grad.norm().item())
+        return step.velocity
+
+    guided = chunks_of(pipeline, Request(prompt="a red ball"), guide=guide)
+    plain = chunks_of(pipeline, Request(prompt="a red ball"))
+    assert len(norms) == 10 and min(norms) > 0
+    assert torch.equal(frames_of(guided), frames_of(plain))
+
+
+def test_a_kept_text_encoder_is_loaded_once(nano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import magi1.pipeline
+
+    loads: list[Path] = []
+    load = magi1.pipeline.load_text_encoder
+
+    def counted(folder: Path, **options: Any) -> Any:
+        loads.append(folder)
+        return load(folder, **options)
+
+    monkeypatch.setattr(magi1.pipeline, "load_text_encoder", counted)
+    texts = {}
+    for keep in (True, False):
+        pipeline = Pipeline(nano_config(nano), keep_text_encoder=keep)
+        requests = (Request(prompt="a red ball"), Request(prompt="a blue ball"))
+        texts[keep] = [pipeline.prepare(request).text.y for request in requests]
+    assert len(loads) == 1 + 2
+    for kept, fresh in zip(texts[True], texts[False], strict=True):
+        assert torch.equal(kept, fresh)
+
+
+def test_special_tokens_need_their_file(nano: Path, tmp_path: Path) -> None:
+    pipeline = Pipeline(nano_config(nano), special_tokens=tmp_path / "none.npz")
+    with pytest.raises(RuntimeError, match=r"none\.npz is missing"):
+        pipeline.prepare(Request(prompt="", tokens=SpecialTokens(hq=True)))
+
+
+# --- the command line ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(
+    nano: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(nano, capsys)
+
+
+def test_a_video_from_text_with_its_record(command: CommandLine) -> None:
+    code, out, err = command(*T2V, "--output_path", "out/ball.mp4", "--save_latents", "--preview")
+    assert code == 0 and "out/ball.mp4: 48 frames of 16×16 at 24 per second" in out
+    assert "chunk 2/2" in err and "ball.preview.mp4 has the first 24 frames" in err
+    assert read_frames("out/ball.mp4", range(48)).shape == (48, 16, 16, 3)
+    names = sorted(path.name for path in Path("out").iterdir())
+    assert names == ["ball.json", "ball.mp4", "ball.safetensors"]
+    record = json.loads(Path("out/ball.json").read_text())
+    assert record["settings"]["seed"] == 1234 and record["settings"]["prompt"] == "a red ball"
+    assert {part["part"] for part in record["weights"]} == {"transformer", "VAE"}
+    assert set(record["settings"]["weights"]) == {"transformer", "vae", "text"}
+    assert record["versions"]["torch"] == torch.__version__
+
+
+def test_done_is_done_and_nothing_is_replaced_unasked(command: CommandLine) -> None:
+    assert command(*T2V)[0] == 0
+    stamp = Path("output.mp4").stat().st_mtime_ns
+    code, out, err = command(*T2V, "--json")
+    assert code == 0 and "already there" in err and json.loads(out)["frames"] == 48
+    assert Path("output.mp4").stat().st_mtime_ns == stamp
+    assert "made with other settings" in command.fails(*T2V, "--seed", "3")
+    assert command(*T2V, "--seed", "3", "--overwrite")[0] == 0
+    assert json.loads(Path("output.json").read_text())["settings"]["seed"] == 3
+    Path("mine.mp4").write_bytes(b"something of mine")
+    assert "something else" in command.fails(*T2V, "--output_path", "mine.mp4")
+    assert Path("mine.mp4").read_bytes() == b"something of mine"
+
+
+def test_image_and_video(command: CommandLine, inputs: Path) -> None:
+    image = ("--mode", "i2v", "--init_image", str(inputs / "image.png"), "--guidance_scale", "0")
+    assert command(*image, "--num_frames", "20", "--output_path", "i.mp4")[0] == 0
+    assert len(read_frames("i.mp4", range(24))) == 24
+    video = ("--mode", "v2v", "--init_video", str(inputs / "video.mp4"), "--guidance_scale", "0")
+    assert command(*video, "--num_frames", "8", "--output_path", "v.mp4")[0] == 0
+    released = ("--compat", "released", "--output_path", "r.mp4")
+    assert command(*video, "--num_frames", "16", *released)[0] == 0
+    counted = {name: json.loads(Path(f"{name}.json").read_text())["frames"] for name in ("v", "r")}
+    assert counted == {"v": 16, "r": 13}
+
+
+def test_a_video_goes_on_where_it_ends(inputs: Path) -> None:
+    size, path = (16, 16), str(inputs / "video.mp4")
+    last, first = (
+        given_frames(None, path, size, 24, released=released) for released in (False, True)
+    )
+    assert last is not None and first is not None and len(last.frames) == len(first.frames) == 32
+    # Of 40 frames, 24 are in both.
+    assert torch.equal(last.frames[:24], first.frames[8:])
+    assert not torch.equal(last.frames[24:], first.frames[24:])
+    slower = given_frames(
+        None, path, size, 21
+    )  # 35 frames; 14 a second make 23, of which 20 are used
+    fewer = given_frames(None, path, size, 14)
+    assert slower is not None and len(slower.frames) == 32
+    assert fewer is not None and len(fewer.frames) == 20
+
+
+def test_dashes_and_numbers_of_the_configuration(command: CommandLine) -> None:
+    flags = ("--num-steps", "4", "--window-size", "2", "--num-frames", "24", "--text-scales", "3")
+    code, out, _ = command(*T2V, *flags, "--video-size-h", "24", "--json")
+    record = json.loads(out)
+    assert code == 0 and record["size"] == [24, 16] and record["frames"] == 24
+    runtime = record["settings"]["runtime_config"]
+    assert runtime["num_steps"] == 4 and runtime["text_scales"] == [3.0] * 5
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ((), "--mode i2v needs --init_image"),
+        (("--mode", "v2v"), "--mode v2v needs --init_video"),
+        (("--mode", "t2v"), "needs a --prompt"),
+        ((*T2V, "--init_image", "x.png"), "--init_image has no meaning with --mode t2v"),
+        ((*T2V, "--video_size_h", "20"), "video_size_h=20 must be a multiple of 8"),
+        ((*T2V, "--num_steps", "6"), "num_steps=6 must be a multiple of window_size=4"),
+        ((*T2V, "--text_scales", "1", "2"), "text_scales=[1.0, 2.0] must have 5 entries"),
+        ((*T2V, "--fps", "22"), "frames = 11 must be a multiple of 4"),
+        ((*T2V, "--output_path", "video.txt"), "must end in .mp4"),
+        ((*T2V, "--output_path", "."), "must end in .mp4"),
+        ((*T2V, "--device", "cuda:99"), "is not there"),
+        ((*T2V, "--kernels", "flash"), "need flash_attn"),
+        ((*T2V, "--sede", "3"), "--sede"),
+        (("--config_file", "none.json", *T2V), "none.json cannot be read"),
+    ],
+)
+def test_wrong_flags(command: CommandLine, flags: tuple[str, ...], says: str) -> None:
+    assert says in command.fails(*flags)
+    assert not list(Path().iterdir())
+
+
+def test_wrong_inputs(command: CommandLine, inputs: Path) -> None:
+    for mode, flag, name, says in (
+        ("i2v", "--init_image", "none.png", "no such file"),
+        ("i2v", "--init_image", "broken.png", "is not an image"),
+        ("v2v", "--init_video", "broken.png", "broken.png"),
+        ("v2v", "--init_video", "short.mp4", "has 2 frames at 24 per second"),
+    ):
+        assert says in command.fails("--mode", mode, flag, str(inputs / name), code=1)
+
+
+def test_missing_weights_are_all_named_before_anything_else(
+    command: CommandLine, nano: Path, tmp_path: Path
+) -> None:
+    lost = replace(nano_config(nano), runtime_config=nano_config(tmp_path / "no").runtime_config)
+    lost.save(tmp_path / "lost.json")
+    command.config = str(tmp_path / "lost.json")
+    error = command.fails(*T2V, code=1)
+    for part in ("transformer", "text encoder", "VAE", "--download"):
+        assert part in error
+
+
+def test_a_full_disk(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    usage = shutil.disk_usage(".")._replace(free=2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert "only 1 MiB left on the disk" in command.fails(*T2V, code=1)
+
+
+def test_out_of_memory_says_what_to_try(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Pipeline, "prepare", no_memory)
+    assert "--offload" in command.fails(*T2V, code=1)
+
+
+@pytest.mark.parametrize("size", ["24B", "4.5B"])
+def test_plans_of_the_released_models_need_no_weights(command: CommandLine, size: str) -> None:
+    for kind in ("base", "distill", "distill_quant"):
+        command.config = str(ROOT / f"MAGI-1/example/{size}/{size}_{kind}_config.json")
+        code, out, _ = command("--plan", "--mode", "t2v")
+        assert code == 0 and "PFLOP" in out and "GiB" in out and "not counted" not in out
+        code, out, _ = command("--plan", "--mode", "i2v")
+        assert code == 0 and "not counted             guidance" in out
+        code, out, _ = command("--plan", "--mode", "i2v", "--json", "--offload")
+        assert code == 0 and json.loads(out)["mode"] == "i2v"
+
+
+def test_help_tells_every_default() -> None:
+    parser = build_parser()
+    shown = " ".join(parser.format_help().split())
+    for flag, default in parser.defaults.items():
+        assert f"--{flag}" in shown
+        if default not in (None, False, ""):
+            assert f"(default: {default})" in shown
+
+
+def test_version(command: CommandLine) -> None:
+    assert command("--version")[1].startswith("wmreward ")
+
+
+# --- interrupting -------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_and_the_same_command_again(nano: Path, tmp_path: Path) -> None:
+    """What an interrupted run had finished is kept, and the whole is that of an undisturbed run."""
+    flags = (*T2V, "--num_frames", "480", "--output_path", "long.mp4", "--save_latents")
+    process = script(tmp_path, nano / "nano.json", *flags)
+    deadline = time.monotonic() + 100
+    while not list(tmp_path.glob(".long.*.resume.safetensors")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "goes on from the last finished chunk" in err
+    assert not (tmp_path / "long.mp4").exists()
+    again = script(tmp_path, nano / "nano.json", *flags)
+    _, err = again.communicate(timeout=100)
+    assert again.returncode == 0 and "finished chunks of an interrupted run" in err
+    assert not list(tmp_path.glob(".*"))
+    whole = script(tmp_path, nano / "nano.json", *flags[:-2], "whole.mp4", "--save_latents")
+    _, err = whole.communicate(timeout=100)
+    assert whole.returncode == 0, err
+    from safetensors.torch import load_file
+
+    first, second = (load_file(tmp_path / f"{n}.safetensors")["latents"] for n in ("long", "whole"))
+    assert torch.equal(first, second)
+    assert json.loads((tmp_path / "long.json").read_text())["resumed"] is True
+
+
+def test_two_processes_share_a_video(nano: Path, tmp_path: Path) -> None:
+    flags = (*T2V, "--num_frames", "24", "--num_steps", "4", "--save_latents", "--output_path")
+    for name, processes in (("one", 1), ("two", 2)):
+        shared = (f"{name}.mp4", "--cp_size", str(processes))
+        run = script(tmp_path, nano / "nano.json", *flags, *shared, processes=processes)
+        _, err = run.communicate(timeout=120)
+        assert run.returncode == 0, err[-3000:]
+    from safetensors.torch import load_file
+
+    one, two = (load_file(tmp_path / f"{name}.safetensors")["latents"] for name in ("one", "two"))
+    torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
+    assert json.loads((tmp_path / "two.json").read_text())["processes"] == 2

@@ -1,0 +1,250 @@
+"""Several candidates from the command line: the best of them, particles, processes that share the work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import guided_fixtures
+import numpy as np
+import pytest
+import torch
+from generate_fixtures import ROOT, T2V, script
+from guided_fixtures import SHORT, Guided, candidates_in, latents_of, record_of
+from torch import Tensor
+
+from wmreward.generation import search_run
+from wmreward.generation.candidate import make_candidates
+from wmreward.generation.cli import main
+from wmreward.generation.steering import LoadedSteering
+from wmreward.video_io import probe, write_png, write_video
+
+nano = guided_fixtures.nano
+small_world = guided_fixtures.small_world
+command = guided_fixtures.command
+made = guided_fixtures.made
+
+
+# --- best of N ----------------------------------------------------------------------------------------
+
+
+def test_the_best_candidate_is_the_output(command: Guided, made: list[list[int]]) -> None:
+    flags = (*T2V, *SHORT, "--seed", "5", "--keep", "all", "--save_latents", "--best_of")
+    code, out, err = command(*flags, "3")
+    assert code == 0 and made == [[5], [6], [7]] and "output.mp4: 24 frames" in out
+    assert "the choice among 3 raised the total by" in err and "wrote output.candidates.png" in err
+    lines = candidates_in("output.candidates")
+    best = max(lines, key=lambda line: line["scores"]["surprise"])
+    record = record_of("output")
+    assert record["seed"] == best["seed"]
+    assert Path("output.mp4").read_bytes() == Path("output.candidates", best["path"]).read_bytes()
+    own = Path("output.candidates", best["path"]).with_suffix("")
+    assert torch.equal(latents_of("output"), latents_of(str(own)))
+    ranks = [row["path"] for row in record["search"]["candidates"]]
+    assert ranks[0] == best["path"] and sorted(ranks) == sorted(line["path"] for line in lines)
+    assert {"surprise.plain", "surprise.copy", "surprise.excess"} <= set(lines[0]["parts"])
+    assert lines[0]["seconds"] > 0 and lines[0]["settings"]["judged_by"]["rewards"] == {
+        "surprise": 1
+    }
+    stamp = Path("output.mp4").stat().st_mtime_ns
+    assert "already there" in command(*flags, "3")[2] and len(made) == 3
+    assert Path("output.mp4").stat().st_mtime_ns == stamp
+
+
+def test_the_scores_are_those_of_the_file(command: Guided, nano: Path) -> None:
+    assert command(*T2V, *SHORT, "--best_of", "2", "--keep", "all")[0] == 0
+    from wmreward.surprise.compute import compute_vjepa_surprise
+
+    for line in candidates_in("output.candidates"):
+        own = compute_vjepa_surprise(
+            str(Path("output.candidates", line["path"])),
+            model="tiny",
+            stride=4,
+            score="top",
+            weights=str(nano / "world.safetensors"),
+        )
+        assert -line["scores"]["surprise"] == pytest.approx(float(own), abs=1e-4)  # type: ignore[arg-type]
+
+
+def test_more_candidates_and_other_rewards(command: Guided, made: list[list[int]]) -> None:
+    flags = (*T2V, *SHORT, "--keep", "all", "--best_of")
+    assert command(*flags, "2")[0] == 0
+    first = candidates_in("output.candidates")
+    assert command(*flags, "4")[0] == 0 and len(made) == 4
+    assert candidates_in("output.candidates")[:2] == first
+    # Other rewards: videos that were kept are judged, not made, again.
+    mixed = ("--reward", "surprise", "consensus=0.5", "--combine", "rank")
+    assert command(*flags, "4", *mixed)[0] == 0 and len(made) == 4
+    assert len(candidates_in("output.candidates")) == 8
+    scores = record_of("output")["search"]["candidates"][0]["scores"]
+    assert set(scores) == {"surprise", "consensus"}
+    # Fewer again, and another request: that one needs leave.
+    assert command(*flags, "2")[0] == 0 and len(made) == 4
+    other = ("--mode", "t2v", "--prompt", "a blue cube", *SHORT, "--best_of", "2")
+    assert "made with other settings" in command.fails(*other)
+
+
+def test_a_killed_search_goes_on(command: Guided, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = (*T2V, *SHORT, "--guidance_scale", "0.05", "--best_of", "3", "--output_path")
+    assert command(*flags, "whole.mp4")[0] == 0
+    calls = 0
+
+    def killed(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return make_candidates(*arguments, **options)
+
+    monkeypatch.setattr(search_run, "make_candidates", killed)
+    assert command(*flags, "torn.mp4")[0] == 130
+    assert len(candidates_in("torn.candidates")) == 2 and not Path("torn.mp4").exists()
+    assert command(*flags, "torn.mp4")[0] == 0 and calls == 4
+    assert Path("torn.mp4").read_bytes() == Path("whole.mp4").read_bytes()
+    rows = [record_of(name)["search"]["candidates"] for name in ("whole", "torn")]
+    assert rows[0] == rows[1]
+
+
+def test_a_video_that_was_made_but_not_judged_is_not_made_again(
+    command: Guided, made: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = LoadedSteering.judge
+
+    def killed(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LoadedSteering, "judge", killed)
+    assert command(*T2V, *SHORT, "--best_of", "2")[0] == 130
+    monkeypatch.setattr(LoadedSteering, "judge", judge)
+    assert command(*T2V, *SHORT, "--best_of", "2")[0] == 0
+    assert made == [[1234], [1235]]
+
+
+def test_only_the_best_are_kept(command: Guided, made: list[list[int]]) -> None:
+    flags = (*T2V, *SHORT, "--seeds", "3", "1", "2")
+    assert command(*flags)[0] == 0
+    videos = sorted(Path("output.candidates").glob("*.mp4"))
+    assert [path.name for path in videos] == [
+        record_of("output")["search"]["candidates"][0]["path"]
+    ]
+    assert len(candidates_in("output.candidates")) == 3
+    videos[0].unlink()
+    Path("output.mp4").unlink()
+    assert command(*flags)[0] == 0 and made == [[3], [1], [2], [record_of("output")["seed"]]]
+
+
+def test_candidates_at_once_are_those_one_by_one(command: Guided, made: list[list[int]]) -> None:
+    three = ("--best_of", "3", "--guidance_scale", "0.05", "--save_latents", "--keep", "all")
+    flags = (*T2V, *SHORT, *three, "--output_path")
+    assert command(*flags, "one.mp4")[0] == 0
+    assert command(*flags, "two.mp4", "--candidate_batch", "2")[0] == 0
+    assert made == [[1234], [1235], [1236], [1234, 1235], [1236]]
+    for line in candidates_in("one.candidates"):
+        name = Path(line["path"]).stem
+        one, two = (latents_of(f"{folder}.candidates/{name}") for folder in ("one", "two"))
+        torch.testing.assert_close(one, two, atol=1e-3, rtol=1e-3)
+
+
+def test_plain_guided_and_winner_side_by_side(command: Guided, made: list[list[int]]) -> None:
+    flags = (*T2V, *SHORT, "--guidance_scale", "0.05", "--best_of", "2", "--compare", "--plot")
+    code, _, err = command(*flags)
+    assert code == 0 and made == [[1234], [1235], [1234]]
+    assert "plain (seed 1234): surprise" in err and "guided (seed 1234): surprise" in err
+    assert "guidance acted on 2 steps" in err and Path("output.guidance.png").exists()
+    columns = 2 + (record_of("output")["seed"] != 1234)
+    shown = probe("output.compare.mp4")
+    assert shown.width == columns * (192 + 6) - 6 and shown.num_frames == 24
+    plain = [line for line in candidates_in("output.candidates") if "guidance" not in line]
+    assert len(plain) == 1
+    Path("output.compare.mp4").unlink()
+    assert command(*flags)[0] == 0 and Path("output.compare.mp4").exists()
+
+
+def test_continued_videos_are_judged_with_what_they_continue(
+    command: Guided, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    write_video(tmp_path / "given.mp4", rng.integers(0, 256, (40, 16, 16, 3), np.uint8), 24)
+    write_png(tmp_path / "given.png", rng.integers(0, 256, (16, 16, 3), np.uint8))
+    lengths = []
+    judge = LoadedSteering.judge
+
+    def noted(self: LoadedSteering, video: Tensor, given: int) -> Any:
+        lengths.append((given, video.shape[1]))
+        return judge(self, video, given)
+
+    monkeypatch.setattr(LoadedSteering, "judge", noted)
+    several = ("--best_of", "2", "--candidate_batch", "2", "--num_steps", "4", "--num_frames", "16")
+    video = ("--mode", "v2v", "--init_video", "given.mp4", "--output_path", "v.mp4")
+    assert command(*video, *several, "--guidance_scale", "0.05")[0] == 0
+    assert lengths == [(12, 12 + record_of("v")["frames"])] * 2
+    image = ("--mode", "i2v", "--init_image", "given.png", "--output_path", "i.mp4")
+    assert command(*image, *several)[0] == 0
+    assert lengths[2:] == [(0, record_of("i")["frames"])] * 2
+    seam = ("--reward", "seam", "--overwrite", "--output_path", "s.mp4")
+    assert command(*video[:-2], *several, *seam)[0] == 0
+    scores = [line["scores"]["seam"] for line in candidates_in("s.candidates")]
+    parts = [line["parts"] for line in candidates_in("s.candidates")]
+    assert all(a != -part["seam.plain"] for a, part in zip(scores, parts, strict=True))
+
+
+# --- particles ----------------------------------------------------------------------------------------
+
+
+def test_particles_descend_from_the_promising(command: Guided, made: list[list[int]]) -> None:
+    flags = (*T2V, "--num_frames", "48", "--best_of", "4", "--search", "particles")
+    sharp = ("--particle_beta", "1e4", "--particle_every", "1", "--particle_range", "0.02", "0.4")
+    code, _, err = command(*flags, *sharp, "--keep", "all")
+    assert code == 0, err
+    assert made == [[1234, 1235, 1236, 1237]]
+    record = record_of("output")
+    steps = record["particles"]["steps"]
+    assert any(step["ancestors"] for step in steps) and len(steps[0]["rewards"]) == 4
+    assert len(set(record["particles"]["lineage"])) < 4
+    lines = candidates_in("output.candidates")
+    assert {line["seed"] for line in lines} == set(made[0]) and lines[0]["lineage"]
+    digests = {line["video_sha256"] for line in lines}
+    assert len(digests) == 4  # copies part ways
+    assert command(*flags, *sharp, "--keep", "all")[0] == 0 and len(made) == 1
+
+
+def test_particles_are_guided_too(command: Guided) -> None:
+    flags = ("--best_of", "2", "--search", "particles", "--guidance_scale", "0.05")
+    code, _, err = command(*T2V, *SHORT, *flags)
+    assert (
+        code == 0 and "particles were looked at no time" in err
+    )  # every 4th step of 4, from 0.2 on
+    code, _, err = command(*T2V, *SHORT, *flags, "--particle_every", "1", "--overwrite")
+    assert code == 0 and "particles were looked at 1 times" in err
+    record = record_of("output")
+    assert len(record["guidance"]["steps"]) == 2 and record["particles"]["steps"]
+    assert set(record["settings"]) >= {"guidance", "particles", "reward"}
+
+
+# --- several processes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_two_processes_search(
+    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    """Each makes candidates of its own, or both make each one together."""
+    monkeypatch.chdir(ROOT)  # where the reward lies
+    steady = ("--reward", "example.my_reward:Steady", "--guidance_scale", "0.05", "--keep", "all")
+    every = (*T2V, *SHORT, *steady, "--best_of", "3", "--output_path")
+    config = nano / "nano.json"
+    assert main(["--config_file", str(config), *every, str(tmp_path / "one.mp4")]) == 0
+    shared = ("--cp_size", "2") if together else ()
+    run = script(tmp_path, config, *every, "two.mp4", *shared, processes=2)
+    _, err = run.communicate(timeout=200)
+    assert run.returncode == 0, err[-3000:]
+    rows = [
+        json.loads((tmp_path / f"{name}.json").read_text())["search"]["candidates"]
+        for name in ("one", "two")
+    ]
+    one, two = ({row["path"]: row["total"] for row in part} for part in rows)
+    assert one == pytest.approx(two, abs=1e-4)
+    assert not list((tmp_path / "two.candidates").glob("*.rank*"))
+    if not together:
+        assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()

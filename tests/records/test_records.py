@@ -1,0 +1,245 @@
+"""Output files keep every finished record, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wmreward.errors import UsageError, WMRewardError
+from wmreward.records.record_file import COLUMNS, RecordFile
+from wmreward.records.scored import (
+    Finished,
+    Record,
+    in_input_order,
+    settings_id,
+    to_json,
+    video_sha256,
+)
+
+SETTINGS: dict[str, Any] = {
+    "model": "tiny",
+    "weights_sha256": "w",
+    "weights_source": "local file",
+    "stride": 2,
+    "score": "plain",
+    "sampling": {"max_frames": 49, "fps": None, "decoder": "pyav"},
+    "dtype": "float32",
+    "device": "cpu",
+    "versions": {"torch": "2.13.0"},
+}
+
+
+def record(path: str = "a.mp4", settings: str = "s", **fields: Any) -> Record:
+    return {
+        "path": path,
+        "surprise": 0.125,
+        "num_windows": 3,
+        "effective_fps": 24.0,
+        "video_sha256": f"hash of {path}",
+        "settings_id": settings,
+        "settings": SETTINGS,
+        **fields,
+    }
+
+
+def paths(records: list[Record]) -> list[str]:
+    return [one["path"] for one in records]
+
+
+@pytest.fixture(params=["jsonl", "csv"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> RecordFile:
+    return RecordFile(tmp_path / f"scores.{request.param}")
+
+
+@contextmanager
+def disk_full_after(size: int) -> Iterator[None]:
+    """Files may not grow beyond ``size`` bytes: writes fail half-way, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_json_record_comes_back_whole_and_strict(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path / "s.jsonl")
+    odd = record("b.mp4", source_fps=float("nan"), windows=[{"end_s": float("inf")}])
+    file.append(record())
+    file.append(odd)
+    text = file.path.read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    assert file.read() == [record(), {**odd, "source_fps": None, "windows": [{"end_s": None}]}]
+
+
+def test_csv_has_one_row_of_plain_columns(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path / "s.csv")
+    file.append(record(source_fps=float("nan")))
+    header, row = file.path.read_text().splitlines()
+    assert header == ",".join(COLUMNS) and "nan" not in row.lower()
+    (back,) = file.read()
+    assert back["surprise"] == 0.125 and back["num_windows"] == 3 and back["stride"] == 2
+    assert back["max_frames"] == 49 and back["fps"] is None and back["torch"] == "2.13.0"
+    file.rewrite([back])
+    assert file.path.read_text().splitlines() == [header, row]
+
+
+@pytest.mark.parametrize(
+    "name", ["a,b.mp4", 'say "x".mp4', "two\nlines.mp4", "été.mp4", "\udcff.mp4"]
+)
+def test_any_file_name_survives(file: RecordFile, name: str) -> None:
+    file.append(record(name))
+    file.append(record("next.mp4"))
+    assert paths(file.repair()) == [name, "next.mp4"]
+
+
+def test_cut_anywhere_loses_only_the_last_record(file: RecordFile) -> None:
+    names = ["a.mp4", "two\nlines.mp4", "c.mp4"]
+    for name in names:
+        file.append(record(name))
+    whole = file.path.read_bytes()
+    ends = []
+    for count in range(1, 4):
+        file.path.unlink()
+        for name in names[:count]:
+            file.append(record(name))
+        ends.append(file.path.stat().st_size)
+    near_ends = {end + by for end in (0, *ends) for by in range(-12, 13)}
+    for cut in sorted({*range(0, len(whole), 11), *near_ends} & {*range(len(whole) + 1)}):
+        file.path.write_bytes(whole[:cut])
+        kept = sum(end <= cut for end in ends)
+        repaired = paths(file.repair())
+        # A JSON record that lacks only its line end is whole.
+        assert repaired in (names[:kept], names[: kept + 1] if cut + 1 in ends else names[:kept])
+        file.append(record("new.mp4"))
+        assert paths(file.read()) == [*repaired, "new.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notes.jsonl", "one line of prose"),
+        ("notes.jsonl", "prose\nof two lines\n"),
+        ("notes.jsonl", '{"title": "no record"}\n'),
+        ("notes.jsonl", to_json(record()) + "\n{broken}\n" + to_json(record("b.mp4")) + "\n"),
+        ("table.csv", "name,price\ntea,3\n"),
+        ("table.csv", ",".join(COLUMNS) + "\na.mp4,0.5\n"),
+        ("table.csv", ",".join(COLUMNS) + "\na.mp4,high" + "," * (len(COLUMNS) - 2) + "\n"),
+    ],
+)
+def test_files_of_others_are_refused_and_left_alone(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(UsageError, match=name):
+        RecordFile(path).repair()
+    assert path.read_text() == content
+
+
+def test_full_disk_leaves_whole_records(file: RecordFile) -> None:
+    file.append(record())
+    before = file.path.read_bytes()
+    with (
+        disk_full_after(len(before) + 20),
+        pytest.raises(WMRewardError, match="recorded before is kept"),
+    ):
+        file.append(record("b.mp4"))
+    assert file.path.read_bytes() == before
+    file.append(record("b.mp4"))
+    assert paths(file.read()) == ["a.mp4", "b.mp4"]
+
+
+def test_parts_are_merged_in_input_order(file: RecordFile) -> None:
+    file.append(record("d.mp4"))
+    file.append(record("other.mp4", settings="older"))
+    for rank, name in ((10, "a.mp4"), (2, "c.mp4"), (0, "b.mp4")):
+        file.part(rank).append(record(name))
+    torn = file.part(3).path
+    torn.write_bytes(file.part(2).path.read_bytes()[:-7])
+    videos = [Path(f"{letter}.mp4") for letter in "abcd"]
+    file.merge_parts(lambda records: in_input_order(records, videos, "s"))
+    assert paths(file.read()) == ["other.mp4", "a.mp4", "b.mp4", "c.mp4", "d.mp4"]
+    assert file.parts() == [] and list(file.path.parent.iterdir()) == [file.path]
+
+
+def test_interrupted_merge_is_done_again_without_repeats(file: RecordFile) -> None:
+    file.part(0).append(record("a.mp4"))
+    file.append(record("a.mp4"))  # the merge got as far as the file, but not to removing the part
+    file.merge_parts()
+    assert paths(file.read()) == ["a.mp4"] and file.parts() == []
+
+
+def test_full_disk_while_merging_loses_nothing(file: RecordFile) -> None:
+    for rank in range(3):
+        file.part(rank).append(record(f"{rank}.mp4"))
+    size = file.part(0).path.stat().st_size
+    with disk_full_after(size + 20), pytest.raises(WMRewardError, match="cannot write"):
+        file.merge_parts()
+    file.merge_parts()
+    assert paths(file.read()) == ["0.mp4", "1.mp4", "2.mp4"]
+
+
+def test_finished_is_found_by_settings_and_content() -> None:
+    records = [record("a.mp4", "s"), record("b.mp4", "older"), record("c.mp4", surprise=None)]
+    finished = Finished(records, "s")
+    found = finished.find(Path("a.mp4"), "hash of a.mp4")
+    assert found == records[0] and found in finished
+    assert finished.find(Path("a.mp4"), "other content") is None
+    assert finished.find(Path("b.mp4"), "hash of b.mp4") is None
+    assert finished.find(Path("c.mp4"), "hash of c.mp4") is None
+    copy = finished.find(Path("moved/a.mp4"), "hash of a.mp4")
+    assert copy == {**records[0], "path": "moved/a.mp4"} and copy not in finished
+
+
+def test_settings_id_holds_what_decides_a_score_and_nothing_else() -> None:
+    reference = settings_id(SETTINGS)
+    elsewhere = {"device": "cuda", "versions": {"torch": "3"}, "weights_source": "the Hub"}
+    assert settings_id(SETTINGS | elsewhere) == reference
+    for change in (
+        {"dtype": "bfloat16"},
+        {"stride": 4},
+        {"weights_sha256": "v"},
+        {"model": "vitl"},
+    ):
+        assert settings_id(SETTINGS | change) != reference
+    for field, value in (("max_frames", 20), ("fps", 8.0), ("decoder", "decord")):
+        assert (
+            settings_id(SETTINGS | {"sampling": {**SETTINGS["sampling"], field: value}})
+            != reference
+        )
+    at_rate = [
+        settings_id(SETTINGS | {"sampling": {"max_frames": n, "fps": 8.0, "decoder": "pyav"}})
+        for n in (20, 49)
+    ]
+    assert at_rate[0] == at_rate[1]
+
+
+def test_hash_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(b"red")
+        (tmp_path / name / "2.png").write_bytes(b"green")
+    one, two = tmp_path / "one", tmp_path / "two"
+    reference = video_sha256(one)
+    (two / "notes.txt").write_text("no picture")
+    assert video_sha256(two) == reference
+    (two / "2.png").write_bytes(b"blue")
+    assert video_sha256(two) != reference
+    (two / "2.png").write_bytes(b"green")
+    (two / "2.png").rename(two / "3.png")
+    assert video_sha256(two) != reference
+    assert video_sha256(one / "1.png") == (
+        "b1f51a511f1da0cd348b8f8598db32e61cb963e5fc69e2b41485bf99590ed75a"
+    )
+
+
+def test_json_lines_are_ascii() -> None:
+    line = to_json({"path": "é\u2028.mp4"})
+    assert line.isascii() and json.loads(line)["path"] == "é\u2028.mp4"

@@ -1,0 +1,347 @@
+"""Rewards: surprise, consensus, users' own, and their combinations."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes import LinearWorldModel, random_model
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from wmreward.errors import UsageError
+from wmreward.protocols import Reward, RewardScores, SetReward
+from wmreward.rewards.mix import Judged, RewardMix
+from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
+from wmreward.surprise.compute import VideoScorer
+from wmreward.surprise.config import SurpriseConfig
+from wmreward.surprise.scorer import SurpriseScorer
+
+EXAMPLE = "example.my_reward:Steady"
+
+
+def scorer_of(**settings: Any) -> SurpriseScorer:
+    return SurpriseScorer(random_model(), SurpriseConfig(**{"stride": 4, **settings}))
+
+
+def videos_of(count: int, frames: int = 20, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 3, frames, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
+
+
+# --- surprise -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["plain", "top", "excess", "relative"])
+@pytest.mark.parametrize("mode", ["mean", "max", "topk2"])
+def test_surprise_is_that_of_the_scoring_command(rule: Any, mode: str) -> None:
+    scorer, videos = scorer_of(score=rule, mode=mode), videos_of(2)
+    judged = SurpriseReward(scorer)(videos)
+    expected = scorer(videos)
+    torch.testing.assert_close(judged.scores, -expected)
+    torch.testing.assert_close(judged.parts["surprise"], expected)
+
+
+@pytest.mark.parametrize("rule", ["plain", "top"])
+def test_the_seam_is_where_given_frames_end(rule: Any) -> None:
+    scorer, videos = scorer_of(score=rule, stride=2), videos_of(3, 22)
+    seam, windows = SeamReward(scorer), scorer.score_windows(videos).values
+    assert windows.shape == (3, 4)  # from frames 0, 2, 4 and 6, predicted 8 frames later
+    for count, window in ((8, 0), (11, 1), (14, 3)):
+        found = seam.after(videos, count)
+        later = windows[:, window:].mean(dim=1)  # those in given frames alone say nothing new
+        torch.testing.assert_close(found.scores, -(later + windows[:, window]) / 2)
+        torch.testing.assert_close(found.parts["surprise"], -found.scores)
+    # Without a window that is seen in given frames and predicted in new ones, it is the surprise.
+    for count in (0, 1, 7, 16):
+        torch.testing.assert_close(seam.after(videos, count).scores, -windows.mean(dim=1))
+    torch.testing.assert_close(seam(videos).scores, -windows.mean(dim=1))
+    leaf = videos.clone().requires_grad_()
+    assert torch.autograd.grad(seam(leaf).scores.sum(), leaf)[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("mode", ["max", "median", "topk3", "topp50"])
+def test_a_seam_near_the_end_has_few_windows(mode: str) -> None:
+    """Of which topkK takes all, if they are fewer than K."""
+    scorer, videos = scorer_of(stride=2, mode=mode), videos_of(3, 22)
+    windows = scorer.score_windows(videos).values
+    last = windows[:, 3]
+    torch.testing.assert_close(SeamReward(scorer).after(videos, 14).scores, -last)
+    if mode == "topk3":
+        scores = SeamReward(scorer).after(videos, 12).scores
+        expected = (windows[:, 2:].mean(dim=1) + windows[:, 2]) / 2
+        torch.testing.assert_close(scores, -expected)
+
+
+def test_a_mix_tells_the_seam_what_was_given() -> None:
+    scorer, video = scorer_of(), videos_of(1)[0]
+    both = RewardMix.parse(["surprise", "seam=2"], surprise=scorer)
+    alone, after = both.judge(video), both.judge(video, given=8)
+    assert alone.scores["surprise"] == alone.scores["seam"] == after.scores["surprise"]
+    assert after.scores["seam"] == pytest.approx(
+        SeamReward(scorer).after(video[None], 8).scores.item()
+    )
+    assert after.scores["seam"] != after.scores["surprise"]
+    assert both.differentiable
+
+
+def test_surprise_of_a_file_is_that_of_compute_vjepa_surprise() -> None:
+    """The tensor path of the public function, with the embedded model."""
+    from wmreward.surprise.models import ModelChoice
+
+    choice = ModelChoice(name="tiny", device="cpu")
+    config = SurpriseConfig(stride=8)
+    video = videos_of(1, 24).float()
+    public = VideoScorer(choice, config).score_tensor(video)
+    reward = SurpriseReward(VideoScorer(choice, config).scorer)
+    torch.testing.assert_close(reward(video).scores, -public.scores)
+
+
+def test_parts_of_all_rules_and_the_copy_come_from_one_pass() -> None:
+    model = LinearWorldModel(mixing=0.1)
+    video = torch.rand(1, 3, 12, 4, 4, dtype=torch.float64)
+    config = SurpriseConfig(window_size=8, context_frames=4, stride=2)
+    judged = SurpriseReward(SurpriseScorer(model, config))(video)
+    assert sum(model.batch_sizes) == 3  # windows, each seen once
+    assert set(judged.parts) == {"surprise", "plain", "top", "excess", "relative", "copy"}
+    for rule in ("plain", "top", "excess", "relative"):
+        alone = SurpriseScorer(model, SurpriseConfig(**{**config.to_json(), "score": rule}))
+        torch.testing.assert_close(judged.parts[rule], alone(video))
+    moving = SurpriseReward(SurpriseScorer(model, config)).windows(video)
+    assert moving["copy"].values.shape == (1, 3) and moving["plain"].maps is not None
+    frozen = torch.rand(1, 3, 1, 4, 4, dtype=torch.float64).expand(-1, -1, 12, -1, -1)
+    still = SurpriseReward(SurpriseScorer(LinearWorldModel(), config))(frozen)
+    assert still.parts["copy"].item() < 1e-6 < judged.parts["copy"].item()
+
+
+def test_the_published_similarity_has_no_other_rules() -> None:
+    judged = SurpriseReward(scorer_of(similarity="token"))(videos_of(1))
+    assert set(judged.parts) == {"surprise", "plain", "copy"}
+
+
+def test_surprise_has_a_gradient() -> None:
+    """Through both sides it is the whole one."""
+    reward = SurpriseReward(scorer_of(context_grad=True))
+    videos = videos_of(1, 16).requires_grad_()
+    (slope,) = torch.autograd.grad(reward(videos).scores.sum(), videos)
+    direction = videos_of(1, 16, seed=1)
+    eps = 1e-6
+    with torch.no_grad():
+        up, down = (reward(videos + sign * eps * direction).scores for sign in (1, -1))
+    torch.testing.assert_close(
+        (up - down) / (2 * eps), (slope * direction).sum()[None], rtol=1e-4, atol=1e-9
+    )
+
+
+def test_too_short_videos_are_refused() -> None:
+    with pytest.raises(UsageError, match="too short: 12 frames"):
+        SurpriseReward(scorer_of())(videos_of(1, 12))
+
+
+# --- consensus ----------------------------------------------------------------------------------------
+
+
+def family(seed: int = 0) -> Tensor:
+    """Five versions of one video, more and more unlike it, and one that has nothing to do with it."""
+    base, noise = videos_of(1, seed=seed), videos_of(5, seed=seed + 1)
+    strength = torch.tensor([0.2, 0.05, 0.3, 0.25, 0.35])[:, None, None, None, None]
+    return torch.cat((base + strength * noise, videos_of(1, seed=seed + 2)))
+
+
+def test_the_medoid_wins_and_the_outlier_loses() -> None:
+    consensus = Consensus(scorer_of())
+    scores = consensus.compare(consensus.embed(family()))
+    assert scores.argmax() == 1 and scores.argmin() == 5
+    assert (scores <= 1e-3).all() and (scores >= -2).all()
+
+
+def test_consensus_does_not_depend_on_the_order() -> None:
+    consensus = Consensus(scorer_of())
+    embedded, order = consensus.embed(family()), torch.tensor([3, 0, 5, 1, 4, 2])
+    torch.testing.assert_close(
+        consensus.compare(embedded)[order], consensus.compare(embedded[order])
+    )
+
+
+def test_consensus_is_the_mean_cosine_of_tokens() -> None:
+    scorer = scorer_of()
+    first, second = (Consensus(scorer).embed(video[None]) for video in family()[[0, 5]])
+    latents = [scorer.observed_latents(video[None]) for video in family()[[0, 5]]]
+    normal = [torch.nn.functional.layer_norm(x, x.shape[-1:]) for x in latents]
+    cosine = torch.nn.functional.cosine_similarity(normal[0], normal[1], dim=-1).mean()
+    found = Consensus(scorer).compare(torch.cat((first, second)))
+    torch.testing.assert_close(found, (cosine - 1).expand(2), atol=1e-3, rtol=0)
+    assert found[0] == found[1]
+
+
+def test_a_single_candidate_and_equal_ones() -> None:
+    consensus = Consensus(scorer_of())
+    one = consensus.embed(videos_of(1))
+    assert consensus.compare(one).tolist() == [0.0]
+    assert consensus.compare(one.expand(3, -1)).abs().max() < 1e-3
+
+
+# --- combinations -------------------------------------------------------------------------------------
+
+
+class Brightness:
+    name, differentiable = "brightness", True
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        return RewardScores(
+            videos.mean(dim=(1, 2, 3, 4)), {"double": 2 * videos.mean((1, 2, 3, 4))}
+        )
+
+
+class Contrast:
+    name, differentiable = "contrast", True
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        return RewardScores(videos.flatten(1).std(dim=1), {})
+
+
+def mix(how: Any = "sum", **weights: float) -> RewardMix:
+    rewards: dict[str, Reward | SetReward] = {"brightness": Brightness(), "contrast": Contrast()}
+    return RewardMix({name: rewards[name] for name in weights}, weights, how)
+
+
+def judged(**scores: float) -> Judged:
+    return Judged(scores, {}, {})
+
+
+def test_weighted_sum_and_its_gradient() -> None:
+    both, videos = mix(brightness=2.0, contrast=-0.5), videos_of(3).requires_grad_()
+    total = both(videos)
+    expected = 2 * videos.mean(dim=(1, 2, 3, 4)) - 0.5 * videos.flatten(1).std(dim=1)
+    torch.testing.assert_close(total.scores, expected)
+    ours, theirs = (torch.autograd.grad(x.sum(), videos)[0] for x in (total.scores, expected))
+    torch.testing.assert_close(ours, theirs)
+    assert set(total.parts) == {"brightness.double"} and both.differentiable
+    apart = [both.judge(video) for video in videos]
+    torch.testing.assert_close(both.totals(apart), expected.detach())
+    assert apart[0].parts["brightness.double"] == pytest.approx(2 * videos[0].mean().item())
+
+
+def test_ranks_with_ties() -> None:
+    ranked = mix("rank", brightness=1.0, contrast=10.0)
+    set_of = [
+        judged(brightness=b, contrast=c)
+        for b, c in ((5.0, 0.1), (1.0, 0.1), (5.0, 0.3), (0.0, 0.1))
+    ]
+    # ranks of brightness: 2.5 1 2.5 0; of contrast: 1 1 3 1
+    assert ranked.totals(set_of).tolist() == [12.5, 11.0, 32.5, 10.0]
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8), st.randoms())
+def test_ranks_do_not_depend_on_scale_or_order(scores: list[float], random: Any) -> None:
+    ranked = mix("rank", brightness=1.0)
+    totals = ranked.totals([judged(brightness=score) for score in scores])
+    order = list(range(len(scores)))
+    random.shuffle(order)
+    shuffled = ranked.totals([judged(brightness=scores[i]) for i in order])
+    assert shuffled.tolist() == totals[order].tolist()
+    assert totals.sum() == len(scores) * (len(scores) - 1) / 2
+    doubled = ranked.totals([judged(brightness=2 * score) for score in scores])
+    assert doubled.tolist() == totals.tolist()
+
+
+def test_surprise_and_consensus_together() -> None:
+    both = RewardMix.parse(["surprise", "consensus=0.5"], surprise=scorer_of(), how="rank")
+    candidates = [both.judge(video) for video in family()]
+    table = both.table(candidates)
+    assert list(table) == ["surprise", "consensus"]
+    assert table["consensus"].argmax() == 1
+    assert {"surprise.plain", "surprise.copy"} <= set(candidates[0].parts)
+    assert both.totals(candidates).shape == (6,) and not both.differentiable
+    with pytest.raises(UsageError, match="'consensus' compares candidates: it cannot guide"):
+        both(videos_of(1))
+    longer = both.judge(videos_of(1, 28)[0])
+    with pytest.raises(UsageError, match="equal length"):
+        both.totals([*candidates, longer])
+
+
+def test_a_reward_by_import_path() -> None:
+    own = RewardMix.parse([f"{EXAMPLE}=0.5", "surprise"], surprise=scorer_of())
+    assert own.weights == {EXAMPLE: 0.5, "surprise": 1.0} and own.differentiable
+    calm = videos_of(1, 1).expand(-1, -1, 20, -1, -1)
+    steady = RewardMix.parse([EXAMPLE], surprise=scorer_of())
+    totals = steady.totals([steady.judge(video) for video in (calm[0], videos_of(1)[0])])
+    assert totals[0] == 0 > totals[1]
+
+
+def test_a_reward_lies_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here_only.py").write_text(
+        "from wmreward.protocols import RewardScores\n"
+        "def make():\n"
+        "    return lambda videos: RewardScores(videos.mean((1, 2, 3, 4)), {})\n"
+    )
+    path = list(sys.path)
+    found = RewardMix.parse(["here_only:make"], surprise=scorer_of())
+    assert sys.path == path
+    assert found.judge(videos_of(1)[0]).scores["here_only:make"] == pytest.approx(0, abs=0.1)
+    assert not found.differentiable
+
+
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        ([], "no reward is given"),
+        (
+            ["beauty"],
+            "unknown reward 'beauty': use surprise, seam, consensus or package.module:factory",
+        ),
+        (["surprise", "surprise=2"], "'surprise' is given twice"),
+        (["surprise=much"], "'much' is not a weight"),
+        (["surprise="], "'' is not a weight"),
+        (["surprise=nan"], "'nan' is not a weight"),
+        (["no_such_module:make"], "cannot be made: No module named"),
+        (["wmreward.rewards.mix:no_such"], "cannot be made"),
+        (["wmreward.rewards.mix:"], "cannot be made"),
+        (["wmreward.rewards.mix:Consensus"], "cannot be made"),
+        (["builtins:int"], "is a int, which can neither judge videos nor compare them"),
+    ],
+)
+def test_wrong_rewards(entries: list[str], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        RewardMix.parse(entries, surprise=scorer_of())
+
+
+def test_rewards_are_combined_in_two_ways_only() -> None:
+    with pytest.raises(UsageError, match="sum or rank, not 'product'"):
+        RewardMix.parse(["surprise"], surprise=scorer_of(), how="product")  # type: ignore[arg-type]
+
+
+def returning(value: Any) -> RewardMix:
+    class Odd:
+        name, differentiable = "odd", True
+
+        def __call__(self, videos: Tensor) -> Any:
+            return value
+
+    return RewardMix({"odd": Odd()}, {"odd": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (torch.zeros(1), r"must return RewardScores with scores \[1\] for 1 videos, not Tensor"),
+        (RewardScores(torch.zeros(2), {}), r"not \[2\]"),
+        (RewardScores(torch.tensor([float("nan")]), {}), "gives nan"),
+        (RewardScores(torch.tensor([float("inf")]), {}), "gives inf"),
+    ],
+)
+def test_what_a_reward_must_return(value: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        returning(value).judge(videos_of(1)[0])
+
+
+def test_the_example_is_as_short_as_it_says() -> None:
+    source = (Path(__file__).parents[2] / "example" / "my_reward.py").read_text()
+    assert len([line for line in source.splitlines()[1:] if line.strip()]) <= 10

@@ -1,0 +1,347 @@
+"""The command line: results, output files and resuming, and what can go wrong with a video."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import runpy
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import cli_fixtures
+import numpy as np
+import pytest
+import torch
+from cli_fixtures import Cli, write_clip, write_weights
+from fakes import NANO_AC, random_model
+from safetensors.torch import save_file
+
+import compute_wmreward
+from wmreward.surprise import compute as reward
+from wmreward.surprise.actions import read_motion
+from wmreward.surprise.inputs import Sampling
+from wmreward.video_io import write_png
+
+cli = cli_fixtures.cli
+videos = cli_fixtures.videos
+scored = cli_fixtures.scored
+
+
+# --- results ------------------------------------------------------------------------------------
+
+
+def test_table_is_aligned_and_in_the_order_given(cli: Cli, videos: list[Path]) -> None:
+    result = cli("--video_path", *videos)
+    head, *lines, blank, best = result.out.splitlines()
+    assert result.code == 0 and blank == ""
+    assert [line.split()[0] for line in lines] == ["c.mp4", "a.mp4", f"sub{os.sep}b.mp4"]
+    assert len({len(line) for line in (head, *lines)}) == 1
+    weights = "nano.safetensors"
+    expected = [reward.compute_vjepa_surprise(v, "tiny", weights=weights) for v in videos]
+    for line, value in zip(lines, expected, strict=True):
+        assert line.split()[1:] == [f"{value:.6f}", "3", "8.00"]
+    lowest = min(zip(expected, lines, strict=True))[1].split()[0]
+    assert best == f"most plausible: {lowest}"
+    assert result.err == "3 scored\n"
+
+
+def test_long_and_odd_names_keep_to_one_line(cli: Cli, tmp_path: Path) -> None:
+    odd = [write_clip(tmp_path / "in" / name) for name in ("x" * 90 + ".mp4", "a\tb\nc.mp4")]
+    result = cli("--video_path", *odd)
+    assert result.code == 0 and len(result.out.splitlines()) == 5
+    assert max(map(len, result.out.splitlines())) < 100 and "a\\tb\\nc.mp4" in result.out
+
+
+def test_json_line_holds_all_there_is_to_know(cli: Cli, videos: list[Path]) -> None:
+    result = cli("--video_path", videos[1], "--json", "--mode", "max")
+    (record,) = result.records
+    assert record["path"] == str(videos[1])
+    assert record["reward"] == -record["surprise"] == -max(record["per_window"])
+    assert record["score"] == "plain" and len(record["per_window"]) == record["num_windows"] == 3
+    spans = [(w["target"], w["end"], w["target_s"], w["end_s"]) for w in record["windows"]]
+    assert spans == [(8 + 2 * i, 15 + 2 * i, 1 + i / 4, (15 + 2 * i) / 8) for i in range(3)]
+    assert (record["num_frames"], record["unused_tail_frames"]) == (20, 0)
+    assert record["effective_fps"] == record["source_fps"] == 8 and record["seconds"] > 0
+    settings = record["settings"]
+    assert settings["model"] == "tiny" and settings["mode"] == "max" and settings["stride"] == 2
+    assert len(settings["weights_sha256"]) == len(record["video_sha256"]) == 64
+    assert settings["sampling"]["max_frames"] == 49 and settings["versions"]["torch"]
+
+
+def test_compat_released_is_the_published_command(cli: Cli, videos: list[Path]) -> None:
+    (record,) = cli("--video_path", videos[0], "--compat", "released", "--json").records
+    settings = record["settings"]
+    assert (settings["similarity"], settings["stride"], settings["mode"]) == ("token", 8, "mean")
+    same = ("--similarity", "token", "--stride", 8, "--json")
+    assert cli("--video_path", videos[0], *same).records[0]["surprise"] == record["surprise"]
+    agreeing = cli("--video_path", videos[0], "--compat", "released", "--stride", 8)
+    assert agreeing.code == 0
+
+
+def test_changed_speed_is_said_once(cli: Cli, tmp_path: Path) -> None:
+    fast = [write_clip(tmp_path / "in" / f"{n}.mp4", n, fps=24) for n in (40, 60)]
+    spread = cli("--video_path", *fast, "--max_frames", 20)
+    assert spread.err.count("true speed") == 1 and spread.err.count("\n") == 2
+    assert "2.05 to 3.11 times" in spread.err and "--fps" in spread.err
+    assert "true speed" not in cli("--video_path", *fast, "--fps", 12).err
+    assert "true speed" not in cli("--video_path", fast[0], "--max_frames", 49).err
+
+
+def test_true_rate_streams_the_same_as_at_once(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = write_clip(tmp_path / "in" / "long.mp4", 60)
+    whole = cli("--video_path", video, "--fps", 8, "--json").records[0]
+    monkeypatch.setattr("wmreward.surprise.inputs.STREAM_FRAMES", 7)
+    parts = cli("--video_path", video, "--fps", 8, "--json").records[0]
+    assert whole["num_frames"] == parts["num_frames"] == 60
+    assert parts["per_window"] == pytest.approx(whole["per_window"], abs=1e-5)
+
+
+def test_folder_of_images_is_one_video(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, picture in enumerate(np.random.default_rng(0).integers(0, 255, (16, 32, 32, 3))):
+        write_png(folder / f"{index}.png", picture.astype(np.uint8))
+    result = cli("--video_path", folder, "--output", "s.jsonl", "--plot", "--map")
+    assert result.code == 0 and result.out.splitlines()[1].startswith("frames ")
+    assert "1 already scored" in cli("--video_path", folder, "--output", "s.jsonl").err
+    (folder / "15.png").unlink()
+    assert "too short" in cli("--video_path", folder, "--output", "s.jsonl").err
+
+
+def test_actions_file_belongs_to_the_settings(cli: Cli, tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "in" / "robot.mp4", 12, fps=4)
+    random = np.random.default_rng(0)
+    for name in ("one", "two"):
+        steps = {"actions": random.normal(size=(11, 7)), "states": random.normal(size=(12, 7))}
+        Path(f"{name}.json").write_text(json.dumps({k: v.tolist() for k, v in steps.items()}))
+    weights = write_weights(tmp_path / "ac.safetensors", NANO_AC)
+    records = []
+    for name in ("one", "two"):
+        flags = ("--video_path", video, "--actions", f"{name}.json", "--output", "s.jsonl")
+        result = cli(*flags, "--json", "--map", model="vitgac", weights=weights)
+        assert result.code == 0, result.err
+        records += result.records
+    expected = reward.compute_vjepa_surprise(
+        video, "vitgac", weights=str(weights), motion=read_motion("one.json")
+    )
+    assert records[0]["surprise"] == pytest.approx(float(expected))
+    assert records[0]["surprise"] != records[1]["surprise"]
+    assert records[0]["num_windows"] == 11 and len(list(Path("outputs").glob("*map.mp4"))) == 2
+
+
+# --- output files and resuming ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["new/scores.jsonl", "scores.csv"])
+def test_finished_videos_are_not_decoded_again(
+    cli: Cli, videos: list[Path], scored: list[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    clips = Sampling.clips
+
+    def noted(self: Sampling, path: str | Path) -> Any:
+        decoded.append(Path(path).name)
+        return clips(self, path)
+
+    first = cli("--video_path", *videos[:2], "--output", name)
+    written = Path(name).read_text()
+    monkeypatch.setattr(Sampling, "clips", noted)
+    again = cli("--video_path", *videos, "--output", name, "--batch_size", 1, "--workers", 4)
+    assert scored == ["c.mp4", "a.mp4", "b.mp4"] and decoded == ["b.mp4"]
+    assert again.err == "1 scored, 2 already scored\n"
+    assert again.out.splitlines()[1].split()[1:] == first.out.splitlines()[1].split()[1:]
+    assert Path(name).read_text().startswith(written)
+    rows = Path(name).read_text().splitlines()
+    assert len(rows) == (4 if name.endswith("csv") else 3)
+
+
+def test_other_settings_and_other_content_are_scored(
+    cli: Cli, videos: list[Path], scored: list[str]
+) -> None:
+    def run(*flags: object) -> None:
+        assert cli("--video_path", videos[0], "--output", "s.jsonl", *flags).code == 0
+
+    run()
+    run("--stride", 4)
+    run("--dtype", "bfloat16")
+    write_clip(videos[0], seed=9)
+    run()
+    assert len(scored) == 4
+    run("--stride", 2)
+    assert len(scored) == 4
+    records = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
+    assert [r["settings"]["stride"] for r in records] == [2, 4, 2, 2]
+    assert records[0]["settings_id"] == records[3]["settings_id"]
+    assert records[0]["video_sha256"] != records[3]["video_sha256"]
+
+
+def test_copy_of_a_video_gets_a_record_of_its_own(
+    cli: Cli, videos: list[Path], scored: list[str], tmp_path: Path
+) -> None:
+    cli("--video_path", videos[0], "--output", "s.csv")
+    copy = Path(shutil.copy(videos[0], tmp_path / "copy.mp4"))
+    for _ in range(2):
+        assert "1 already scored" in cli("--video_path", copy, "--output", "s.csv").err
+    assert len(scored) == 1
+    with Path("s.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [str(videos[0]), str(copy)]
+    assert rows[0]["surprise"] == rows[1]["surprise"]
+
+
+def test_torn_line_is_repaired(cli: Cli, videos: list[Path], scored: list[str]) -> None:
+    cli("--video_path", *videos, "--output", "s.jsonl")
+    whole = Path("s.jsonl").read_bytes()
+    Path("s.jsonl").write_bytes(whole[:-40])
+    assert cli("--video_path", *videos, "--output", "s.jsonl").code == 0
+    assert scored[3:] == ["b.mp4"]
+    lines = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
+    assert [line["path"] for line in lines] == [str(video) for video in videos]
+
+
+def test_parts_of_a_killed_distributed_run_count(
+    cli: Cli, videos: list[Path], scored: list[str]
+) -> None:
+    cli("--video_path", *videos[:2], "--output", "s.jsonl")
+    lines = Path("s.jsonl").read_bytes().splitlines(keepends=True)
+    Path("s.jsonl").unlink()
+    Path("s.jsonl.rank0").write_bytes(lines[0])
+    Path("s.jsonl.rank5").write_bytes(lines[1] + lines[0][:50])
+    assert cli("--video_path", *videos, "--output", "s.jsonl").code == 0
+    assert scored[2:] == ["b.mp4"]
+    assert len(Path("s.jsonl").read_text().splitlines()) == 3 and not list(Path().glob("*.rank*"))
+
+
+# --- what can go wrong with a video ---------------------------------------------------------------
+
+
+def test_bad_videos_are_reported_and_the_rest_scored(
+    cli: Cli, videos: list[Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "in" / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    short = write_clip(tmp_path / "in" / "short.mp4", 6)
+    listed = [videos[0], broken, short, videos[1]]
+    result = cli("--video_path", *listed, "--output", "s.jsonl", "--json")
+    assert result.code == 1
+    assert [("error" in line, "surprise" in line) for line in result.records] == [
+        (False, True),
+        (True, False),
+        (True, False),
+        (False, True),
+    ]
+    assert result.records[1]["path"] == str(broken)
+    lines = result.err.splitlines()
+    assert len(lines) == 3 and lines[2] == "2 scored, 2 failed"
+    assert str(broken) in lines[0] and "too short: 6 frames" in lines[1]
+    assert len(Path("s.jsonl").read_text().splitlines()) == 2
+    write_clip(broken, seed=7)
+    table = cli("--video_path", *listed, "--output", "s.jsonl")
+    assert table.code == 1 and table.err.endswith("1 scored, 2 already scored, 1 failed\n")
+    assert "failed" in table.out.splitlines()[3] and "failed" not in table.out.splitlines()[2]
+
+
+def test_too_few_windows_for_topk_concern_only_that_video(
+    cli: Cli, videos: list[Path], tmp_path: Path
+) -> None:
+    long = write_clip(tmp_path / "in" / "long.mp4", 40)
+    result = cli("--video_path", videos[0], long, "--mode", "topk9")
+    assert result.code == 1 and "topk9" in result.err and "1 scored, 1 failed" in result.err
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried\nto"), "--batch_size"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "--dtype"),
+    ],
+)
+def test_out_of_memory_says_what_to_do(
+    cli: Cli,
+    videos: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    message: str,
+) -> None:
+    score_clips = reward.VideoScorer.score_clips
+
+    def heavy(self: Any, clips: Any, name: Path, motion: Any = None) -> Any:
+        if name.name == "a.mp4":
+            raise error
+        return score_clips(self, clips, name, motion)
+
+    monkeypatch.setattr(reward.VideoScorer, "score_clips", heavy)
+    result = cli("--video_path", *videos)
+    assert result.code == 1 and "2 scored, 1 failed" in result.err
+    assert result.err.count("\n") == 2 and message in result.err and "out of memory;" in result.err
+
+
+def test_a_score_that_is_no_number_is_a_failure(
+    cli: Cli, videos: list[Path], tmp_path: Path
+) -> None:
+    state = random_model(dtype=torch.float32).state_dict()
+    state = {k: v for k, v in state.items() if not k.startswith("target_encoder.")}
+    state["encoder.norm.bias"] = torch.full_like(state["encoder.norm.bias"], float("nan"))
+    save_file(state, tmp_path / "nan.safetensors")
+    flags = ("--video_path", videos[0], "--output", "s.jsonl")
+    result = cli(*flags, weights=tmp_path / "nan.safetensors")
+    assert result.code == 1 and "not finite" in result.err
+    assert not Path("s.jsonl").exists()
+
+
+def test_full_disk_ends_the_run_with_one_line(
+    cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: Any, data: bytes) -> None:
+        file.write(data[:10])
+        raise OSError(28, "No space left on device")
+
+    cli("--video_path", videos[0], "--output", "s.jsonl")
+    before = Path("s.jsonl").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("wmreward.records.record_file._write_all", full)
+        result = cli("--video_path", *videos, "--output", "s.jsonl")
+    assert result.code == 1 and result.out == "" and result.err.count("\n") == 1
+    assert "No space left" in result.err and Path("s.jsonl").read_bytes() == before
+
+
+def test_interrupted_without_output_shows_what_there_is(
+    cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score_clips = reward.VideoScorer.score_clips
+
+    def interrupted(self: Any, clips: Any, name: Path, motion: Any = None) -> Any:
+        if name.name == "b.mp4":
+            raise KeyboardInterrupt
+        return score_clips(self, clips, name, motion)
+
+    monkeypatch.setattr(reward.VideoScorer, "score_clips", interrupted)
+    result = cli("--video_path", *videos)
+    assert result.code == 130 and "a.mp4" in result.out and result.err.count("\n") == 1
+    saved = cli("--video_path", *videos, "--output", "s.jsonl")
+    assert saved.code == 130 and saved.out == "" and saved.err.count("\n") == 1
+    assert len(Path("s.jsonl").read_text().splitlines()) == 2
+
+
+def test_notebooks_import_the_function_from_the_script() -> None:
+    assert compute_wmreward.compute_vjepa_surprise is reward.compute_vjepa_surprise
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        compute_wmreward.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_script_lets_waiting_threads_sleep(
+    monkeypatch: pytest.MonkeyPatch, own: str | None, expected: str
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", own or "")
+    if own is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setattr(sys, "argv", ["compute_wmreward.py", "--version"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(Path(compute_wmreward.__file__)), run_name="__main__")
+    assert stop.value.code == 0 and os.environ["OMP_WAIT_POLICY"] == expected

@@ -1,0 +1,297 @@
+"""Choosing among existing videos: groups, scores, resuming, copies, sheets."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_fixtures import Result, write_clip, write_weights
+from fakes import NANO_TINY
+
+import vjepa2.config
+from wmreward.errors import UsageError
+from wmreward.search import best_of_n as search
+from wmreward.select.cli import build_parser, main
+from wmreward.select.groups import grouped
+from wmreward.surprise import models
+from wmreward.surprise.compute import compute_vjepa_surprise
+from wmreward.video_io import read_frames, write_video
+
+ROOT = Path(__file__).parents[2]
+Select = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_weights(tmp_path_factory.mktemp("w") / "tiny.safetensors", NANO_TINY)
+
+
+@pytest.fixture
+def select(
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Select]:
+    """Runs the command line with a small model in the place of `tiny`."""
+    monkeypatch.setitem(vjepa2.config.MODELS, "tiny", NANO_TINY)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*flags: object) -> Result:
+        capsys.readouterr()
+        model = ("--reward_model", "tiny", "--reward_weights", weights, "--reward_stride", 4)
+        code = main([str(flag) for flag in (*flags, *model)])
+        return Result(code, *capsys.readouterr())
+
+    yield run
+    models.load.cache_clear()
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the videos that rewards look at, as it happens."""
+    names: list[str] = []
+    of = search.FileJudge.of
+
+    def noted(self: search.FileJudge, clips: object, path: Path) -> object:
+        names.append(path.name)
+        return of(self, clips, path)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(search.FileJudge, "of", noted)
+    return names
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Two candidates of `cat`, two of `dog`, all of different sizes, rates and lengths."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for i, name in enumerate(("cat_s1", "cat_s2", "dog_s1", "dog_s2")):
+        rng = np.random.default_rng(i)
+        noise = rng.integers(0, 255, (18 + i, 24 + 8 * i, 32, 3), dtype=np.uint8)
+        write_video(folder / f"{name}.mp4", noise, 8 + i)
+    return folder
+
+
+# --- groups -------------------------------------------------------------------------------------------
+
+
+def names(groups: dict[str, list[Path]]) -> dict[str, list[str]]:
+    return {group: [path.name for path in paths] for group, paths in groups.items()}
+
+
+def test_groups_by_name_and_folder(clips: Path) -> None:
+    (clips / "b").mkdir()
+    write_clip(clips / "b" / "cat_s9.mp4", 3)
+    every = [str(clips)]
+    assert {group: len(paths) for group, paths in grouped(every, None).items()} == {"": 5}
+    assert set(grouped(every, "^[a-z]+")) == {"cat", "dog"}
+    assert names(grouped(every, "(.*)_s")).keys() == {"cat", "dog"}
+    assert set(grouped(every, r"(c|d)\w+_s(\d)")) == {"c 9", "c 1", "c 2", "d 1", "d 2"}
+    assert set(grouped(every, "folder")) == {str(clips), str(clips / "b")}
+    with pytest.raises(UsageError, match=r"does not match cat_s\d\.mp4"):
+        grouped(every, "^dog")
+    with pytest.raises(UsageError, match="is no regular expression"):
+        grouped(every, "(")
+    with pytest.raises(UsageError, match="no table gives a prompt"):
+        grouped(every, "prompt")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_groups_by_the_prompts_of_a_table(clips: Path, suffix: str) -> None:
+    rows = [
+        ("cat_s1.mp4", "a cat, asleep"),
+        ("dog_s1.mp4", "a dog"),
+        ("cat_s2.mp4", "a cat, asleep"),
+        ("cat_s1.mp4", "a cat, asleep"),
+    ]
+    table = clips / f"table{suffix}"
+    if suffix == ".csv":
+        lines = ["seed,video,prompt", *(f'1,{video},"{prompt}"' for video, prompt in rows)]
+    else:
+        lines = [json.dumps({"video": video, "prompt": prompt}) for video, prompt in rows]
+    table.write_text("\n".join(lines) + "\n")
+    found = {"a cat, asleep": ["cat_s1.mp4", "cat_s2.mp4"], "a dog": ["dog_s1.mp4"]}
+    assert names(grouped([str(table)], None)) == found
+    assert names(grouped([str(table)], "prompt")) == found
+    assert set(grouped([str(table)], "^[a-z]+")) == {"cat", "dog"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("t.csv", "file,prompt\na.mp4,x\n", "must name a column 'video'"),
+        ("t.csv", "video,prompt\nnone.mp4,x\n", "t.csv, line 2: no such file or folder: none.mp4"),
+        ("t.csv", "video,prompt\n,x\n", "line 2: there is no 'video'"),
+        ("t.jsonl", '{"video": 3}\n', "line 1: there is no 'video'"),
+        ("t.jsonl", "[]\n", "line 1: is not a JSON object"),
+        ("t.jsonl", "{\n", "line 1: is not a JSON object"),
+        ("none.csv", None, "cannot be read as a UTF-8 table"),
+    ],
+)
+def test_wrong_tables(tmp_path: Path, name: str, text: str | None, says: str) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=says):
+        grouped([str(tmp_path / name)], None)
+
+
+# --- choosing -----------------------------------------------------------------------------------------
+
+
+def test_the_least_surprising_of_every_group_wins(
+    select: Select, clips: Path, weights: Path
+) -> None:
+    result = select("--videos", clips, "--group_by", "^[a-z]+", "--json")
+    assert result.code == 0, result.err
+    for line in result.records:
+        scores = {row["path"]: -row["scores"]["surprise"] for row in line["candidates"]}
+        assert len(scores) == 2 and line["winner"] == min(scores, key=scores.__getitem__)
+        for path, surprise in scores.items():
+            own = compute_vjepa_surprise(path, model="tiny", stride=4, weights=str(weights))
+            assert surprise == pytest.approx(float(own), abs=2e-4)  # type: ignore[arg-type]
+
+
+def test_table_records_copies_and_sheets(select: Select, clips: Path) -> None:
+    flags = ("--group_by", "^[a-z]+", "--output", "s.jsonl", "--copy_to", "best")
+    result = select("--videos", clips, *flags, "--contact_sheets", "sheets")
+    assert result.code == 0 and "the choice among 2 raised the total" in result.out
+    records = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
+    assert [(r["group"], r["rank"], r["winner"]) for r in records] == [
+        ("cat", 1, True),
+        ("cat", 2, False),
+        ("dog", 1, True),
+        ("dog", 2, False),
+    ]
+    assert records[0]["total"] > records[1]["total"] and records[0]["candidates"] == 2
+    best = {Path(r["path"]).name for r in records if r["winner"]}
+    assert {path.name for path in Path("best").iterdir()} == best
+    for path in Path("best").iterdir():
+        assert path.read_bytes() == (clips / path.name).read_bytes()
+        assert f"winner: {clips / path.name}" in result.out
+    sheets = sorted(path.name for path in Path("sheets").iterdir())
+    assert sheets == ["001-cat.png", "002-dog.png"]
+    assert len(read_frames("sheets/001-cat.png", [0])) == 1
+
+
+def test_what_is_judged_is_not_judged_again(select: Select, clips: Path, judged: list[str]) -> None:
+    flags: tuple[object, ...] = ("--videos", clips, "--output", "s.jsonl")
+    # Consensus compares videos of one length: the others are cut to the same number of frames.
+    flags = (*flags, "--reward", "surprise", "consensus", "--combine", "rank", "--max_frames", 18)
+    first = select(*flags)
+    assert first.code == 0 and len(judged) == 4
+    lines = Path("s.jsonl").read_bytes().splitlines(keepends=True)
+    Path("s.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:30])  # killed while it wrote
+    again = select(*flags)
+    assert again.out == first.out and len(judged) == 6
+    (clips / "cat_s1.mp4").rename(clips / "renamed.mp4")
+    (clips / "dog_s1.mp4").write_bytes((clips / "dog_s2.mp4").read_bytes())
+    result = select(*flags)
+    assert result.code == 0 and len(judged) == 6  # its content is known
+    table = {line.split()[1]: line.split()[3] for line in result.out.splitlines()[1:5]}
+    assert table["dog_s1.mp4"] == table["dog_s2.mp4"]
+    assert select(*flags, "--score", "excess").code == 0 and len(judged) == 10
+
+
+def test_a_damaged_or_short_video_does_not_stop_the_others(select: Select, clips: Path) -> None:
+    (clips / "cat_s1.mp4").write_bytes(b"nothing")
+    write_clip(clips / "dog_s3.mp4", 5)
+    (clips / "eel_s1.mp4").write_bytes(b"nothing")
+    result = select("--videos", clips, "--group_by", "^[a-z]+", "--json")
+    assert result.code == 1
+    counted = {line["group"]: len(line["candidates"]) for line in result.records}
+    assert counted == {"cat": 1, "dog": 2}
+    for says in ("cat_s1.mp4", "dog_s3.mp4: too short: 5 frames", "group 'eel'"):
+        assert says in result.err
+
+
+def test_winners_of_one_name_are_told_apart(select: Select, tmp_path: Path) -> None:
+    for i, group in enumerate(("a", "b")):
+        write_clip(tmp_path / group / "clip.mp4", 16, seed=i)
+    result = select("--videos", "a", "b", "--group_by", "folder", "--copy_to", "best")
+    assert result.code == 0
+    assert sorted(path.name for path in Path("best").iterdir()) == ["a-clip.mp4", "b-clip.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ((), "--videos is missing"),
+        (("--videos", "none"), "no such file or folder: none"),
+        (("--videos", "clips", "--output", "s.csv"), "must end in .jsonl"),
+        (("--videos", "clips", "--reward", "beauty"), "unknown reward 'beauty'"),
+        (("--videos", "clips", "--max_frames", "8"), "is too few: the reward needs 16"),
+        (("--videos", "clips", "--reward_mode", "topk9", "--max_frames", "20"), "needs 48"),
+        (("--videos", "clips", "--reward_context_frames", "1"), "must leave at least 2 frames"),
+        (("--videos", "clips", "--workers", "-1"), "workers=-1"),
+        (("--videos", "clips", "--video", "x"), "--video"),
+    ],
+)
+def test_wrong_flags(select: Select, clips: Path, flags: tuple[str, ...], says: str) -> None:
+    result = select(*flags)
+    assert result.code == 2 and result.out == "" and says in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_missing_weights_are_found_before_anything_is_read(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--reward_model", "tiny", "--reward_weights", "none.safetensors"]
+    assert main(["--videos", str(clips), *flags]) == 1
+    assert "none.safetensors does not exist" in capsys.readouterr().err
+
+
+def test_own_rewards_need_no_world_model(
+    select: Select, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    result = select("--videos", clips, "--reward", "example.my_reward:Steady", "--json")
+    assert result.code == 0 and not models.load.cache_info().currsize
+    (line,) = result.records
+    assert len(line["candidates"]) == 4 and line["candidates"][0]["total"] < 0
+
+
+def test_help_tells_every_default() -> None:
+    parser = build_parser()
+    shown = " ".join(parser.format_help().split())
+    for flag, default in parser.defaults.items():
+        assert f"--{flag}" in shown
+        if default not in (None, False):
+            assert f"(default: {default})" in shown
+
+
+def test_two_processes_choose_together(clips: Path, tmp_path: Path) -> None:
+    """With a reward of their own, which needs no weights."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    flags = ("--reward", "example.my_reward:Steady", "--json", "--output", tmp_path / "s.jsonl")
+    done = subprocess.run(
+        [
+            str(word)
+            for word in (
+                sys.executable,
+                *launcher,
+                "-m",
+                "wmreward.select",
+                "--videos",
+                clips,
+                *flags,
+            )
+        ],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (line,) = [json.loads(text) for text in done.stdout.splitlines()]
+    assert len(line["candidates"]) == 4
+    assert len((tmp_path / "s.jsonl").read_text().splitlines()) == 4
+    assert not list(tmp_path.glob("*.rank*"))

@@ -1,0 +1,222 @@
+"""Reading, storing and fitting weights, whichever model they belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from wmweights import (
+    TensorSpec,
+    WeightsError,
+    assemble,
+    check_fit,
+    dequantise,
+    dequantised_specs,
+    fingerprint,
+    fingerprint_files,
+    first_line,
+    is_quantised,
+    places,
+    put,
+    quantise,
+    read_metadata,
+    read_specs,
+    read_state,
+    read_tensors,
+    write_state,
+)
+
+
+class Net(nn.Module):
+    """A parameter, a stored and an unstored buffer, and a submodule that serves twice."""
+
+    def __init__(self, width: int = 3) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 2)
+        self.same = self.linear
+        self.register_buffer("scale", torch.ones(1))
+        self.register_buffer("scratch", torch.ones(1), persistent=False)
+
+
+def state(dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes: dict[str, tuple[int, ...]] = {
+        "linear.weight": (2, 3),
+        "linear.bias": (2,),
+        "scale": (1,),
+    }
+    return {n: torch.randn(s, generator=generator).to(dtype) for n, s in shapes.items()}
+
+
+def on_meta(width: int = 3) -> Net:
+    with torch.device("meta"):
+        return Net(width)
+
+
+# --- fitting
+
+
+def test_tensors_become_the_places_themselves() -> None:
+    net, given = on_meta(), state(torch.bfloat16)
+    assert set(places(net)) == set(given)
+    assemble(net, given, "file", "net")
+    assert net.same is net.linear and net.scale is given["scale"]
+    assert isinstance(net.linear.weight, nn.Parameter) and not net.linear.weight.requires_grad
+    assert net.linear.weight.data_ptr() == given["linear.weight"].data_ptr()  # not a copy
+    assert net.linear.weight.dtype == torch.bfloat16
+    put(net, "linear.bias", torch.zeros(2))
+    assert net.linear.bias.tolist() == [0, 0]
+
+
+def test_what_does_not_fit_is_named() -> None:
+    given = state()
+    short = {n: v for n, v in given.items() if n != "linear.bias"}
+    for wrong, words in (
+        (short, "1 missing keys (first: linear.bias)"),
+        (given | {"z": given["scale"], "a": given["scale"]}, "2 unexpected keys (first: a)"),
+        (short | {"b": given["scale"]}, "missing keys (first: linear.bias), 1 unexpected"),
+        (
+            given | {"linear.weight": torch.ones(3, 2)},
+            "linear.weight has shape [3, 2], expected [2, 3]",
+        ),
+    ):
+        with pytest.raises(WeightsError) as caught:
+            check_fit(on_meta(), wrong, "one.safetensors", "net")
+        assert words in str(caught.value), caught.value
+        assert str(caught.value).startswith("one.safetensors does not fit model 'net': ")
+    specs = {name: TensorSpec(tuple(value.shape), value.dtype) for name, value in given.items()}
+    check_fit(on_meta(), specs, "file", "net")
+
+
+# --- files
+
+
+def test_headers_say_what_the_tensors_are(tmp_path: Path) -> None:
+    given = {
+        "half": torch.ones(2, 3, dtype=torch.bfloat16),
+        "eight": torch.ones(1, 2, 3).to(torch.float8_e4m3fn),
+        "rows": torch.ones(4, dtype=torch.int8),
+        "none": torch.ones(0, 3),
+    }
+    file = tmp_path / "a.safetensors"
+    write_state(given, file, {"made": "here"})
+    assert read_specs(file) == {
+        name: TensorSpec(tuple(value.shape), value.dtype) for name, value in given.items()
+    }
+    back = read_state(file)
+    assert {n: v.dtype for n, v in back.items()} == {n: v.dtype for n, v in given.items()}
+    assert all(torch.equal(back[n].float(), v.float()) for n, v in given.items())
+    assert dict(read_tensors(file)).keys() == given.keys()
+    assert read_metadata(file) == {"format": "pt", "made": "here"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"\xff" * 64, None])
+def test_damaged_and_absent_files(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "bad.safetensors"
+    if content is not None:
+        file.write_bytes(content)
+    for read in (read_specs, read_state, read_metadata):
+        with pytest.raises(
+            WeightsError, match=r"bad\.safetensors cannot be read: .*again"
+        ) as caught:
+            read(file)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    write_state({"x": torch.zeros(1)}, file)
+    with pytest.raises(RuntimeError):  # two names of one storage cannot be stored
+        shared = torch.ones(2)
+        write_state({"x": shared, "y": shared}, file)
+    assert read_state(file)["x"].item() == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+    with pytest.raises(OSError):
+        write_state({"x": torch.zeros(1)}, tmp_path / "nowhere" / "a.safetensors")
+
+
+def test_first_line() -> None:
+    assert first_line(ValueError("a\nb")) == "a"
+    assert first_line(ValueError()) == "ValueError"
+
+
+# --- int8 rows
+
+
+def test_what_is_kept_is_a_parameter() -> None:
+    given = {"mask": torch.randn(3, 4), "w": torch.randn(3, 4), "b": torch.randn(3)}
+    small = quantise(given, keep=["ask"])
+    assert {n: v.dtype for n, v in small.items()} == {
+        "mask": torch.float16,
+        "w": torch.int8,
+        "w.row_scale": torch.float32,
+        "b": torch.float16,
+    }
+    assert quantise(given)["mask"].dtype == torch.int8
+    assert is_quantised(small) and not is_quantised(given)
+    assert (dequantise(small)["w"] - given["w"]).abs().max() < given["w"].abs().max() / 127
+
+
+def test_specs_of_what_dequantising_gives() -> None:
+    small = quantise({"w": torch.randn(3, 4, 2), "b": torch.randn(3)})
+    specs = {name: TensorSpec(tuple(value.shape), value.dtype) for name, value in small.items()}
+    back = dequantise(small)
+    assert dequantised_specs(specs) == {
+        name: TensorSpec(tuple(value.shape), value.dtype) for name, value in back.items()
+    }
+
+
+# --- fingerprints
+
+
+def test_fingerprint_of_values_ignores_precision_and_order() -> None:
+    given = state(torch.bfloat16)
+    wide = {name: value.float() for name, value in reversed(given.items())}
+    assert fingerprint(given) == fingerprint(wide)
+    assert fingerprint(given) != fingerprint(wide | {"scale": wide["scale"] + 1})
+
+
+def test_fingerprint_of_files_sees_both_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmweights.fingerprints.END", 10)
+    files = [tmp_path / "b", tmp_path / "a"]
+    for file in files:
+        file.write_bytes(bytes(range(100)))
+    first = fingerprint_files(files)
+    assert first == fingerprint_files(files[::-1])  # in whatever order they are given
+    (tmp_path / "other").mkdir()
+    moved = [file.rename(tmp_path / "other" / file.name) for file in files]
+    assert fingerprint_files(moved) == first  # and wherever they lie
+    for at, seen in ((0, True), (9, True), (50, False), (90, True), (99, True)):
+        content = bytearray(range(100))
+        content[at] ^= 1
+        moved[0].write_bytes(content)
+        assert (fingerprint_files(moved) != first) == seen
+    moved[0].write_bytes(bytes(range(100)) + b"d")
+    assert fingerprint_files(moved) != first
+
+
+def test_fingerprint_of_small_files_is_complete(tmp_path: Path) -> None:
+    file = tmp_path / "small.safetensors"
+    seen = set()
+    for value in range(4):
+        content = torch.zeros(4)
+        content[value] = 1
+        save_file({"x": content}, file)
+        seen.add(fingerprint_files([file]))
+    assert len(seen) == 4
+
+
+def test_tensors_begin_where_torch_begins_its_own(tmp_path: Path) -> None:
+    """Otherwise results of equal weights would differ in the last bit from process to process."""
+    state = {f"x{i}": torch.arange(float(i + 1)) for i in range(9)}
+    write_state(state, tmp_path / "odd.safetensors")
+    read = dict(read_tensors(tmp_path / "odd.safetensors"))
+    for name, value in state.items():
+        assert torch.equal(read[name], value) and read[name].data_ptr() % 64 == 0

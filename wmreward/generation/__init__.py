@@ -1,0 +1,18 @@
+"""The command that generates with MAGI-1: where generator, rewards and files meet.
+
+    cli.py              the command; begin here
+    flags.py            its flags
+    steering_flags.py   those of guidance, rewards and search
+    job.py              from flags to what a run needs
+    inputs.py           the image or video that it starts from
+    steering.py         guidance, particles and rewards, from flags
+    workshop.py         what a run works with
+    run.py              one video, or a choice
+    candidate.py        making candidates, resumed where they stopped
+    search_run.py       candidates made, judged, compared
+    output.py           the files of one video
+    progress.py         what is said meanwhile
+    batch/              whole job lists
+
+The only room that knows both `magi1` and the rest.
+"""

@@ -1,0 +1,97 @@
+"""Judges the candidates of a batch, and keeps the surprise of every window that a score is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from wmreward.generation.steering import LoadedSteering
+from wmreward.rewards.mix import Judged, RewardMix
+from wmreward.rewards.world import SurpriseReward
+from wmreward.search.best_of_n import FileJudge
+from wmreward.surprise.scorer import SurpriseScorer, WindowScores
+from wmreward.surprise.windows import window_starts
+
+DIGITS = 6
+"""Significant digits of recorded surprises: as many as float32 has. More would double the manifest."""
+
+
+@dataclass(frozen=True)
+class JudgedWindows(Judged):
+    """What is kept of one candidate, and of its windows.
+
+    Attributes:
+        per_window: Surprise of each window, from the forward passes of the score.
+        windows: Where they lie, in frames of the video that was judged: ``starts`` of all of them, the
+            first predicted frame from there (``target``), and their length (``size``).
+    """
+
+    per_window: list[float] = field(default_factory=list)
+    windows: Mapping[str, Any] = field(default_factory=dict)
+
+    def facts(self, given: int) -> dict[str, Any]:
+        """For a record, where the first ``given`` frames that were judged are not in the video's file.
+
+        Frames are counted from the first one of the file, so that windows may start below 0.
+        """
+        starts = [start - given for start in self.windows["starts"]]
+        return {"per_window": self.per_window, "windows": {**self.windows, "starts": starts}}
+
+
+class BatchSteering(LoadedSteering):
+    """Steering whose judgement also tells of windows, where a surprise is among the rewards."""
+
+    def judge_file(self, video: Path, given: Tensor | None) -> tuple[Judged, dict[str, Any]]:
+        """A video file, judged as what follows ``given`` frames; and what to record of its windows.
+
+        Raises:
+            VideoError: it cannot be read or is too short.
+        """
+        judged = FileJudge(self, self.pipeline.device, before=given)(video)
+        if not isinstance(judged, JudgedWindows):
+            return judged, {}
+        return judged, judged.facts(0 if given is None else len(given))
+
+    def judge(self, video: Tensor, given: int = 0) -> Judged:
+        rewards = self.mix.rewards
+        found = [(n, reward) for n, reward in rewards.items() if isinstance(reward, SurpriseReward)]
+        if not found:
+            return super().judge(video, given)
+        name, surprise = found[0]
+        keeping, scorer = copy(surprise), _Keeping(surprise.scorer)
+        keeping.scorer = scorer
+        with self._visiting.here():
+            judged = RewardMix({**rewards, name: keeping}, self.mix.weights).judge(video, given)
+        config = scorer.config
+        return JudgedWindows(
+            **vars(judged),
+            per_window=[float(f"{value:.{DIGITS}g}") for value in scorer.per_window],
+            windows={
+                "starts": list(window_starts(video.shape[1], config.window_size, config.stride)),
+                "target": scorer.target_offset,
+                "size": config.window_size,
+            },
+        )
+
+
+class _Keeping(SurpriseScorer):
+    """A scorer like another one, which keeps what it says of the windows of a video."""
+
+    def __init__(self, scorer: SurpriseScorer) -> None:
+        super().__init__(
+            scorer.model,
+            scorer.config,
+            batch_size=scorer.batch_size,
+            grad_batch_size=scorer.grad_batch_size,
+        )
+        self.per_window: list[float] = []
+
+    def score_rules(self, video: Tensor) -> dict[str, WindowScores]:
+        rules = super().score_rules(video)
+        self.per_window = rules[self.config.score].values[0].tolist()
+        return rules

@@ -1,0 +1,349 @@
+"""From flags to what a run needs. All that can be found wrong without loading weights is found here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from magi1.config import MagiConfig
+from magi1.folders import HOW_TO_GET, find_t5, find_vae, missing_files
+from magi1.kernels import find_kernels
+from magi1.pipeline import Request, usable_frames
+from magi1.plan import RELEASED_VAE, plan
+from magi1.prompt_tokens import SpecialTokens, load_token_vectors
+from magi1.schedule import VideoLayout
+from magi1.text_encoder import check_text_encoder
+from magi1.tiling import Tiling
+from magi1.vae import VAEConfig
+from wmreward.devices import find_device
+from wmreward.errors import UsageError, WMRewardError
+from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
+from wmreward.generation.inputs import given_frames
+from wmreward.generation.output import Output, settings_id, settings_of
+from wmreward.generation.steering import Steering, steering_from
+from wmreward.pictures.guidance_plot import check_plots
+from wmreward.rewards.choice import RewardChoice
+
+ROOT = Path(__file__).parents[2]
+
+_NEEDS = {"t2v": None, "i2v": "init_image", "v2v": "init_video"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run of the command line.
+
+    Attributes:
+        config: The model's configuration, flags applied.
+        mode: ``t2v``, ``i2v`` or ``v2v``.
+        request: What to generate.
+        seed: Of the noise.
+        output: Where it goes, and what is there already.
+        device, dtype, offload, kernels: How it runs; ``dtype`` None is the configuration's.
+        special_tokens: The file with their vectors.
+        released: Decode as the released code does.
+        preview, save_latents, plot, as_json: What else is written.
+        steering: Guidance, particles and rewards.
+        search: Which candidates the output is chosen from; None where there is one only.
+    """
+
+    config: MagiConfig
+    mode: str
+    request: Request
+    seed: int
+    output: Output
+    device: str
+    dtype: torch.dtype | None
+    offload: bool
+    kernels: Any
+    special_tokens: str
+    released: bool
+    preview: bool
+    save_latents: bool
+    plot: bool
+    as_json: bool
+    steering: Steering
+    search: SearchPlan | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchPlan:
+    """Candidates of one request.
+
+    Attributes:
+        seeds: Of the candidates.
+        batch: At once on a device; None: all, as particles.
+        keep: How many videos stay; None: all.
+        compare: Write the plain, the guided and the chosen one side by side.
+        settings: All that decides a candidate but its seed.
+        context: Given frames before a continued video, which are judged with it, uint8 ``[T, H, W, 3]``.
+    """
+
+    seeds: tuple[int, ...]
+    batch: int | None
+    keep: int | None
+    compare: bool
+    settings: dict[str, Any]
+    context: Tensor | None
+
+    @property
+    def candidates_id(self) -> str:
+        return settings_id(self.settings)
+
+
+def configuration(values: Mapping[str, Any]) -> MagiConfig:
+    """The configuration file with the numbers that flags replace.
+
+    Raises:
+        MagiUsageError: a file or a number that is not right.
+    """
+    path = Path(values["config_file"])
+    if values["config_file"] == TINY_CONFIG and not path.exists():
+        path = ROOT / TINY_CONFIG  # the small model works from any folder
+        if not path.exists():
+            raise UsageError(
+                f"{TINY_CONFIG} is not there: give --config_file (the repository has the configurations "
+                "in MAGI-1/example)"
+            )
+    config = MagiConfig.load(path)
+    changes: dict[str, Any] = {
+        name: values[name] for name in (*OVERRIDES, "seed") if values[name] is not None
+    }
+    intervals = len(config.runtime_config.cfg_t_range)
+    for name in SCALES:
+        if (given := values[name]) is not None:
+            changes[name] = tuple(given) * (intervals if len(given) == 1 else 1)
+    engine = config.engine_config
+    if (processes := values["cp_size"]) is not None:
+        strategy = "cp_ulysses" if processes > 1 else engine.cp_strategy
+        engine = replace(engine, cp_size=processes, cp_strategy=strategy)
+    return replace(
+        config, runtime_config=replace(config.runtime_config, **changes), engine_config=engine
+    )
+
+
+_NOT_COUNTED = """
+not counted             guidance: decoding, the world model and their gradients at every guided step;
+                        --guidance_scale 0 goes without"""
+
+
+def plan_table(config: MagiConfig, values: Mapping[str, Any]) -> str:
+    """What the run would take, as a table or as JSON; loads no weights."""
+    try:
+        file = find_vae(config).folder / "config.json"
+        vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (RuntimeError, OSError, ValueError):  # not there yet: count with the released one
+        vae = RELEASED_VAE
+    counted = plan(
+        config,
+        values["mode"],
+        world_size=config.engine_config.cp_size,
+        offload=values["offload"],
+        vae=vae,
+    )
+    if values["json"]:
+        return counted.to_json()
+    guided = steering_from(values, config, judges=False).guidance is not None
+    return counted.table() + (_NOT_COUNTED if guided else "")
+
+
+def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
+    """Check everything that needs no weights, the cheapest first.
+
+    Raises:
+        UsageError, MagiUsageError: flags that contradict each other, inputs that are not there or do not fit.
+        WMRewardError: weights or packages that are missing, an output that cannot be written.
+    """
+    _check_mode(values)
+    find_device(values["device"])
+    find_kernels(values["kernels"])
+    seeds = _seeds(values, config)
+    keep = _kept(values["keep"])
+    searches = len(seeds) > 1 or values["search"] == "particles" or bool(values["reward"])
+    searches = searches or values["compare"]
+    _check_search(values, searches)
+    steering = steering_from(values, config, judges=searches)
+    tokens = SpecialTokens.from_environment()
+    special_tokens = values["special_tokens"] or os.environ.get("SPECIAL_TOKEN_PATH", "")
+    load_token_vectors(special_tokens or "special_tokens.npz", tokens)
+    if missing := missing_files(config):
+        raise WMRewardError(f"{'; '.join(missing)}; {HOW_TO_GET}")
+    _check_vae(config)
+    check_text_encoder(find_t5(config).folder)
+    runtime = config.runtime_config
+    size = (runtime.video_size_h, runtime.video_size_w)
+    given = given_frames(
+        values["init_image"],
+        values["init_video"],
+        size,
+        runtime.fps,
+        released=values["compat"] == "released",
+    )
+    request = Request(
+        prompt=values["prompt"],
+        negative_prompt=values["negative_prompt"],
+        given=None if given is None else given.frames,
+        tokens=tokens,
+    )
+    context = context_of(request.given, steering.rewards, config)
+    if steering.rewards is not None:
+        _check_frames(config, request.given, context, steering.rewards)
+        _check_rewards(steering.rewards, needed=searches)
+    dtype = None if values["dtype"] == "auto" else getattr(torch, values["dtype"])
+    settings = {
+        "mode": values["mode"],
+        "prompt": values["prompt"],
+        "negative_prompt": values["negative_prompt"],
+        "given_sha256": None if given is None else given.sha256,
+        "special_tokens": [name for name, on in vars(tokens).items() if on],
+        "dtype": str(dtype or config.model_config.dtype),
+        "compat": values["compat"],
+        **steering.settings(),
+    }
+    search = None
+    if searches:
+        together = values["search"] == "particles"
+        search = SearchPlan(
+            seeds=seeds,
+            batch=None if together else values["candidate_batch"],
+            keep=keep,
+            compare=values["compare"],
+            settings=settings
+            | settings_of(config)
+            | ({"together": list(seeds)} if together else {}),
+            context=context,
+        )
+        assert steering.rewards is not None
+        chosen = {"rewards": steering.rewards.settings(), "combine": steering.rewards.how}
+        settings = settings | {"search": {"seeds": list(seeds), **chosen}}
+    else:
+        settings = settings | {"seed": seeds[0]}
+    output = Output.check(
+        values["output_path"],
+        overwrite=values["overwrite"],
+        config=config,
+        settings=settings,
+        search=None if search is None else search.candidates_id,
+    )
+    return Job(
+        config=config,
+        mode=values["mode"],
+        request=request,
+        seed=seeds[0],
+        output=output,
+        device=values["device"],
+        dtype=dtype,
+        offload=values["offload"],
+        kernels=values["kernels"],
+        special_tokens=special_tokens,
+        released=values["compat"] == "released",
+        preview=values["preview"],
+        save_latents=values["save_latents"],
+        plot=values["plot"],
+        as_json=values["json"],
+        steering=steering,
+        search=search,
+    )
+
+
+def _seeds(values: Mapping[str, Any], config: MagiConfig) -> tuple[int, ...]:
+    """Of all candidates."""
+    count, given = values["best_of"], values["seeds"]
+    if count < 1:
+        raise UsageError(f"best_of={count} must be at least 1")
+    if given is None:
+        first = config.runtime_config.seed
+        return tuple(range(first, first + count))
+    if values["seed"] is not None:
+        raise UsageError("--seed and --seeds: leave out one")
+    if count not in (1, len(given)):
+        raise UsageError(f"--best_of {count} with {len(given)} --seeds: leave out one")
+    if len(set(given)) < len(given):
+        raise UsageError("--seeds: every candidate needs a seed of its own")
+    return tuple(given)
+
+
+def _kept(keep: str) -> int | None:
+    if keep == "all":
+        return None
+    if keep == "best":
+        return 1
+    if keep.isdigit() and int(keep) > 0:
+        return int(keep)
+    raise UsageError(f"--keep {keep} must be all, best or a number from 1 on")
+
+
+def _check_search(values: Mapping[str, Any], searches: bool) -> None:
+    if values["candidate_batch"] < 1:
+        raise UsageError(f"candidate_batch={values['candidate_batch']} must be at least 1")
+    if values["preview"] and searches:
+        raise UsageError("--preview shows a single video as it grows: leave it out here")
+    if values["plot"]:
+        check_plots()
+
+
+def context_of(
+    given: Tensor | None, rewards: RewardChoice | None, config: MagiConfig
+) -> Tensor | None:
+    """The last frames of a given video that share a window with new ones; an image opens the output."""
+    if given is None or rewards is None or len(given) == 1 or not rewards.context_frames:
+        return None
+    used = usable_frames(len(given), config.runtime_config.temporal_downsample_factor)
+    return given[:used][-rewards.context_frames :]
+
+
+def _check_frames(
+    config: MagiConfig, given: Tensor | None, context: Tensor | None, rewards: RewardChoice
+) -> None:
+    unit = config.runtime_config.temporal_downsample_factor
+    used = 0 if given is None else usable_frames(len(given), unit)
+    prefix = 1 if used == 1 else used // unit
+    layout = VideoLayout.plan(config.runtime_config, prefix)
+    frames = unit * (layout.frames - (prefix if prefix > 1 else 0))
+    judged = frames + (0 if context is None else len(context))
+    if judged < rewards.min_frames:
+        raise UsageError(
+            f"the video has {judged} frames, but the reward needs {rewards.min_frames}: raise --num_frames, "
+            "or lower --reward_window_size"
+        )
+
+
+def _check_rewards(rewards: RewardChoice, *, needed: bool) -> None:
+    """Their weights; guidance is on where no flag says so, and its user may not know that it needs any."""
+    try:
+        rewards.check_weights()
+    except WMRewardError as error:
+        if needed:
+            raise
+        raise WMRewardError(
+            f"{error}; --guidance_scale 0 generates without a world model"
+        ) from error
+
+
+def _check_mode(values: Mapping[str, Any]) -> None:
+    mode, needed = values["mode"], _NEEDS[values["mode"]]
+    for flag in filter(None, _NEEDS.values()):
+        if flag == needed and not values[flag]:
+            raise UsageError(
+                f"--mode {mode} needs --{flag}; for a video from text alone use --mode t2v"
+            )
+        if flag != needed and values[flag]:
+            raise UsageError(f"--{flag} has no meaning with --mode {mode}: leave it out")
+    if mode == "t2v" and not values["prompt"].strip():
+        raise UsageError("--mode t2v needs a --prompt")
+
+
+def _check_vae(config: MagiConfig) -> None:
+    file = find_vae(config).folder / "config.json"
+    try:
+        vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise WMRewardError(f"{file}: {error}") from error
+    Tiling(frames=config.runtime_config.fps // 2).on(vae)

@@ -1,0 +1,262 @@
+"""The files of one generated video: what is there already, what an interrupted run left, what is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from magi1.config import MagiConfig
+from magi1.folders import find_dit, find_t5, find_vae
+from magi1.sampler import LoopState
+from wmreward.errors import UsageError, WMRewardError
+from wmreward.files import atomic_path, write_text
+from wmreward.video.write import WRITABLE_SUFFIXES
+from wmreward.video_io import write_video
+from wmweights import WeightsError, fingerprint_files, read_metadata, read_state, write_state
+
+LEAST_ROOM = 64 * 2**20
+"""Bytes that must be free where the video goes."""
+
+_NOT_DECISIVE = ("load", "t5_pretrained", "vae_pretrained", "t5_device", "seed")
+"""Where things lie and run, and what is recorded elsewhere: they do not decide the video."""
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """Where an interrupted run stopped.
+
+    Attributes:
+        latents: Of one video, ``[1, C, T, H, W]``.
+        next_call: Number of the call to go on with.
+        guided: What guidance had recorded.
+    """
+
+    latents: Tensor
+    next_call: int
+    guided: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a video goes.
+
+    Attributes:
+        path: The video.
+        settings: Everything that decides what it shows, weights included.
+        done: The record of an earlier run with the same settings whose video is there, or None.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    done: dict[str, Any] | None = None
+
+    @classmethod
+    def check(
+        cls,
+        path: str,
+        *,
+        overwrite: bool,
+        config: MagiConfig,
+        settings: Mapping[str, Any],
+        search: str | None = None,
+    ) -> Output:
+        """Look at the place and what is there.
+
+        Args:
+            path: The video.
+            overwrite: Replace whatever is there.
+            config: The model.
+            settings: What else decides what the video shows.
+            search: Id of the candidates it is chosen from: an earlier choice among them may be replaced.
+
+        Raises:
+            UsageError: a name that is no video's, or a video of other settings without ``overwrite``.
+            WMRewardError: the folder cannot be written or the disk is full.
+        """
+        target = Path(path).expanduser()
+        if target.suffix.lower() not in WRITABLE_SUFFIXES:
+            raise UsageError(f"--output_path {path} must end in {', '.join(WRITABLE_SUFFIXES)}")
+        if target.is_dir():
+            raise UsageError(f"--output_path {path} is a folder; give the name of a file")
+        _check_folder(target.parent)
+        output = cls(target, {**settings, **settings_of(config)})
+        if overwrite or not target.exists():
+            return output
+        record = _read_record(output.record_path)
+        if record is not None and search is not None and record.get("candidates_id") == search:
+            return (
+                output
+                if record["settings_id"] != output.settings_id
+                else replace(output, done=record)
+            )
+        if record is None or record.get("settings_id") != output.settings_id:
+            other = "other settings" if record else "something else"
+            raise UsageError(
+                f"{target} is there already, made with {other}; give another --output_path, or --overwrite"
+            )
+        return replace(output, done=record)
+
+    @property
+    def settings_id(self) -> str:
+        """Short hash of the settings."""
+        return settings_id(self.settings)
+
+    @property
+    def record_path(self) -> Path:
+        return self.path.with_suffix(".json")
+
+    @property
+    def latents_path(self) -> Path:
+        return self.path.with_suffix(".safetensors")
+
+    def beside(self, suffix: str) -> Path:
+        """A file that goes with the video: ``ball.mp4`` → ``ball.compare.mp4``."""
+        return self.path.with_name(f"{self.path.stem}{suffix}")
+
+    @property
+    def preview_path(self) -> Path:
+        return self.beside(f".preview{self.path.suffix}")
+
+    @property
+    def resume_path(self) -> Path:
+        """What an interrupted run leaves; runs with other settings have another."""
+        return self.path.with_name(f".{self.path.stem}.{self.settings_id}.resume.safetensors")
+
+    # --- resuming ---------------------------------------------------------------------------------------
+
+    def save_state(self, state: LoopState, guided: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Keep the state after a finished chunk, and what guidance has recorded."""
+        facts = {"next_call": str(state.next_call), "guided": json.dumps(list(guided))}
+        self._write(self.resume_path, {"latents": state.latents}, facts)
+
+    def load_state(self) -> Interrupted | None:
+        """Where an interrupted run of the same settings stopped, or None."""
+        if not self.resume_path.exists():
+            return None
+        try:
+            latents = read_state(self.resume_path)["latents"]
+            facts = read_metadata(self.resume_path)
+            return Interrupted(latents, int(facts["next_call"]), json.loads(facts["guided"]))
+        except (WeightsError, KeyError, ValueError):
+            return None  # damaged: begin anew
+
+    # --- results ----------------------------------------------------------------------------------------
+
+    def write_preview(self, frames: Sequence[Tensor], fps: int) -> None:
+        """What is finished so far."""
+        write_video(self.preview_path, torch.cat(list(frames)).numpy(), fps)
+
+    def write(
+        self,
+        frames: Tensor,
+        fps: int,
+        record: Mapping[str, Any],
+        latents: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """The video, then its record; from then on it counts as done. Returns the whole record."""
+        whole = self.whole(record)
+        if latents is not None:
+            self._write(self.latents_path, {"latents": latents}, {"settings_id": self.settings_id})
+        self.record_path.unlink(missing_ok=True)  # a record never stands beside another video
+        write_video(self.path, frames.numpy(), fps)
+        write_text(self.record_path, json.dumps(whole, indent=2) + "\n")
+        self.resume_path.unlink(missing_ok=True)
+        self.preview_path.unlink(missing_ok=True)
+        return whole
+
+    def adopt(self, chosen: Output, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the video of another output, and latents if there are any. Returns the whole record."""
+        whole = self.whole(record)
+        self.record_path.unlink(missing_ok=True)
+        for source, target in (
+            (chosen.latents_path, self.latents_path),
+            (chosen.path, self.path),
+        ):
+            if source.exists():
+                with atomic_path(target) as temporary:
+                    shutil.copyfile(source, temporary)
+        write_text(self.record_path, json.dumps(whole, indent=2) + "\n")
+        return whole
+
+    def record(self) -> dict[str, Any] | None:
+        """What stands beside a video that is there, made with these settings."""
+        found = _read_record(self.record_path) if self.path.exists() else None
+        return found if found and found.get("settings_id") == self.settings_id else None
+
+    def whole(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """A record with what it belongs to."""
+        return {
+            "output": str(self.path),
+            "settings_id": self.settings_id,
+            **record,
+            "settings": self.settings,
+        }
+
+    def _write(self, path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
+        contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_state(contiguous, path, metadata)
+        except OSError as error:
+            raise WMRewardError(f"{path}: cannot write: {error}") from error
+
+
+def settings_id(settings: Mapping[str, Any]) -> str:
+    """Short hash of settings."""
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def settings_of(config: MagiConfig) -> dict[str, Any]:
+    """What a configuration decides of a video, and hashes of the weights; reads a few MiB of these."""
+    runtime = {
+        name: value
+        for name, value in asdict(config.runtime_config).items()
+        if name not in _NOT_DECISIVE
+    }
+    engine = config.engine_config
+    return {
+        "model_config": asdict(config.model_config),
+        "runtime_config": runtime,
+        "engine_config": {
+            name: getattr(engine, name)
+            for name in (
+                *("distill", "fp8_quant", "shortcut_mode"),
+                "distill_nearly_clean_chunk_threshold",
+            )
+        },
+        "weights": {
+            name: fingerprint_files(find(config).files)
+            for name, find in (("transformer", find_dit), ("vae", find_vae), ("text", find_t5))
+        },
+    }
+
+
+def _check_folder(folder: Path) -> None:
+    there = folder
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise WMRewardError(f"{there} is not a folder: nothing can be written to {folder}")
+    if not os.access(there, os.W_OK):
+        raise WMRewardError(f"{folder} cannot be written to: permission denied")
+    free = shutil.disk_usage(there).free
+    if free < LEAST_ROOM:
+        raise WMRewardError(f"{folder}: only {free // 2**20} MiB left on the disk; free some space")
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,235 @@
+"""Candidates of one request: made, judged, compared, and the best taken as the output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from torch import distributed as dist
+
+from magi1.parallel.groups import Place
+from wmreward.generation.candidate import make_candidates
+from wmreward.generation.output import Output
+from wmreward.generation.progress import Progress, say
+from wmreward.generation.workshop import Workshop, told_and_drawn
+from wmreward.pictures.side_by_side import write_side_by_side
+from wmreward.search.best_of_n import ALL_FRAMES, Choice, FileJudge, prune, search
+from wmreward.search.candidates import Candidate, CandidateStore
+from wmreward.search.report import choice_gain, choice_table, draw_choice
+
+_PATIENCE = timedelta(days=30)
+"""Groups wait for the slowest one, which may have a long video more to make."""
+
+_FACTS = ("frames", "fps", "size", "seconds", "batch", "peak_memory_bytes", "device")
+
+
+def searched(workshop: Workshop) -> dict[str, Any] | None:
+    """Make and judge the candidates, write the best one and what shows the choice.
+
+    Returns:
+        The record beside the output, on the process that reports.
+    """
+    job, crew = workshop.job, MagiCrew(workshop.place)
+    plan = job.search
+    assert plan is not None
+    with Progress(shown=crew.is_first) as progress:
+        guided = MagiMaker(workshop, progress, plan.settings)
+        choice = _search(workshop, guided, plan.seeds, crew)
+        plain = None
+        if plan.compare and job.steering.settings():
+            settings = {
+                key: value
+                for key, value in plan.settings.items()
+                if key not in (*job.steering.settings(), "together")
+            }
+            maker = MagiMaker(workshop, progress, settings, steered=False)
+            plain = _search(workshop, maker, plan.seeds[:1], crew)
+        shown = guided.name(plan.seeds[0])
+        gone = plan.compare and not (guided.folder / shown).exists()
+        crew.wait()
+        if gone and crew.group == 0:  # an earlier run did not keep it
+            guided.make(plan.seeds[:1])
+    crew.wait()
+    return _concluded(workshop, guided, choice, plain) if crew.is_first else None
+
+
+class MagiMaker:
+    """Makes candidates of a request for :func:`wmreward.search.best_of_n.search`.
+
+    Args:
+        workshop: The generator and its steering.
+        progress: Told of every step.
+        settings: All that decides a candidate but its seed.
+        steered: Whether guidance and particles act.
+
+    Attributes:
+        folder: Where videos go.
+        batch: Seeds at once.
+    """
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        progress: Progress,
+        settings: Mapping[str, Any],
+        *,
+        steered: bool = True,
+    ) -> None:
+        assert workshop.job.search is not None
+        self.workshop, self.progress = workshop, progress
+        self.settings, self.steered = dict(settings), steered
+        self.batch = workshop.job.search.batch if steered else 1
+        self.folder = workshop.job.output.beside(".candidates")
+
+    def output(self, seed: int) -> Output:
+        """Where the video of a seed goes."""
+        settings = self.settings | {"seed": seed}
+        key = Output(Path(), self.settings).settings_id[:8]
+        name = f"{key}-seed{seed}{self.workshop.job.output.path.suffix}"
+        return Output(self.folder / name, settings)
+
+    def name(self, seed: int) -> str:
+        return self.output(seed).path.name
+
+    def make(self, seeds: Sequence[int]) -> list[Mapping[str, Any]]:
+        records = {seed: self.output(seed).record() for seed in seeds}
+        missing = [seed for seed, record in records.items() if record is None]
+        if missing:
+            made = self._made(list(seeds) if self.batch is None else missing)
+            records |= {record["seed"]: record for record in made}
+        return [_facts(record) for record in records.values() if record is not None]
+
+    def _made(self, seeds: Sequence[int]) -> list[dict[str, Any]]:
+        workshop = self.workshop
+        prepared, guidance, particles = workshop.prepared, None, None
+        if self.steered and workshop.job.steering.settings():
+            guidance = workshop.steering.guidance()
+            particles = workshop.steering.particles(guidance, seeds[0])
+        if workshop.place.rank == 0:
+            say(f"seed {', '.join(map(str, seeds))}")
+        return make_candidates(
+            workshop.pipeline,
+            prepared,
+            [self.output(seed) for seed in seeds],
+            seeds=seeds,
+            guidance=guidance,
+            particles=particles,
+            making=workshop.making(self.progress),
+        )
+
+
+class MagiCrew:
+    """Groups of processes that share a video each, as `torchrun` started them."""
+
+    def __init__(self, place: Place) -> None:
+        self.group, self.groups = place.replica, place.replicas
+        self.writes = place.rank == 0
+        self.is_first = self.writes and place.replica == 0
+        self._all = None
+        if dist.is_initialized():
+            self._all = dist.new_group(backend="gloo", timeout=_PATIENCE)
+
+    def wait(self) -> None:
+        if self._all is not None:
+            dist.barrier(self._all)
+
+
+def _search(workshop: Workshop, maker: MagiMaker, seeds: Sequence[int], crew: MagiCrew) -> Choice:
+    plan, rewards = workshop.job.search, workshop.job.steering.rewards
+    assert plan is not None and rewards is not None
+    store = CandidateStore(
+        maker.folder / "candidates.jsonl",
+        {**maker.settings, "judged_by": rewards.settings()},
+        part=crew.group if crew.groups > 1 else None,
+    )
+    return search(
+        seeds,
+        maker,
+        FileJudge(workshop.steering, workshop.device, before=plan.context),
+        workshop.steering,
+        store,
+        folder=maker.folder,
+        crew=crew,
+        tell=_tell,
+    )
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the store keeps of a record; guidance step by step stays beside the video."""
+    facts = {key: record[key] for key in _FACTS}
+    if guided := record.get("guidance"):
+        facts["guidance"] = {key: guided[key] for key in ("summary", "effect")}
+    if particles := record.get("particles"):
+        facts["lineage"] = particles["lineage"]
+    return facts
+
+
+def _tell(candidate: Candidate) -> None:
+    record = candidate.record
+    scores = ", ".join(f"{name} {score:.6f}" for name, score in record["scores"].items())
+    guided = record.get("guidance")
+    say(f"seed {record['seed']}: {scores}" + (f"; {guided['summary']}" if guided else ""))
+
+
+def _concluded(
+    workshop: Workshop, maker: MagiMaker, choice: Choice, plain: Choice | None
+) -> dict[str, Any]:
+    """Write the best candidate, the sheet and the comparison; show the table."""
+    job, plan = workshop.job, workshop.job.search
+    assert plan is not None
+
+    def seed(place: int) -> str:
+        return f"seed {plan.seeds[place]}"
+
+    sheet = job.output.beside(".candidates.png")
+    draw_choice(sheet, choice, lambda place: maker.folder / choice.candidates[place].name, seed)
+    say(choice_table(choice, "candidate", seed))
+    if len(plan.seeds) > 1:
+        say(choice_gain(choice))
+    best = maker.output(choice.winner.record["seed"])
+    own = best.record()
+    assert own is not None, f"{best.path} was just made"
+    told_and_drawn(job, own)
+    files = [sheet]
+    if plan.compare:
+        files.append(_compared(workshop, maker, choice, plain))
+    for path in files:
+        say(f"wrote {path}")
+    record = {
+        **own,
+        "candidates_id": plan.candidates_id,
+        "seed": own["seed"],
+        "search": {"folder": str(maker.folder), "candidates": choice.rows()},
+    }
+    whole = job.output.adopt(best, {k: v for k, v in record.items() if k not in _OWN})
+    prune(choice, maker.folder, plan.keep)
+    return whole
+
+
+_OWN = ("output", "settings_id", "settings")
+"""What a record says of the file it stands beside."""
+
+
+def _compared(workshop: Workshop, maker: MagiMaker, choice: Choice, plain: Choice | None) -> Path:
+    """Plain, guided and chosen side by side; those that are the same once."""
+    job, first = workshop.job, choice.candidates[0]
+    steered = "guided" if job.steering.guidance is not None else "particle"
+    shown: dict[str, Candidate] = {}
+    if plain is not None:
+        shown["plain"] = plain.winner
+    shown[steered if plain is not None else "plain"] = first
+    if choice.winner.name != first.name:
+        shown["winner"] = choice.winner
+    scores = {name: candidate.record["scores"] for name, candidate in shown.items()}
+    for name, own in scores.items():
+        told = ", ".join(f"{reward} reward {score:.6f}" for reward, score in own.items())
+        say(f"{name} (seed {shown[name].record['seed']}): {told}")
+    path = job.output.beside(f".compare{job.output.path.suffix}")
+    frames = {
+        name: next(ALL_FRAMES.clips(maker.folder / candidate.name)).frames
+        for name, candidate in shown.items()
+    }
+    write_side_by_side(path, frames, job.config.runtime_config.fps)
+    return path

@@ -1,0 +1,276 @@
+"""What steers generation: guidance, particles and rewards, checked from flags, then loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from magi1.config import MagiConfig
+from magi1.offload import resident
+from magi1.pipeline import Pipeline
+from magi1.tiling import map_tiles
+from wmreward.errors import UsageError
+from wmreward.generation.steering_flags import GUIDANCE_RANGE, GUIDANCE_SCALE, GUIDED_MODES
+from wmreward.protocols import RewardScores
+from wmreward.rewards.choice import RewardChoice
+from wmreward.rewards.mix import Judged, RewardMix, parse_weights
+from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
+from wmreward.steering.guidance import Guidance, GuidanceConfig, Relief
+from wmreward.steering.particles import ParticleConfig, ParticleSteering
+from wmreward.steering.schedule import GuidanceSchedule
+from wmreward.surprise.scorer import SurpriseScorer
+
+SMALL_GENERATOR = "tiny"
+"""The generator that comes along is judged by the world model that comes along, which has the same name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steering:
+    """What steers, without anything loaded.
+
+    Attributes:
+        guidance: How the gradient acts, or None.
+        particles: How particles are resampled, or None.
+        rewards: Which rewards guide and judge, or None where nothing asks for them.
+    """
+
+    guidance: GuidanceConfig | None = None
+    particles: ParticleConfig | None = None
+    rewards: RewardChoice | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What of it decides what a video shows; empty for plain generation."""
+        if self.rewards is None or (self.guidance is None and self.particles is None):
+            return {}
+        decisive: dict[str, Any] = {"reward": self.rewards.settings()}
+        if self.guidance is not None:
+            only_measures = {"null": False}
+            both_branches = {"context_grad": self.rewards.config.context_grad}
+            decisive["guidance"] = self.guidance.to_json() | only_measures | both_branches
+        if self.particles is not None:
+            decisive["particles"] = self.particles.to_json()
+        return decisive
+
+
+def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool) -> Steering:
+    """From flags.
+
+    Args:
+        values: All of them.
+        config: The generator.
+        judges: Whether rewards are needed to judge finished videos, guided or not.
+
+    Raises:
+        UsageError: settings that cannot be, or do not fit the sampler.
+    """
+    schedule = GuidanceSchedule.make(
+        config.runtime_config.num_steps,
+        scale=_guidance_scale(values),
+        frequency=values["guidance_frequency"],
+        which=values["guidance_steps"],
+        scales=values["guidance_scales"],
+        times=_guided_times(values),
+    )
+    searches = values["search"] == "particles"
+    if values["plot"] and not schedule.acts:
+        raise UsageError("--plot draws what guidance does: it needs --guidance_scale")
+    if not (schedule.acts or searches or judges):
+        return Steering()
+    small = config.model_config.model_name == SMALL_GENERATOR
+    rewards = RewardChoice.from_flags(
+        values,
+        default_model=SMALL_GENERATOR if small else "vitg",
+        context_grad=values["context_grad"],
+    )
+    context = rewards.context_frames
+    guidance = particles = None
+    if schedule.acts:
+        guidance = GuidanceConfig(
+            schedule=schedule,
+            through=values["guidance_through"],
+            rule=values["guidance_rule"],
+            keep=values["guidance_keep"],
+            repeats=values["guidance_repeats"],
+            null=values["guidance_null"],
+            context_frames=context,
+        )
+        _check_guides(rewards, "guide")
+    if searches:
+        particles = ParticleConfig(
+            beta=values["particle_beta"],
+            every=values["particle_every"],
+            threshold=values["particle_threshold"],
+            churn=values["particle_churn"],
+            context_frames=context,
+        )
+        if values["particle_range"]:
+            particles = replace(particles, times=tuple(values["particle_range"]))
+        _check_guides(rewards, "weigh particles")
+    return Steering(guidance=guidance, particles=particles, rewards=rewards)
+
+
+def _guidance_scale(values: Mapping[str, Any]) -> float:
+    """What was asked for; else surprise guides where it is known to help (a list of jobs has no mode)."""
+    if (asked := values["guidance_scale"]) is not None:
+        return float(asked)
+    rewards = parse_weights(values["reward"] or [SurpriseReward.name])
+    surprise = not rewards.keys().isdisjoint((SurpriseReward.name, SeamReward.name))
+    return GUIDANCE_SCALE if surprise and values["mode"] in GUIDED_MODES else 0.0
+
+
+def _guided_times(values: Mapping[str, Any]) -> tuple[float, float]:
+    """A list of steps says when, too: then no default restricts it."""
+    if values["guidance_range"]:
+        low, high = values["guidance_range"]
+        return low, high
+    listed = values["guidance_steps"] or values["guidance_scales"]
+    return (0.0, 1.0) if listed else GUIDANCE_RANGE
+
+
+def _check_guides(rewards: RewardChoice, what: str) -> None:
+    if set(rewards.weights) == {"consensus"}:
+        raise UsageError(f"--reward consensus compares finished candidates: it cannot {what}")
+
+
+class LoadedSteering:
+    """Rewards, loaded when they are first needed, and a guidance for each candidate.
+
+    Args:
+        steering: What is wanted.
+        pipeline: The generator.
+        alone: Whether one process makes a video: only then can something be given up for memory, as all that
+            share a video would have to do the same.
+    """
+
+    def __init__(self, steering: Steering, pipeline: Pipeline, *, alone: bool) -> None:
+        assert steering.rewards is not None
+        self.steering, self.pipeline, self.alone = steering, pipeline, alone
+        self.rewards = steering.rewards
+
+    @cached_property
+    def mix(self) -> RewardMix:
+        """All rewards."""
+        return self.rewards.load(self.pipeline.device)
+
+    def guidance(self) -> Guidance | None:
+        """A new one, with its own records."""
+        if self.steering.guidance is None:
+            return None
+        if self.steering.guidance.through == "dit":
+            self.pipeline.dit.checkpointing = True
+        return Guidance(
+            self._visiting.rewarding(self.mix.guiding()),
+            self.steering.guidance,
+            min_frames=self.rewards.min_frames,
+            reliefs=list(self._reliefs),
+        )
+
+    def particles(self, guidance: Guidance | None, seed: int) -> ParticleSteering | None:
+        """A new one around ``guidance``; ``seed`` is that of what it draws."""
+        if self.steering.particles is None:
+            return None
+        return ParticleSteering(
+            self._visiting.rewarding(self.mix.judging()),
+            replace(self.steering.particles, seed=seed),
+            min_frames=self.rewards.min_frames,
+            guide=guidance,
+        )
+
+    def judge(self, video: Tensor, given: int = 0) -> Judged:
+        """A finished video, ``[3, T, H, W]`` in [−1, 1], after its first ``given`` frames."""
+        with self._visiting.here():
+            return self.mix.judge(video, given)
+
+    def table(self, candidates: Sequence[Judged]) -> dict[str, Tensor]:
+        """Scores of a set of candidates; see `RewardMix`."""
+        return self.mix.table(candidates)
+
+    def totals(self, candidates: Sequence[Judged]) -> Tensor:
+        """Total scores of a set of candidates; the highest wins."""
+        return self.mix.totals(candidates)
+
+    @cached_property
+    def _visiting(self) -> Visiting:
+        return Visiting(self._world_model(), self.pipeline)
+
+    def _world_model(self) -> nn.Module | None:
+        for reward in self.mix.rewards.values():
+            if isinstance(reward, SurpriseReward | Consensus):
+                model = reward.scorer.model
+                return model if isinstance(model, nn.Module) else None
+        return None
+
+    @cached_property
+    def _reliefs(self) -> list[Relief]:
+        """What is left to give up, what costs least time first."""
+        reliefs: list[Relief] = []
+        if not self.alone:
+            return reliefs
+
+        def add(what: str, apply: Callable[[], object]) -> None:
+            def once() -> None:
+                apply()
+                reliefs.remove(relief)  # for the next candidates it is done
+
+            relief = Relief(what, once)
+            reliefs.append(relief)
+
+        for reward in self.mix.rewards.values():
+            if isinstance(reward, SurpriseReward):
+                add(
+                    "windows of the surprise are scored and differentiated one at a time from now on",
+                    partial(_one_window, reward.scorer),
+                )
+                break  # they share the scorer
+        add(
+            "tiles of the video are decoded one at a time from now on",
+            partial(setattr, self.pipeline, "tile_map", partial(map_tiles, batch=1)),
+        )
+        if self._visiting.model is not None:
+            add(
+                "the world model waits in host memory between steps from now on",
+                self._visiting.leave,
+            )
+        return reliefs
+
+
+def _one_window(scorer: SurpriseScorer) -> None:
+    scorer.batch_size = scorer.grad_batch_size = 1
+
+
+class Visiting:
+    """A model that may wait on the host and come to the device for its work only.
+
+    Args:
+        model: Frozen; None if there is none.
+        pipeline: Knows the device.
+    """
+
+    def __init__(self, model: nn.Module | None, pipeline: Pipeline) -> None:
+        self.model, self.device, self.left = model, pipeline.device, False
+
+    def leave(self) -> None:
+        """To the host, from now on."""
+        if self.model is not None:
+            self.model.to("cpu")
+            self.left = True
+
+    def here(self) -> AbstractContextManager[None]:
+        """Have it on the device within the context."""
+        if self.model is None or not self.left:
+            return nullcontext()
+        return resident(self.model, self.device)
+
+    def rewarding(self, mix: RewardMix) -> Callable[[Tensor], RewardScores]:
+        """The rewards, with the model there; the surprise has its gradient when it has its value."""
+
+        def reward(videos: Tensor) -> RewardScores:
+            with self.here():
+                return mix(videos)
+
+        return reward

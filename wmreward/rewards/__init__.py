@@ -1,0 +1,8 @@
+"""Rewards: numbers for a video, higher is better, differentiable where they can guide.
+
+    world.py    of a world model: surprise, surprise at the seam, consensus
+    mix.py      several rewards as one; begin here
+    choice.py   from flags to rewards
+
+May import `surprise`; knows nothing of generators.
+"""

@@ -1,0 +1,147 @@
+"""From flags to rewards. All that can be found wrong without loading a model is found before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vjepa2 import get_config
+from vjepa2.sources import converted_path, find_weights
+from wmreward.errors import UsageError, WMRewardError
+from wmreward.rewards.mix import OWN, How, RewardMix, parse_weights
+from wmreward.surprise.config import SurpriseConfig
+from wmreward.surprise.models import ModelChoice, load
+from wmreward.surprise.scorer import SurpriseScorer
+from wmweights import WeightsError, fingerprint_files
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardChoice:
+    """Which rewards judge.
+
+    Attributes:
+        weights: Of each reward, by name or import path.
+        how: How they are combined.
+        model: The world model of surprise and consensus.
+        config: How their windows are cut, compared and pooled.
+    """
+
+    weights: Mapping[str, float]
+    how: How
+    model: ModelChoice
+    config: SurpriseConfig
+
+    @classmethod
+    def from_flags(
+        cls, values: Mapping[str, Any], *, default_model: str, context_grad: bool = False
+    ) -> RewardChoice:
+        """From the flags of `reward_flags` and ``device``.
+
+        Raises:
+            UsageError: names, numbers or rules that cannot be.
+        """
+        config = SurpriseConfig(
+            window_size=values["reward_window_size"],
+            context_frames=values["reward_context_frames"],
+            stride=values["reward_stride"],
+            mode=values["reward_mode"],
+            similarity=values["similarity"],
+            score=values["score"],
+            context_grad=context_grad,
+        )
+        choice = cls(
+            weights=parse_weights(values["reward"] or ["surprise"]),
+            how=values["combine"],
+            model=ModelChoice(
+                name=values["reward_model"] or default_model,
+                weights=values["reward_weights"],
+                device=values["device"],
+            ),
+            config=config,
+        )
+        choice._check()
+        return choice
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether any of them is the world model's."""
+        return any(name in OWN for name in self.weights)
+
+    @property
+    def min_frames(self) -> int:
+        """Frames of the shortest video that can be judged."""
+        if not self.needs_model:
+            return 1
+        mode = self.config.mode
+        windows = int(mode.removeprefix("topk")) if mode.startswith("topk") else 1
+        return self.config.window_size + (windows - 1) * self.config.stride
+
+    @property
+    def context_frames(self) -> int:
+        """Frames before new ones that share a window with them, at most."""
+        return max(0, self.config.window_size - self.config.stride) if self.needs_model else 0
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides a score; reads the ends of the weights' files."""
+        judged: dict[str, Any] = {"rewards": dict(self.weights)}
+        if self.needs_model:
+            judged |= {
+                "model": self.model.name,
+                "weights": fingerprint_files(self._files()),
+                **self.config.to_json(),
+            }
+            del judged["context_grad"]  # decides gradients only
+        return judged
+
+    def load(self, device: torch.device | None = None) -> RewardMix:
+        """The rewards, their model on ``device``."""
+        scorer = None
+        if self.needs_model:
+            name = self.model.device if device is None else str(device)
+            try:
+                loaded = load(replace(self.model, device=name))
+            except WeightsError as error:
+                raise WMRewardError(str(error)) from error
+            at_once = 32 if loaded.model.device.type == "cuda" else 4
+            scorer = SurpriseScorer(loaded.model, self.config, batch_size=at_once)
+        names = [f"{name}={weight}" for name, weight in self.weights.items()]
+        return RewardMix.parse(names, surprise=scorer, how=self.how)
+
+    def _check(self) -> None:
+        self.model.torch_device()
+        if not self.needs_model:
+            return
+        config = get_config(self.model.name)
+        if config.action_conditioned:
+            raise UsageError(
+                f"reward_model {self.model.name} needs actions: it cannot judge videos"
+            )
+        seen = self.config.context_frames // config.tubelet * config.tubelet
+        if not 0 < seen < self.config.window_size // config.tubelet * config.tubelet:
+            raise UsageError(
+                f"reward_context_frames={self.config.context_frames} and "
+                f"reward_window_size={self.config.window_size} must leave at least {config.tubelet} frames "
+                "on both sides"
+            )
+
+    def check_weights(self) -> None:
+        """Find the world model's weights, and download them where they are on the Hub.
+
+        Raises:
+            WMRewardError: they are nowhere; says how to get them.
+        """
+        if self.needs_model:
+            self._files()
+
+    def _files(self) -> list[Path]:
+        try:
+            files = find_weights(self.model.name, self.model.weights).files
+        except WeightsError as error:
+            raise WMRewardError(str(error)) from error
+        # An official file may have been replaced by its converted parts.
+        parts = [converted_path(file, part) for file in files for part in ("encoder", "predictor")]
+        return [path for path in (*files, *parts) if path.exists()][: len(files)]

@@ -1,0 +1,271 @@
+"""Rewards for videos that a generator makes: surprise, consensus, users' own, and their combinations.
+
+reward = RewardMix.parse(["surprise", "consensus=0.5"], surprise=scorer, how="rank")
+judged = [reward.judge(video) for video in candidates]     # one by one, can be stored
+totals = reward.totals(judged)                             # of the set; the highest wins
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from wmreward.errors import UsageError
+from wmreward.protocols import ContinuationReward, Reward, RewardScores, SetReward
+from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
+from wmreward.surprise.scorer import SurpriseScorer
+
+How = Literal["sum", "rank"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is kept of one candidate.
+
+    Attributes:
+        scores: Of each reward that judges by itself.
+        parts: What explains them.
+        embeddings: ``[D]`` for each reward that compares candidates.
+    """
+
+    scores: dict[str, float]
+    parts: dict[str, float]
+    embeddings: dict[str, Tensor]
+
+
+OWN: dict[str, Callable[[SurpriseScorer], Reward | SetReward]] = {
+    reward.name: reward for reward in (SurpriseReward, SeamReward, Consensus)
+}
+"""Rewards of the world model, by name."""
+
+
+def parse_weights(entries: Sequence[str]) -> dict[str, float]:
+    """Names and weights of ``NAME[=WEIGHT]``; what is to be imported is looked up, but not made.
+
+    Raises:
+        UsageError: see :meth:`RewardMix.parse`.
+    """
+    weights: dict[str, float] = {}
+    for entry in entries:
+        name, equals, number = entry.partition("=")
+        if name in weights:
+            raise UsageError(f"reward {name!r} is given twice")
+        if name not in OWN:
+            if ":" not in name:
+                raise UsageError(
+                    f"unknown reward {name!r}: use {', '.join(OWN)} or package.module:factory"
+                )
+            _factory(name)
+        weights[name] = _weight(entry, number) if equals else 1.0
+    return weights
+
+
+class RewardMix:
+    """Rewards with weights.
+
+    Args:
+        rewards: By name; the order is that of tables.
+        weights: Of each.
+        how: ``sum``: weighted scores are added, differentiable if every reward is. ``rank``: the weighted
+            ranks of the candidates are, so that rewards of any scale mix; needs a set.
+    """
+
+    def __init__(
+        self,
+        rewards: Mapping[str, Reward | SetReward],
+        weights: Mapping[str, float],
+        how: How = "sum",
+    ) -> None:
+        if not rewards:
+            raise UsageError("no reward is given")
+        if how not in get_args(How):
+            raise UsageError(f"rewards are combined by {' or '.join(get_args(How))}, not {how!r}")
+        self.rewards, self.weights, self.how = dict(rewards), dict(weights), how
+
+    @classmethod
+    def parse(
+        cls, entries: Sequence[str], *, surprise: SurpriseScorer | None = None, how: How = "sum"
+    ) -> RewardMix:
+        """From a command line: ``surprise``, ``consensus`` or ``package.module:factory``, each with an
+        optional ``=weight``. A factory takes no arguments and returns a reward. ``surprise`` is the scorer
+        of the first two, where they are asked for.
+
+        Raises:
+            UsageError: an unknown name, a factory that cannot be imported or returns something else, a
+                weight that is no number, a name given twice.
+        """
+        weights = parse_weights(entries)
+        rewards: dict[str, Reward | SetReward] = {}
+        for name in weights:
+            if name in OWN:
+                assert surprise is not None, "the world model's rewards need a scorer"
+                rewards[name] = OWN[name](surprise)
+            else:
+                rewards[name] = _made(name)
+        return cls(rewards, weights, how)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the weighted sum can guide: every reward judges by itself and passes gradients."""
+        return all(getattr(reward, "differentiable", False) for reward in self.rewards.values())
+
+    def judging(self) -> RewardMix:
+        """Those of them that judge videos one by one, added up.
+
+        Raises:
+            UsageError: none does.
+        """
+        return self._only("judge a single video", callable)
+
+    def guiding(self) -> RewardMix:
+        """Those of them that can guide, added up.
+
+        Raises:
+            UsageError: none can.
+        """
+        return self._only(
+            "guide (--guidance_scale 0 goes without)",
+            lambda reward: callable(reward) and getattr(reward, "differentiable", False),
+        )
+
+    def _only(self, what: str, able: Callable[[Reward | SetReward], bool]) -> RewardMix:
+        chosen = {name: reward for name, reward in self.rewards.items() if able(reward)}
+        if not chosen:
+            raise UsageError(f"none of the rewards {', '.join(self.rewards)} can {what}")
+        return RewardMix(chosen, {name: self.weights[name] for name in chosen})
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        """The weighted sum over videos ``[B, 3, T, H, W]``, for guidance.
+
+        Raises:
+            UsageError: a reward that compares candidates cannot judge one video.
+        """
+        total, parts = torch.zeros((), device=videos.device), {}
+        for name, reward in self.rewards.items():
+            if not callable(reward):
+                raise UsageError(f"reward {name!r} compares candidates: it cannot guide")
+            scores, own = _checked(name, reward(videos), len(videos))
+            total = total + self.weights[name] * scores
+            parts.update({f"{name}.{part}": value for part, value in own.items()})
+        return RewardScores(total, parts)
+
+    @torch.no_grad()
+    def judge(self, video: Tensor, given: int = 0) -> Judged:
+        """One candidate, ``[3, T, H, W]`` in [−1, 1], of which the first ``given`` frames were given."""
+        scores, parts, embeddings = {}, {}, {}
+        for name, reward in self.rewards.items():
+            if callable(reward):
+                if isinstance(reward, ContinuationReward):
+                    found = reward.after(video[None], given)
+                else:
+                    found = reward(video[None])
+                judged = _checked(name, found, 1)
+                scores[name] = _finite(name, judged.scores[0].item())
+                parts.update({f"{name}.{k}": v[0].item() for k, v in judged.parts.items()})
+            else:
+                embeddings[name] = reward.embed(video[None])[0].cpu()
+        return Judged(scores, parts, embeddings)
+
+    def totals(self, candidates: Sequence[Judged]) -> Tensor:
+        """Scores ``[N]`` of a set of candidates; the highest is the winner."""
+        total = torch.zeros(len(candidates), dtype=torch.float64)
+        for name, scores in self.table(candidates).items():
+            values = _ranks(scores) if self.how == "rank" else scores
+            total += self.weights[name] * values
+        return total
+
+    def table(self, candidates: Sequence[Judged]) -> dict[str, Tensor]:
+        """Scores ``[N]`` of every reward, those that compare candidates included.
+
+        Raises:
+            UsageError: candidates of different lengths cannot be compared.
+        """
+        out = {}
+        for name, reward in self.rewards.items():
+            if callable(reward):
+                scores = torch.tensor([c.scores[name] for c in candidates], dtype=torch.float64)
+            else:
+                embeddings = [c.embeddings[name] for c in candidates]
+                if len({embedding.shape for embedding in embeddings}) > 1:
+                    raise UsageError(f"reward {name!r} compares videos of equal length only")
+                scores = reward.compare(torch.stack(embeddings)).cpu()
+            out[name] = scores.double()
+        return out
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    """Rank of each, 0 for the lowest; equal scores share the mean of their ranks."""
+    below = (scores[:, None] > scores).sum(dim=1)
+    equal = (scores[:, None] == scores).sum(dim=1)
+    return (below + (equal - 1) / 2).double()
+
+
+def _weight(entry: str, number: str) -> float:
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise UsageError(f"reward {entry!r}: {number!r} is not a weight")
+    return weight
+
+
+def _checked(name: str, judged: Any, videos: int) -> RewardScores:
+    """What a reward of somebody else's returned."""
+    scores = getattr(judged, "scores", None)
+    if not isinstance(scores, Tensor) or scores.shape != (videos,):
+        found = list(scores.shape) if isinstance(scores, Tensor) else type(judged).__name__
+        raise UsageError(
+            f"reward {name!r} must return RewardScores with scores [{videos}] for {videos} videos, "
+            f"not {found}"
+        )
+    return RewardScores(scores, judged.parts)
+
+
+def _finite(name: str, score: float) -> float:
+    if not math.isfinite(score):
+        raise UsageError(f"reward {name!r} gives {score}")
+    return score
+
+
+def _factory(path: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        with _working_directory_importable():
+            return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"reward {path!r} cannot be made: {error}") from error
+
+
+def _made(path: str) -> Reward | SetReward:
+    factory = _factory(path)
+    try:
+        made: Any = factory()
+    except TypeError as error:
+        raise UsageError(f"reward {path!r} cannot be made: {error}") from error
+    if not callable(made) and not (hasattr(made, "embed") and hasattr(made, "compare")):
+        raise UsageError(
+            f"reward {path!r} is a {type(made).__name__}, which can neither judge videos nor compare them"
+        )
+    reward: Reward | SetReward = made
+    return reward
+
+
+@contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    """As ``python -m`` has it: a user's reward lies where they work."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)

@@ -1,0 +1,139 @@
+"""From a result to its pictures: a plot of surprise over time, and a video with a heat map."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from wmreward.errors import WMRewardError
+from wmreward.pictures.visualize import plot_surprise, surprise_map_video
+from wmreward.surprise.compute import VideoScorer
+from wmreward.surprise.result import SurpriseResult
+from wmreward.surprise.windows import frame_maps, window_starts
+from wmreward.video_io import Clip
+
+MAP_HEIGHT = 480
+"""Frames beside a heat map are shrunk to this many rows: maps have 8 to 24."""
+SLOWEST_MAP = 4.0
+"""Frames per second of a map video at least; few frames of an hour would otherwise stand for minutes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Which pictures are drawn, and where.
+
+    Attributes:
+        folder: Where they go.
+        plot: Draw surprise over time.
+        map: Write the video with the heat map.
+    """
+
+    folder: Path
+    plot: bool = False
+    map: bool = False
+
+    def paths(self, video: Path, sha256: str, settings: str) -> list[Path]:
+        """Where the pictures of one video go.
+
+        The names hold a hash of content and settings: a picture that is there is the right one, and
+        videos of the same name in different folders keep apart.
+        """
+        stem = video.name if video.is_dir() else video.stem
+        key = hashlib.sha256(f"{sha256}{settings}".encode()).hexdigest()[:8]
+        wanted = (("plot.png", self.plot), ("map.mp4", self.map))
+        # Long names leave no room for what is added to them.
+        return [self.folder / f"{stem[:60]}-{key}-{kind}" for kind, draw in wanted if draw]
+
+    def draw(
+        self,
+        paths: Iterable[Path],
+        video: Path,
+        result: SurpriseResult,
+        scorer: VideoScorer,
+        frames: FrameStore | None,
+    ) -> None:
+        """Write the pictures to ``paths``; ``frames`` are those that were scored, for the map."""
+        for path in paths:
+            if path.suffix == ".png":
+                _plot(path, video, result)
+            elif frames is not None:
+                _map(path, result, scorer, frames)
+
+
+def _plot(path: Path, video: Path, result: SurpriseResult) -> None:
+    spans = [(window.target_s, window.end_s) for window in result.windows]
+    plot_surprise(path, spans, result.per_window.numpy(), title=video.name)
+
+
+def _map(path: Path, result: SurpriseResult, scorer: VideoScorer, frames: FrameStore) -> None:
+    assert result.surprise_map is not None, "similarity='token' is refused before"
+    maps = result.surprise_map.float()
+    config, model = scorer.config, scorer.loaded.model.config
+    count = result.num_frames
+    if model.action_conditioned:  # each step predicts the frame after it
+        per_frame = frame_maps(maps, range(count - 1), 1, 1, count)
+    else:
+        starts = window_starts(count, config.window_size, config.stride)
+        per_frame = frame_maps(maps, starts, scorer.scorer.target_offset, model.tubelet, count)
+    fps = max(result.effective_fps or SLOWEST_MAP, SLOWEST_MAP)
+    surprise_map_video(path, frames.frames(), per_frame.numpy().astype(np.float64), fps)
+
+
+class FrameStore:
+    """The frames of a video as they pass by, kept in a nameless file: a long video has too many for memory.
+
+    Args:
+        folder: Where there is room for the file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed by `close`
+        self._shape: tuple[int, ...] = ()
+        self._count = 0
+
+    def passing(self, clips: Iterable[Clip]) -> Iterator[Clip]:
+        """The same clips, kept."""
+        for clip in clips:
+            small = _shrunk(clip.frames)
+            self._shape = small.shape[1:]
+            self._count += len(small)
+            try:
+                self._file.write(small.tobytes())
+            except OSError as error:
+                raise WMRewardError(
+                    f"no room for the frames of --map ({error.strerror})"
+                ) from error
+            yield clip
+
+    def frames(self) -> NDArray[np.uint8]:
+        """All frames, ``[T, H, W, 3]``, read from the file as they are used."""
+        self._file.flush()
+        return np.memmap(self._file, dtype=np.uint8, mode="r", shape=(self._count, *self._shape))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _shrunk(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = frames.shape[1:3]
+    if height <= MAP_HEIGHT:
+        return frames
+    size = MAP_HEIGHT, max(1, math.floor(width * MAP_HEIGHT / height))
+    shrunk = np.empty((len(frames), *size, 3), dtype=np.uint8)
+    for index, frame in enumerate(
+        frames
+    ):  # one by one: as floats a clip would take four times its memory
+        pixels = torch.from_numpy(np.ascontiguousarray(frame)).movedim(-1, 0)[None].float()
+        small = F.interpolate(pixels, size, mode="area")[0].round().byte()
+        shrunk[index] = small.movedim(0, -1).numpy()
+    return shrunk

@@ -1,0 +1,120 @@
+"""What people read of a run: the table, and the few lines beside it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wmreward.records.scored import Record, to_json
+
+PATH_WIDTH = 60
+SPEED_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one video.
+
+    Attributes:
+        path: The video.
+        record: Its record, if it was scored.
+        error: Else the reason, one line.
+        was_known: Whether an earlier run had scored it.
+    """
+
+    path: Path
+    record: Record | None = None
+    error: str | None = None
+    was_known: bool = False
+
+    def json_line(self) -> str:
+        if self.record is None:
+            return to_json({"path": str(self.path), "error": self.error})
+        return to_json(self.record)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Aligned columns in the order given; with several scored videos, the most plausible below."""
+    names = short_names([row.path for row in rows])
+    cells = [("video", "surprise", "windows", "effective fps")]
+    for name, row in zip(names, rows, strict=True):
+        if row.record is None:
+            cells.append((name, "failed", "-", "-"))
+            continue
+        rate = row.record["effective_fps"]
+        cells.append(
+            (
+                name,
+                f"{row.record['surprise']:.6f}",
+                str(row.record["num_windows"]),
+                "-" if rate is None else f"{rate:.2f}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in cells
+    ]
+    scored = [
+        (row.record["surprise"], name) for name, row in zip(names, rows, strict=True) if row.record
+    ]
+    if len(scored) > 1:
+        lines += ["", f"most plausible: {min(scored)[1]}"]
+    return "\n".join(lines)
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Paths below their common folder, of bounded length, fit for any terminal."""
+    folders = {str(path.parent) for path in paths}
+    if len({path.is_absolute() for path in paths}) == 1 and paths:
+        common = os.path.commonpath(folders)
+        texts = [os.path.relpath(path, common or ".") for path in paths]
+    else:
+        texts = [str(path) for path in paths]
+    return [_printable(_elided(text)) for text in texts]
+
+
+def _elided(text: str) -> str:
+    if len(text) <= PATH_WIDTH:
+        return text
+    return "…" + text[-(PATH_WIDTH - 1) :]
+
+
+def _printable(text: str) -> str:
+    encoding = sys.stdout.encoding or "utf-8"
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def speed_warning(rows: Sequence[Row]) -> str | None:
+    """One line if frames were taken so sparsely that things move at another speed."""
+    speeds = []
+    for row in rows:
+        record = row.record
+        if record and record["source_fps"] and record["effective_fps"]:
+            speeds.append(record["source_fps"] / record["effective_fps"])
+    changed = [speed for speed in speeds if abs(speed - 1) > SPEED_TOLERANCE]
+    if not changed:
+        return None
+    low, high = f"{min(changed):.2f}", f"{max(changed):.2f}"
+    how = f"{low} times" if low == high else f"{low} to {high} times"
+    who = "the video was" if len(rows) == 1 else f"{len(changed)} of {len(rows)} videos were"
+    return (
+        f"note: {who} seen at {how} true speed, as --max_frames spreads over the whole length; "
+        "--fps F keeps the true rate"
+    )
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How many were scored, were known, failed."""
+    known = sum(row.was_known for row in rows)
+    failed = sum(row.record is None for row in rows)
+    parts = [f"{len(rows) - known - failed} scored"]
+    if known:
+        parts.append(f"{known} already scored")
+    if failed:
+        parts.append(f"{failed} failed")
+    return ", ".join(parts)

@@ -1,0 +1,247 @@
+"""The run behind the command line: decode ahead, score, record, report."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from pathlib import Path
+
+import torch
+
+from vjepa2 import WeightsError
+from wmreward.errors import UsageError, VideoError, WMRewardError
+from wmreward.ranks import Ranks, joined
+from wmreward.records.record_file import RecordFile
+from wmreward.records.scored import (
+    Finished,
+    Record,
+    in_input_order,
+    make_record,
+    settings_id,
+    video_sha256,
+)
+from wmreward.scoring.pictures import FrameStore
+from wmreward.scoring.report import Row, speed_warning, summary, table
+from wmreward.scoring.settings import Job
+from wmreward.surprise.compute import VideoScorer
+from wmreward.surprise.models import LoadedModel, ModelChoice, load
+from wmreward.video.ahead import Feed, decode_ahead
+from wmreward.video_io import Clip
+
+
+def run(job: Job) -> int:
+    """Score all videos of ``job`` and return the exit code."""
+    with joined() as ranks:
+        ranks.on_first(lambda: _recover(job.output))
+        choice = replace(job.choice, device=ranks.device(job.choice.device))
+        scorer = ranks.in_turn(lambda: _scorer(job, choice))
+        shift = Shift(job, ranks, scorer)
+        rows = shift.work()
+        everyone = [row for part in ranks.gather(rows) for row in part.items()]
+        ordered = [row for _, row in sorted(everyone, key=lambda item: item[0])]
+        ranks.agree(shift.fatal)
+        if ranks.is_first:
+            shift.conclude(ordered)
+        ranks.gather(
+            None
+        )  # nobody leaves, perhaps with exit code 1, before the first has concluded
+    return int(any(row.record is None for row in ordered))
+
+
+def load_weights(choice: ModelChoice) -> LoadedModel:
+    """The model; what is wrong with weights or memory is a ``WMRewardError``."""
+    try:
+        return load(choice)
+    except WeightsError as error:
+        raise WMRewardError(str(error)) from error
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise WMRewardError(
+            f"not enough memory for model {choice.name}; try --dtype bfloat16, --device cpu or --model vitl"
+        ) from error
+
+
+def _recover(output: RecordFile | None) -> None:
+    """Take in what a killed run left behind."""
+    if output is not None:
+        output.repair()
+        output.merge_parts()
+
+
+def _scorer(job: Job, choice: ModelChoice) -> VideoScorer:
+    load_weights(choice)
+    return VideoScorer(choice, job.config, job.sampling, batch_size=job.batch_size)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is known of a video before it is decoded.
+
+    Attributes:
+        sha256: Of its content.
+        known: Its record by an earlier run.
+        pictures: Those that are wanted and not there.
+    """
+
+    sha256: str
+    known: Record | None = None
+    pictures: list[Path] = field(default_factory=list)
+
+    @property
+    def is_done(self) -> bool:
+        return self.known is not None and not self.pictures
+
+
+class Shift:
+    """The work of one rank.
+
+    Attributes:
+        fatal: What ended it early, if anything did.
+    """
+
+    def __init__(self, job: Job, ranks: Ranks, scorer: VideoScorer) -> None:
+        self.job, self.ranks, self.scorer = job, ranks, scorer
+        self.settings = scorer.settings | {"actions_sha256": job.motion_sha256}
+        self.id = settings_id(self.settings)
+        self.finished = Finished(job.output.read() if job.output else [], self.id)
+        self.output = job.output
+        if job.output and ranks.world > 1:
+            self.output = job.output.part(ranks.rank)
+        self.fatal: WMRewardError | None = None
+
+    def work(self) -> dict[int, Row]:
+        """Score this rank's share; rows by place in the whole list."""
+        share = self.ranks.share(self.job.videos)
+        feeds = decode_ahead([path for _, path in share], self._plan, self._clips, self.job.workers)
+        rows: dict[int, Row] = {}
+        try:
+            for (place, _), feed in zip(share, self._shown(feeds, len(share)), strict=True):
+                rows[place] = self._row(feed)
+                if self.job.as_json and self.ranks.world == 1:
+                    print(rows[place].json_line(), flush=True)
+        except WMRewardError as error:
+            self.fatal = error
+        except KeyboardInterrupt:
+            self._show_unsaved(rows)
+            raise
+        if self.fatal is not None:
+            self._show_unsaved(rows)
+        return rows
+
+    def conclude(self, rows: Sequence[Row]) -> None:
+        """Merge the output of all ranks and report, on the first of them."""
+        if self.job.output is not None and self.ranks.world > 1:
+            self.job.output.merge_parts(
+                lambda records: in_input_order(records, self.job.videos, self.id)
+            )
+        if not self.job.as_json:
+            print(table(rows), flush=True)
+        elif self.ranks.world > 1:
+            print("\n".join(row.json_line() for row in rows), flush=True)
+        uniform = self.scorer.sampling.fps is None
+        if uniform and (warning := speed_warning(rows)):
+            _say(warning)
+        if len(rows) > 1 or any(row.was_known for row in rows):
+            _say(summary(rows))
+
+    def _plan(self, path: Path) -> _Plan:
+        sha256 = video_sha256(path)
+        pictures = self.job.pictures.paths(path, sha256, self.id)
+        missing = [picture for picture in pictures if not picture.exists()]
+        return _Plan(sha256, self.finished.find(path, sha256), missing)
+
+    def _clips(self, path: Path, plan: _Plan) -> Generator[Clip, None, None]:
+        if not plan.is_done:
+            yield from self.scorer.sampling.clips(path)
+
+    def _shown(self, feeds: Iterator[Feed[_Plan]], total: int) -> Iterator[Feed[_Plan]]:
+        """The same, with a progress bar where somebody sees it and it is in nobody's way."""
+        in_the_way = self.job.as_json and sys.stdout.isatty()
+        hidden = total < 2 or in_the_way or not self.ranks.is_first or not sys.stderr.isatty()
+        if hidden:
+            yield from feeds
+            return
+        from tqdm import tqdm
+
+        yield from tqdm(feeds, total=total, unit="video", file=sys.stderr, leave=False)
+
+    def _row(self, feed: Feed[_Plan]) -> Row:
+        """Score one video; what is wrong with it alone must not stop the others."""
+        try:
+            return self._score(feed)
+        except (VideoError, UsageError) as error:
+            reason: str = str(error) if isinstance(error, VideoError) else f"{feed.path}: {error}"
+            cause: BaseException = error
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            reason, cause = f"{feed.path}: {self._memory_advice()}", error
+        if self.job.debug:
+            traceback.print_exception(cause)
+        reason = " ".join(reason.splitlines())
+        _say(reason)
+        return Row(feed.path, error=reason)
+
+    def _score(self, feed: Feed[_Plan]) -> Row:
+        begun = time.perf_counter()
+        plan = feed.plan()
+        record = plan.known
+        if not plan.is_done:
+            record = self._scored(feed, plan, begun)
+        assert record is not None
+        if self.output is not None and record not in self.finished:
+            self.output.append(record)
+        return Row(feed.path, record, was_known=plan.known is not None)
+
+    def _scored(self, feed: Feed[_Plan], plan: _Plan, begun: float) -> Record:
+        has_map = any(picture.suffix == ".mp4" for picture in plan.pictures)
+        frames = FrameStore(self.job.pictures.folder) if has_map else None
+        try:
+            clips = frames.passing(feed.clips()) if frames else feed.clips()
+            result = self.scorer.score_clips(clips, feed.path, self.job.motion)
+            if not isfinite(result):
+                raise VideoError(feed.path, "its surprise is not finite; try --dtype float32")
+            self.job.pictures.draw(plan.pictures, feed.path, result, self.scorer, frames)
+        finally:
+            if frames:
+                frames.close()
+        for picture in plan.pictures:
+            _say(f"wrote {picture}")
+        if plan.known is not None:
+            return plan.known
+        pictures = self.job.pictures.paths(feed.path, plan.sha256, self.id)
+        seconds = time.perf_counter() - begun
+        return make_record(feed.path, plan.sha256, result, self.settings, seconds, pictures)
+
+    def _memory_advice(self) -> str:
+        where = "GPU memory" if self.scorer.loaded.model.device.type == "cuda" else "memory"
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return (
+            f"out of {where}; try a smaller --batch_size than {self.scorer.scorer.batch_size}, "
+            "or --dtype bfloat16"
+        )
+
+    def _show_unsaved(self, rows: dict[int, Row]) -> None:
+        """Results that are in no file would be lost with an interrupted run."""
+        if rows and self.job.output is None and not self.job.as_json:
+            print(table(list(rows.values())), flush=True)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # PyTorch has a class of its own only for GPUs.
+    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
+        "allocate memory" in str(error)
+    )
+
+
+def _say(text: str) -> None:
+    """One line on standard error, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)

@@ -1,0 +1,223 @@
+"""From flags to what a run needs. All that can be found wrong without weights or decoding is found here."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from vjepa2 import get_config
+from vjepa2.predictor import PARITY_MASK_TOKEN
+from wmreward.errors import UsageError, WMRewardError
+from wmreward.records.record_file import RecordFile
+from wmreward.scoring.pictures import Pictures
+from wmreward.surprise.actions import STEP_RATE, Motion, read_motion
+from wmreward.surprise.config import RELEASED, SurpriseConfig
+from wmreward.surprise.inputs import Sampling
+from wmreward.surprise.models import ModelChoice
+from wmreward.video_io import DECODERS, list_videos
+
+_SURPRISE_FLAGS = ("window_size", "context_frames", "stride", "mode", "similarity", "score")
+
+_RELEASED_FLAGS = {
+    **{name: getattr(RELEASED, name) for name in _SURPRISE_FLAGS},
+    "max_frames": 49,
+    "fps": None,
+    "context_encoder": "online",
+    "target_encoder": "online",
+    "mask_token": PARITY_MASK_TOKEN,
+}
+"""All that decides a score of the published command line, whatever the model."""
+
+_ACTION_FLAGS = {
+    "similarity": "feature",
+    "score": "plain",
+    "fps": STEP_RATE,
+    "decoder": "pyav",
+    **dict.fromkeys(("compat", "window_size", "context_frames", "stride", "max_frames")),
+}
+"""What the action-conditioned model fixes; None: has no meaning for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run of the command line.
+
+    Attributes:
+        videos: In the order of the output.
+        choice, config, sampling: What decides the scores.
+        motion: Actions and states for ``vitgac``, and the hash of their file.
+        batch_size: Windows per forward pass, or None for a fitting number.
+        workers: Videos decoded ahead.
+        output: Where records are appended.
+        pictures: Which pictures are drawn, and where.
+        as_json: Print JSON lines instead of a table.
+        debug: Show tracebacks.
+    """
+
+    videos: list[Path]
+    choice: ModelChoice
+    config: SurpriseConfig
+    sampling: Sampling
+    motion: Motion | None
+    motion_sha256: str | None
+    batch_size: int | None
+    workers: int
+    output: RecordFile | None
+    pictures: Pictures
+    as_json: bool
+    debug: bool
+
+
+def model_choice(values: Mapping[str, Any]) -> ModelChoice:
+    """The network; raises ``UsageError`` for unknown names and devices that are not there."""
+    names = (
+        *("weights", "context_encoder", "target_encoder"),
+        *("mask_token", "device", "dtype", "compile"),
+    )
+    choice = ModelChoice(name=values["model"], **{name: values[name] for name in names})
+    choice.torch_device()
+    return choice
+
+
+def job_from(values: Mapping[str, Any], given: set[str]) -> Job:
+    """Check all flags and resolve the videos.
+
+    Args:
+        values: Every flag, defaults filled in.
+        given: Names of the flags that were really given.
+
+    Raises:
+        UsageError: flags that contradict each other or make no sense, a missing file.
+        WMRewardError: an output that cannot be written.
+    """
+    choice = model_choice(values)
+    acts = get_config(choice.name).action_conditioned
+    if acts:
+        _refuse_other(values, given, _ACTION_FLAGS, f"model {choice.name}")
+    if values["compat"]:
+        _refuse_other(values, given, _RELEASED_FLAGS, "--compat released")
+        values = {**values, **_RELEASED_FLAGS}
+    if values["fps"] is not None and "max_frames" in given:
+        raise UsageError("--max_frames and --fps are two ways of taking frames: leave out one")
+    config = SurpriseConfig(**{name: values[name] for name in _SURPRISE_FLAGS})
+    sampling = Sampling(**{name: values[name] for name in ("max_frames", "fps", "decoder")})
+    if not acts:
+        _check_windows(config, sampling, choice)
+    _check_decoder(values["decoder"])
+    _check_counts(values)
+    pictures = _pictures(values, config)
+    videos = list_videos(values["video_path"])
+    motion, motion_sha256 = _motion(values["actions"], choice.name, acts)
+    return Job(
+        videos=videos,
+        choice=choice,
+        config=config,
+        sampling=sampling,
+        motion=motion,
+        motion_sha256=motion_sha256,
+        batch_size=values["batch_size"],
+        workers=values["workers"],
+        output=_output(values["output"]),
+        pictures=pictures,
+        as_json=values["json"],
+        debug=values["debug"],
+    )
+
+
+def _refuse_other(
+    values: Mapping[str, Any], given: set[str], fixed: Mapping[str, Any], who: str
+) -> None:
+    """Refuse a given flag that differs from what ``who`` fixes."""
+    for name in sorted(given & set(fixed)):
+        if values[name] == fixed[name]:
+            continue
+        if fixed[name] is None:
+            raise UsageError(f"{who} leaves no choice of --{name}: leave out one of the two")
+        raise UsageError(
+            f"{who} means --{name} {fixed[name]}, not {values[name]}: leave out one of the two"
+        )
+
+
+def _check_windows(config: SurpriseConfig, sampling: Sampling, choice: ModelChoice) -> None:
+    """What depends on two of the three: windows hold whole tubelets, and fit into the clip."""
+    tubelet = get_config(choice.name).tubelet
+    if not 0 < config.context_frames // tubelet < config.window_size // tubelet:
+        raise UsageError(
+            f"--context_frames {config.context_frames} of --window_size {config.window_size}: the model "
+            f"sees {tubelet} frames at a time and needs at least {tubelet} to see and {tubelet} to predict"
+        )
+    if sampling.fps is None and sampling.max_frames < config.window_size:
+        raise UsageError(
+            f"--max_frames {sampling.max_frames} is less than one window (--window_size {config.window_size})"
+        )
+
+
+def _check_decoder(name: str) -> None:
+    if name not in DECODERS:
+        raise UsageError(f"unknown --decoder {name}: choose one of {', '.join(DECODERS)}")
+    if name == "decord" and find_spec("decord") is None:
+        raise UsageError(
+            "--decoder decord is not installed: pip install 'wmreward[decord]' (64-bit x86 only), "
+            "or use --decoder pyav"
+        )
+
+
+def _check_counts(values: Mapping[str, Any]) -> None:
+    for name in ("batch_size", "workers"):
+        if values[name] is not None and values[name] < 1:
+            raise UsageError(f"--{name} {values[name]} must be at least 1")
+
+
+def _pictures(values: Mapping[str, Any], config: SurpriseConfig) -> Pictures:
+    pictures = Pictures(folder=Path(values["out_dir"]), plot=values["plot"], map=values["map"])
+    if pictures.plot and find_spec("matplotlib") is None:
+        raise UsageError("--plot needs matplotlib: pip install 'wmreward[plot]'")
+    if pictures.map and config.similarity == "token":
+        raise UsageError("--map needs --similarity feature: comparing over tokens leaves no map")
+    if pictures.plot or pictures.map:
+        check_writable(pictures.folder)
+    return pictures
+
+
+def _motion(path: str | None, model: str, acts: bool) -> tuple[Motion | None, str | None]:
+    if path is None:
+        if acts:
+            raise UsageError(
+                f"model {model} predicts from what a robot did: it needs --actions FILE; for other "
+                "videos use vitg"
+            )
+        return None, None
+    if not acts:
+        raise UsageError(f"model {model} takes no --actions; use --model vitgac")
+    motion = read_motion(path)
+    return motion, hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _output(name: str | None) -> RecordFile | None:
+    """The output file, known to be writable and to hold only records."""
+    if name is None:
+        return None
+    output = RecordFile(Path(name))
+    if output.path.is_dir():
+        raise UsageError(f"--output {name} is a folder; give the name of a file in it")
+    check_writable(output.path.parent)
+    output.check_writable()
+    output.read()
+    return output
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder if need be; raise ``WMRewardError`` unless files can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise WMRewardError(
+            f"{folder}: cannot write there ({error.strerror or error}); choose another folder"
+        ) from error

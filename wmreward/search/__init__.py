@@ -1,0 +1,6 @@
+"""Choosing among candidates: make, judge, keep, compare.
+
+best_of_n.py    the search; begin here
+candidates.py   judged candidates and their file
+report.py       what people see of a choice
+"""

@@ -1,0 +1,234 @@
+"""The run behind `wmreward.select.cli`: judge what is not judged yet, compare within groups, report."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wmreward.errors import UsageError, VideoError, WMRewardError
+from wmreward.files import atomic_path
+from wmreward.ranks import Ranks, joined
+from wmreward.records.scored import to_json, video_sha256
+from wmreward.rewards.choice import RewardChoice
+from wmreward.rewards.mix import RewardMix
+from wmreward.scoring.report import short_names
+from wmreward.search.best_of_n import Choice, FileJudge, choose
+from wmreward.search.candidates import Candidate, CandidateStore
+from wmreward.search.report import choice_gain, choice_table, draw_choice
+from wmreward.select.groups import grouped
+from wmreward.surprise.inputs import Sampling
+from wmreward.video.ahead import Feed, decode_ahead
+from wmreward.video_io import Clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run of the command line.
+
+    Attributes:
+        groups: Candidates by what they have in common.
+        rewards: How they are judged.
+        sampling: Which of their frames.
+        output: Where records are kept, or None.
+        copy_to: Where winners go, or None.
+        sheets: Where contact sheets go, or None.
+        workers: Videos decoded ahead.
+        as_json: Print JSON lines instead of tables.
+    """
+
+    groups: Mapping[str, Sequence[Path]]
+    rewards: RewardChoice
+    sampling: Sampling
+    output: Path | None
+    copy_to: Path | None
+    sheets: Path | None
+    workers: int
+    as_json: bool
+
+
+def job_from(values: Mapping[str, Any]) -> Job:
+    """Check all flags and find the videos, before anything is loaded.
+
+    Raises:
+        UsageError: flags that make no sense, videos that are not there.
+        WMRewardError: weights that are not there.
+    """
+    rewards = RewardChoice.from_flags(values, default_model="vitg")
+    sampling = Sampling(max_frames=values["max_frames"], fps=values["fps"])
+    if sampling.fps is None and sampling.max_frames < rewards.min_frames:
+        raise UsageError(
+            f"--max_frames {sampling.max_frames} is too few: the reward needs {rewards.min_frames}"
+        )
+    if values["workers"] < 0:
+        raise UsageError(f"workers={values['workers']} must be at least 0")
+    places = {
+        name: None if values[name] is None else Path(values[name]).expanduser()
+        for name in ("output", "copy_to", "contact_sheets")
+    }
+    output = places["output"]
+    if output is not None and output.suffix.lower() != ".jsonl":
+        raise UsageError(f"--output {output} must end in .jsonl")
+    groups = grouped(values["videos"], values["group_by"])
+    rewards.check_weights()
+    return Job(
+        groups=groups,
+        rewards=rewards,
+        sampling=sampling,
+        output=output,
+        copy_to=places["copy_to"],
+        sheets=places["contact_sheets"],
+        workers=values["workers"],
+        as_json=values["json"],
+    )
+
+
+def run(job: Job) -> int:
+    """Judge, compare and report; returns the exit code."""
+    with joined() as ranks, tempfile.TemporaryDirectory() as temporary:
+        if job.output is None and ranks.world > 1:
+            raise UsageError("several processes need --output FILE to work together")
+        store = CandidateStore(
+            job.output or Path(temporary) / "selection.jsonl",
+            {**job.rewards.settings(), "sampling": vars(job.sampling)},
+            part=ranks.rank if ranks.world > 1 else None,
+        )
+        ranks.on_first(store.recover)
+        store.load()
+        device = ranks.device(job.rewards.model.device)
+        rewards = replace(job.rewards, model=replace(job.rewards.model, device=device))
+        mix = ranks.in_turn(rewards.load)
+        fatal, failed = None, {}
+        try:
+            failed = _judge_all(job, ranks, store, rewards, mix)
+        except WMRewardError as error:
+            fatal = error
+        failures = [found for part in ranks.gather(failed) for found in part.items()]
+        ranks.agree(fatal)
+        ranks.on_first(store.recover)
+        store.load()
+        ranks.on_first(lambda: _conclude(job, store, mix, dict(failures)))
+    return int(bool(failures))
+
+
+def _judge_all(
+    job: Job, ranks: Ranks, store: CandidateStore, rewards: RewardChoice, mix: RewardMix
+) -> dict[Path, str]:
+    """Judge this rank's share; returns what went wrong with which videos."""
+    everything = [(path, group) for group, paths in job.groups.items() for path in paths]
+    share = dict(item for _, item in ranks.share(everything))
+    judge = FileJudge(mix, rewards.model.torch_device(), job.sampling)
+    failed: dict[Path, str] = {}
+
+    def plan(path: Path) -> tuple[str, Candidate | None]:
+        sha256 = video_sha256(path)
+        return sha256, store.find(str(path), sha256)
+
+    def clips(path: Path, known: tuple[str, Candidate | None]) -> Generator[Clip, None, None]:
+        if known[1] is None:
+            yield from job.sampling.clips(path)
+
+    def work(feed: Feed[tuple[str, Candidate | None]]) -> None:
+        try:
+            sha256, known = feed.plan()
+            judged = judge.of(feed.clips(), feed.path) if known is None else store.judged(known)
+        except VideoError as error:  # what is wrong with one video must not stop the others
+            failed[feed.path] = str(error)
+            _say(str(error))
+            return
+        own = store.find(str(feed.path))
+        if own is None or own.sha256 != sha256:  # perhaps judged under another name
+            store.add(str(feed.path), sha256, judged, {"group": share[feed.path]})
+
+    for feed in decode_ahead(share, plan, clips, job.workers):
+        work(feed)
+    return failed
+
+
+def _conclude(job: Job, store: CandidateStore, mix: RewardMix, failed: Mapping[Path, str]) -> None:
+    """Compare within groups; write, copy, draw and print."""
+    winners: dict[str, Path] = {}
+    ranked: list[Candidate] = []
+    for number, (group, paths) in enumerate(job.groups.items(), 1):
+        names = [str(path) for path in paths if path not in failed]
+        candidates = [found for name in names if (found := store.find(name)) is not None]
+        if not candidates:
+            _say(f"no video of group {group!r} could be judged")
+            continue
+        choice = choose(candidates, store, mix)
+        winners[group] = Path(choice.winner.name)
+        ranked += _ranked(choice, group)
+        _show(job, group, choice)
+        if job.sheets is not None:
+            _draw(job.sheets / f"{number:03d}-{_slug(group)}.png", choice)
+    if job.output is not None:
+        store.rewrite(ranked)
+    if job.copy_to is not None:
+        _copy(winners, job.copy_to)
+
+
+def _ranked(choice: Choice, group: str) -> list[Candidate]:
+    """Candidates whose records say how they did among the others."""
+    out = []
+    for rank, place in enumerate(choice.order, 1):
+        candidate = choice.candidates[place]
+        told = {
+            "group": group,
+            "rank": rank,
+            "candidates": len(choice.candidates),
+            "total": choice.totals[place],
+            "table": {name: values[place] for name, values in choice.table.items()},
+            "winner": rank == 1,
+        }
+        settings = {"settings": candidate.record["settings"]}
+        out.append(Candidate(candidate.name, {**candidate.record, **told, **settings}))
+    return out
+
+
+def _show(job: Job, group: str, choice: Choice) -> None:
+    if job.as_json:
+        line = {"group": group, "winner": choice.winner.name, "candidates": choice.rows()}
+        print(to_json(line), flush=True)
+        return
+    short = short_names([Path(candidate.name) for candidate in choice.candidates])
+    if group:
+        print(f"{group}:")
+    print(choice_table(choice, "video", short.__getitem__))
+    print(f"winner: {choice.winner.name}")
+    if len(choice.candidates) > 1:
+        print(choice_gain(choice))
+    print(flush=True)
+
+
+def _draw(path: Path, choice: Choice) -> None:
+    short = short_names([Path(candidate.name) for candidate in choice.candidates])
+    draw_choice(path, choice, lambda place: Path(choice.candidates[place].name), short.__getitem__)
+    _say(f"wrote {path}")
+
+
+def _copy(winners: Mapping[str, Path], folder: Path) -> None:
+    """Under their own names, or where two have the same one, with that of their group before it."""
+    names = [winner.name for winner in winners.values()]
+    for group, winner in winners.items():
+        name = winner.name if names.count(winner.name) == 1 else f"{_slug(group)}-{winner.name}"
+        target = folder / name
+        if winner.is_dir():
+            shutil.copytree(winner, target, dirs_exist_ok=True)
+        else:
+            with atomic_path(target) as temporary:
+                shutil.copyfile(winner, temporary)
+        _say(f"wrote {target}")
+
+
+def _slug(group: str) -> str:
+    """A group as part of a file name."""
+    return re.sub(r"[^\w.-]+", "-", group).strip("-")[:60] or "all"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,142 @@
+"""Surprise of the action-conditioned model: what the camera sees next, given what was really done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vjepa2.ac_predictor import ActionPredictor
+from vjepa2.encoder import Encoder
+from vjepa2.world_model import VJEPA2
+from wmreward.errors import UsageError
+from wmreward.surprise.tokens import normalised
+
+STEP_RATE = 4.0
+"""Steps per second that the released model was trained at."""
+MAX_STEPS = 32
+"""The longest sequence its attention mask was made for."""
+
+ACTIONS_HELP = (
+    "a .npz or .json file with 'actions' [T-1, 7] and 'states' [T, 7], one row per step "
+    "at 4 steps a second"
+)
+
+
+class Motion(NamedTuple):
+    """What the robot did: ``actions [T − 1, 7]`` between and ``states [T, 7]`` at the frames of a video."""
+
+    actions: Tensor
+    states: Tensor
+
+
+class StepSurprise(NamedTuple):
+    """Surprise at each predicted step.
+
+    Attributes:
+        values: Mean of 1 − cos over the step's tokens, ``[B, T − 1]``.
+        maps: The same per token, ``[B, T − 1, 1, g, g]``.
+        l1: Mean absolute difference, the loss the model was trained with, ``[B, T − 1]``.
+    """
+
+    values: Tensor
+    maps: Tensor
+    l1: Tensor
+
+
+def read_motion(path: str | Path) -> Motion:
+    """Read a motion file; raises ``UsageError`` if it does not hold real actions and states."""
+    path = Path(path)
+    try:
+        if path.suffix == ".npz":
+            # Opened here, as np.load leaves a damaged file open.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                fields = {key: file[key] for key in file.files}
+        else:
+            fields = json.loads(path.read_text())
+        rows = [np.asarray(fields[key], dtype=np.float32) for key in ("actions", "states")]
+    except FileNotFoundError:
+        raise UsageError(f"actions file {path} does not exist") from None
+    except KeyError as error:
+        raise UsageError(f"{path} has no {error}; it must be {ACTIONS_HELP}") from None
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, BadZipFile) as error:
+        raise UsageError(
+            f"{path}: not an actions file ({error}); it must be {ACTIONS_HELP}"
+        ) from None
+    motion = Motion(*(torch.from_numpy(values) for values in rows))
+    try:
+        check_motion(motion)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+    return motion
+
+
+def check_motion(motion: Motion, frames: int | None = None) -> None:
+    """Refuse motions of wrong shape, not finite, or of another length than the video."""
+    actions, states = motion
+    if actions.ndim != 2 or states.ndim != 2 or actions.shape[1] != 7 or states.shape[1] != 7:
+        raise UsageError(
+            f"actions {list(actions.shape)} and states {list(states.shape)} must be {ACTIONS_HELP}"
+        )
+    if len(states) != len(actions) + 1:
+        raise UsageError(
+            f"{len(actions)} actions need {len(actions) + 1} states (one before and one after each), "
+            f"not {len(states)}"
+        )
+    if not (actions.isfinite().all() and states.isfinite().all()):
+        raise UsageError("actions or states contain NaN or infinity")
+    if not 1 <= len(actions) < MAX_STEPS:
+        raise UsageError(f"{len(states)} steps: the model takes 2 to {MAX_STEPS}; cut the video")
+    if frames is not None and frames != len(states):
+        raise UsageError(
+            f"the video has {frames} steps at {STEP_RATE:g} a second, but the file holds {len(states)} states"
+        )
+
+
+def action_surprise(
+    model: VJEPA2, video: Tensor, actions: Tensor, states: Tensor, *, context_grad: bool = False
+) -> StepSurprise:
+    """Teacher-forced surprise of every step after the first.
+
+    Each frame is encoded on its own (doubled to fill a tubelet); from the features, actions and states
+    of the steps so far the predictor expects the next frame's features.
+
+    Args:
+        model: ``vitgac``, or any model with an action-conditioned predictor.
+        video: One frame per step, ``[B, 3, T, H, W]`` in [−1, 1].
+        actions: ``[B, T − 1, 7]``, what was done between the frames.
+        states: ``[B, T, 7]``; the last one is not used.
+        context_grad: Let gradients flow through the prediction too.
+    """
+    if not isinstance(model.predictor, ActionPredictor):
+        raise UsageError(f"model {model.config.name!r} knows no actions; use vitgac")
+    batch, _, steps = video.shape[:3]
+    n, grid = model.config.tokens_per_tubelet, model.config.grid
+    pixels = model.preprocess(video).to(model.dtype)
+    frames = pixels.transpose(1, 2).flatten(0, 1)[:, :, None]
+    doubled = frames.expand(-1, -1, model.config.tubelet, -1, -1)
+
+    def features(encoder: Encoder) -> Tensor:
+        return normalised(encoder(doubled)).unflatten(0, (batch, steps)).flatten(1, 2)
+
+    seen = features(model.target_encoder)  # [B, T·n, D]
+    shared = model.encoder is model.target_encoder
+    context = (seen if shared else features(model.encoder))[:, : (steps - 1) * n]
+    with torch.set_grad_enabled(context_grad and torch.is_grad_enabled()):
+        predicted = model.predictor(
+            (context if context_grad else context.detach()).to(model.dtype),
+            actions.to(pixels),
+            states[:, :-1].to(pixels),
+        )
+        predicted = normalised(predicted)
+    observed = seen[:, n:]
+    cosine = F.cosine_similarity(predicted, observed, dim=-1, eps=1e-8)
+    surprise = (1 - cosine).unflatten(1, (steps - 1, n))
+    l1 = (predicted - observed).abs().unflatten(1, (steps - 1, n)).mean(dim=(2, 3))
+    return StepSurprise(surprise.mean(dim=2), surprise.unflatten(2, (1, grid, grid)), l1)

@@ -1,0 +1,314 @@
+"""`compute_vjepa_surprise`: from a video to its physics surprise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vjepa2.preprocess import from_uint8
+from wmreward.errors import UsageError, VideoError
+from wmreward.surprise.actions import STEP_RATE, Motion, action_surprise, check_motion
+from wmreward.surprise.aggregate import aggregate
+from wmreward.surprise.config import ScoreRule, Similarity, SurpriseConfig
+from wmreward.surprise.inputs import Sampling, ValueRange, video_tensor
+from wmreward.surprise.models import LoadedModel, ModelChoice, load
+from wmreward.surprise.result import SurpriseBatch, SurpriseResult
+from wmreward.surprise.scorer import SurpriseScorer, WindowScores
+from wmreward.surprise.windows import WindowSpan, window_spans, window_starts
+from wmreward.version import versions
+from wmreward.video_io import Clip
+
+Video = str | PathLike[str] | NDArray[np.uint8] | Sequence[NDArray[np.uint8]] | Tensor
+
+
+def compute_vjepa_surprise(
+    video: Video,
+    model: str | ModelChoice = "vitg",
+    window_size: int = 16,
+    context_frames: int = 8,
+    stride: int = 2,
+    mode: str = "mean",
+    *,
+    similarity: Similarity = "feature",
+    score: ScoreRule = "plain",
+    value_range: ValueRange | None = None,
+    max_frames: int = 49,
+    fps: float | None = None,
+    decoder: str = "pyav",
+    motion: Motion | None = None,
+    context_grad: bool = False,
+    weights: str | None = None,
+    context_encoder: str = "online",
+    target_encoder: str = "online",
+    device: str = "auto",
+    dtype: str = "auto",
+    compile: bool = False,
+    batch_size: int | None = None,
+) -> SurpriseResult | SurpriseBatch:
+    """How much a latent world model is surprised by a video (arXiv 2601.10553).
+
+    Args:
+        video: A path (file or folder of images), a uint8 array ``[T, H, W, 3]``, or a tensor
+            ``[3, T, H, W]`` / ``[B, 3, T, H, W]`` with ``value_range``. A tensor that requires
+            gradients gives a differentiable ``.score``.
+        model: ``vitg`` (the paper's), ``vitl``, ``vith``, ``vitg384``, ``vitgac`` (needs ``motion``), the
+            embedded ``tiny``, or a :class:`.ModelChoice`. Kept in memory between calls.
+        window_size, context_frames, stride, mode, similarity, score, context_grad: see
+            :class:`~wmreward.surprise.config.SurpriseConfig`.
+        value_range: Range of a floating-point tensor: ``"-1,1"``, ``"0,1"`` or ``"0,255"``.
+        max_frames, fps, decoder: Which frames of a file are used, see :class:`.Sampling`.
+        motion: Real actions and states, for ``vitgac`` only. The video is then sampled at 4 fps.
+        weights, context_encoder, target_encoder, device, dtype, compile: see
+            :class:`~wmreward.surprise.models.ModelChoice`.
+        batch_size: Windows per forward pass; a fitting number by default.
+
+    Returns:
+        A :class:`.SurpriseResult`, or a :class:`.SurpriseBatch` for a batch.
+
+    Raises:
+        UsageError: an argument that makes no sense (also a ``ValueError``).
+        VideoError: a file that cannot be read.
+        WeightsError: weights that cannot be had; says how to get them.
+    """
+    config = SurpriseConfig(
+        window_size=window_size,
+        context_frames=context_frames,
+        stride=stride,
+        mode=mode,
+        similarity=similarity,
+        score=score,
+        context_grad=context_grad,
+    )
+    sampling = Sampling(max_frames=max_frames, fps=fps, decoder=decoder)
+    choice = (
+        model
+        if isinstance(model, ModelChoice)
+        else ModelChoice(
+            name=model,
+            weights=weights,
+            context_encoder=context_encoder,
+            target_encoder=target_encoder,
+            device=device,
+            dtype=dtype,
+            compile=compile,
+        )
+    )
+    if isinstance(video, str | PathLike):
+        path = Path(video)
+        if not path.exists():  # cheap, before any weights are loaded
+            raise VideoError(path, "does not exist")
+        scorer = VideoScorer(choice, config, sampling, batch_size=batch_size)
+        return scorer.score_clips(scorer.sampling.clips(path), path, motion)
+    tensor = video_tensor(video, value_range)
+    scorer = VideoScorer(choice, config, sampling, batch_size=batch_size)
+    batch = scorer.score_tensor(tensor, motion)
+    single = tensor.shape[0] == 1 and np.ndim(video) == 4
+    return batch[0] if single else batch
+
+
+class VideoScorer:
+    """A world model with fixed settings, for many videos.
+
+    Args:
+        choice: The model.
+        config: The surprise.
+        sampling: Which frames of a file are used; ``vitgac`` always takes its own 4 a second.
+        batch_size: Windows per forward pass.
+    """
+
+    def __init__(
+        self,
+        choice: ModelChoice,
+        config: SurpriseConfig,
+        sampling: Sampling | None = None,
+        *,
+        batch_size: int | None = None,
+    ) -> None:
+        self.loaded: LoadedModel = load(choice)
+        self.choice = choice
+        self.config = config
+        model = self.loaded.model
+        self.sampling = sampling or Sampling()
+        if model.config.action_conditioned:
+            if config.similarity != "feature" or config.score != "plain":
+                raise UsageError(f"model {choice.name!r} has only the plain feature surprise")
+            self.sampling = Sampling(fps=STEP_RATE)
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"batch_size={batch_size} must be at least 1")
+        default = 32 if model.device.type == "cuda" else 4
+        self.scorer = SurpriseScorer(model, config, batch_size=batch_size or default)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that determines a score, as it is recorded beside it."""
+        choice, info = self.choice, self.loaded.info
+        return {
+            "model": choice.name,
+            "weights_sha256": info.sha256,
+            "weights_source": info.source,
+            **self.config.to_json(),
+            "sampling": asdict(self.sampling),
+            "context_encoder": choice.context_encoder,
+            "target_encoder": choice.target_encoder,
+            "mask_token": choice.mask_token,
+            "dtype": str(choice.torch_dtype()).removeprefix("torch."),
+            "device": choice.torch_device().type,
+            "versions": versions(),
+        }
+
+    @torch.no_grad()
+    def score_clips(
+        self, clips: Iterable[Clip], name: Path, motion: Motion | None = None
+    ) -> SurpriseResult:
+        """Score one video that arrives in parts; memory is bounded by the size of a part.
+
+        ``name`` is the file that messages speak of.
+        """
+        self._check_motion_given(motion)
+        seen: list[Clip] = []
+
+        def parts() -> Iterator[Tensor]:
+            for clip in clips:
+                # What the result needs of a clip is its clock, not its frames.
+                seen.append(_without_frames(clip))
+                yield self._video_of(torch.from_numpy(clip.frames).movedim(-1, 0)[None])
+
+        try:
+            if motion is not None:
+                scores = self._score_motion(torch.cat(list(parts()), dim=2), motion)
+            else:
+                scores = score_stream(self.scorer, map(self.loaded.model.preprocess, parts()))
+            indices = np.concatenate([clip.indices for clip in seen]).tolist()
+            times = np.concatenate([clip.times_s for clip in seen]).tolist()
+            span = times[-1] - times[0]
+            rate = (len(times) - 1) / span if span > 0 else None
+            return self._results(scores, indices, times, rate, seen[0].source.fps)[0]
+        except UsageError as error:  # the video is too short for the settings
+            raise VideoError(name, str(error)) from None
+
+    def score_tensor(self, video: Tensor, motion: Motion | None = None) -> SurpriseBatch:
+        """Score ``[B, 3, T, H, W]``, uint8 or in [−1, 1]; differentiable if it requires gradients."""
+        self._check_motion_given(motion)
+        frames = video.shape[2]
+        clock = list(range(frames)), [float("nan")] * frames
+        if motion is not None:
+            scores = self._score_motion(video, motion)
+            return self._results(scores, *clock, None, None)
+        if video.dtype == torch.uint8 or not (video.requires_grad and torch.is_grad_enabled()):
+            with torch.no_grad():
+                scores = self.scorer.score_windows(self._video_of(video))
+            return self._results(scores, *clock, None, None)
+        score, scores = self.scorer.score(video.to(self.loaded.model.device))
+        return self._results(scores, *clock, None, None, score)
+
+    def _video_of(self, video: Tensor) -> Tensor:
+        """``[B, 3, T, H, W]``, uint8 or in [−1, 1], on any device → in [−1, 1] on the model's."""
+        model = self.loaded.model
+        video = video.to(model.device, non_blocking=True)
+        return from_uint8(video, model.config.crop) if video.dtype == torch.uint8 else video
+
+    def _check_motion_given(self, motion: Motion | None) -> None:
+        needs = self.loaded.model.config.action_conditioned
+        if needs and motion is None:
+            raise UsageError(
+                f"model {self.choice.name!r} predicts from what a robot did: it needs real actions and "
+                "states (--actions FILE); for other videos use vitg"
+            )
+        if motion is not None and not needs:
+            raise UsageError(f"model {self.choice.name!r} takes no actions; use vitgac")
+
+    def _score_motion(self, video: Tensor, motion: Motion) -> WindowScores:
+        check_motion(motion, video.shape[2])
+        model = self.loaded.model
+        video = self._video_of(video)
+        actions, states = (
+            side.to(model.device)[None].expand(len(video), -1, -1) for side in motion
+        )
+        steps = action_surprise(
+            model, video, actions, states, context_grad=self.config.context_grad
+        )
+        return WindowScores(steps.values, steps.maps)
+
+    def _results(
+        self,
+        scores: WindowScores,
+        indices: Sequence[int],
+        times: Sequence[float],
+        effective_fps: float | None,
+        source_fps: float | None,
+        score: Tensor | None = None,
+    ) -> SurpriseBatch:
+        windows, used = self._spans(indices, times)
+        values = scores.values
+        score = aggregate(values, self.config.mode) if score is None else score
+        settings = self.settings
+        per_window = values.detach().cpu()
+        maps = None if scores.maps is None else scores.maps.detach().cpu()
+        results = [
+            SurpriseResult(
+                score[i],
+                per_window=per_window[i],
+                surprise_map=None if maps is None else maps[i],
+                windows=windows,
+                effective_fps=effective_fps,
+                source_fps=source_fps,
+                num_frames=len(indices),
+                unused_tail_frames=len(indices) - used,
+                settings=settings,
+            )
+            for i in range(len(values))
+        ]
+        return SurpriseBatch(results, score, per_window, maps)
+
+    def _spans(
+        self, indices: Sequence[int], times: Sequence[float]
+    ) -> tuple[list[WindowSpan], int]:
+        """The windows, and how many frames they reach over."""
+        if self.loaded.model.config.action_conditioned:  # one "window" per predicted step
+            return window_spans(range(len(indices) - 1), 2, 1, indices, times), len(indices)
+        size = self.config.window_size
+        starts = window_starts(len(indices), size, self.config.stride)
+        spans = window_spans(starts, size, self.scorer.target_offset, indices, times)
+        return spans, starts[-1] + size
+
+
+def score_stream(scorer: SurpriseScorer, parts: Iterable[Tensor]) -> WindowScores:
+    """Windows of one video whose pixels ``[1, 3, t, crop, crop]`` arrive in parts.
+
+    Keeps only the frames that a later window still needs. The result equals scoring all at once.
+    """
+    size, stride = scorer.config.window_size, scorer.config.stride
+    scored: list[WindowScores] = []
+    kept: Tensor | None = None
+    skip = total = 0
+    for part in parts:
+        total += part.shape[2]
+        kept = part if kept is None else torch.cat([kept, part], dim=2)
+        dropped = min(skip, kept.shape[2])
+        kept, skip = kept[:, :, dropped:], skip - dropped
+        if kept.shape[2] < size:
+            continue
+        scored.append(scorer.score_pixels(kept))
+        used = scored[-1].values.shape[1] * stride
+        skip = max(0, used - kept.shape[2])
+        kept = kept[:, :, used:]
+    if not scored:
+        window_starts(total, size, stride)  # raises: too short
+    maps = [part.maps for part in scored]
+    return WindowScores(
+        torch.cat([part.values for part in scored], dim=1),
+        None if maps[0] is None else torch.cat(cast(list[Tensor], maps), dim=1),
+    )
+
+
+def _without_frames(clip: Clip) -> Clip:
+    empty = np.empty((0, 0, 0, 3), dtype=np.uint8)
+    return Clip(empty, clip.indices, clip.times_s, clip.source, clip.num_source_frames)

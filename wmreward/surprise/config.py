@@ -1,0 +1,75 @@
+"""The settings that define a score. Two scores are comparable only if these agree."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from wmreward.errors import UsageError
+from wmreward.surprise.aggregate import selection_size
+
+Similarity = Literal["feature", "token"]
+ScoreRule = Literal["plain", "top", "excess", "relative"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurpriseConfig:
+    """How windows are cut, compared and pooled.
+
+    Attributes:
+        window_size: Frames per window, w.
+        context_frames: Frames the model may see before it predicts, c.
+        stride: Frames from one window to the next. The published function uses 2, its command line 8.
+        mode: How windows make a score: see :mod:`wmreward.surprise.aggregate`.
+        similarity: Axis of the cosine. ``feature`` is the paper's equation (one value per token);
+            ``token`` is what the published scorer computes (one value per feature channel). They
+            differ in value and in ranking.
+        score: ``plain`` surprise (the paper's), that of its ``top`` tokens, or relative to what
+            copying the last context latent would get: ``excess`` and ``relative``, see
+            :mod:`wmreward.surprise.tokens`.
+        context_grad: Let the gradient flow through the prediction too (off in the reference).
+    """
+
+    window_size: int = 16
+    context_frames: int = 8
+    stride: int = 2
+    mode: str = "mean"
+    similarity: Similarity = "feature"
+    score: ScoreRule = "plain"
+    context_grad: bool = False
+
+    def __post_init__(self) -> None:
+        if self.window_size < 2:
+            raise UsageError(f"window_size={self.window_size} must be at least 2")
+        if not 0 < self.context_frames < self.window_size:
+            raise UsageError(
+                f"context_frames={self.context_frames} must be at least 1 and below "
+                f"window_size={self.window_size}"
+            )
+        if self.stride < 1:
+            raise UsageError(f"stride={self.stride} must be at least 1")
+        for name, kind in (("similarity", Similarity), ("score", ScoreRule)):
+            if getattr(self, name) not in get_args(kind):
+                raise UsageError(
+                    f"{name}={getattr(self, name)!r} must be one of {', '.join(get_args(kind))}"
+                )
+        if self.similarity == "token" and self.score != "plain":
+            raise UsageError(
+                f"score={self.score!r} compares tokens one by one: it needs similarity='feature'"
+            )
+        selection_size(self.mode, sys.maxsize)  # whether topkK has its K windows shows later
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> SurpriseConfig:
+        unknown = set(fields) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise UsageError(f"unknown setting {', '.join(sorted(unknown))}")
+        return cls(**fields)
+
+
+RELEASED = SurpriseConfig(stride=8, mode="mean", similarity="token")
+"""What the published command line computes (``--compat released``)."""

@@ -1,0 +1,35 @@
+"""Weights files shared by the models: reading, storing, and fitting into a module, with errors for people."""
+
+from wmweights.errors import WeightsError, first_line
+from wmweights.fingerprints import fingerprint, fingerprint_files
+from wmweights.fit import assemble, check_fit, places, put
+from wmweights.int8_rows import dequantise, dequantised_specs, is_quantised, quantise
+from wmweights.safetensors_file import (
+    TensorSpec,
+    read_metadata,
+    read_specs,
+    read_state,
+    read_tensors,
+    write_state,
+)
+
+__all__ = [
+    "TensorSpec",
+    "WeightsError",
+    "assemble",
+    "check_fit",
+    "dequantise",
+    "dequantised_specs",
+    "fingerprint",
+    "fingerprint_files",
+    "first_line",
+    "is_quantised",
+    "places",
+    "put",
+    "quantise",
+    "read_metadata",
+    "read_specs",
+    "read_state",
+    "read_tensors",
+    "write_state",
+]

@@ -1,0 +1,118 @@
+"""safetensors files: what is in them, their tensors one by one, and writing them whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from wmweights.errors import WeightsError, first_line
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""Precisions by their names in the format."""
+
+
+class TensorSpec(NamedTuple):
+    """What a file says of a tensor before it is read."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def read_specs(file: Path) -> dict[str, TensorSpec]:
+    """Shapes and precisions of all tensors; reads only the header.
+
+    Raises:
+        WeightsError: the file cannot be opened or is damaged; like everything here.
+    """
+    with _opened(file) as handle:
+        specs = {}
+        for name in handle.keys():  # noqa: SIM118
+            part = handle.get_slice(name)
+            dtype = DTYPES.get(part.get_dtype())
+            if dtype is None:
+                raise WeightsError(f"{file}: {name} has the unknown precision {part.get_dtype()}")
+            specs[name] = TensorSpec(tuple(part.get_shape()), dtype)
+        return specs
+
+
+ALIGNMENT = 64
+"""Bytes: where torch itself begins tensors."""
+
+
+def read_tensors(file: Path, device: torch.device | str = "cpu") -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors one after the other, so that no more than one need be held twice."""
+    with _opened(file, device) as handle:
+        for name in handle.keys():  # noqa: SIM118
+            yield name, _aligned(handle.get_tensor(name))
+
+
+def _aligned(value: Tensor) -> Tensor:
+    """The tensor at an address like that of any other.
+
+    A file's tensors begin anywhere, and the last bit of a matrix product on a CPU depends on where its
+    operands begin: the same weights would not give the same result in every process.
+    """
+    if value.device.type != "cpu" or value.data_ptr() % ALIGNMENT == 0:
+        return value
+    return value.clone()
+
+
+def read_state(file: Path) -> dict[str, Tensor]:
+    """All tensors, on the CPU."""
+    return dict(read_tensors(file))
+
+
+def write_state(
+    state: dict[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write beside ``path`` and rename, so that nobody ever sees half a file.
+
+    Raises:
+        OSError: the disk is full or the folder read-only; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(state, temporary, metadata={"format": "pt", **(metadata or {})})
+        temporary.replace(path)
+    except SafetensorError as error:
+        raise OSError(first_line(error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_metadata(file: Path) -> dict[str, str]:
+    """What the writer noted besides the tensors."""
+    with _opened(file) as handle:
+        return dict(handle.metadata() or {})
+
+
+@contextmanager
+def _opened(file: Path, device: torch.device | str = "cpu") -> Iterator[safe_open]:
+    try:
+        with safe_open(file, "pt", device=str(device)) as handle:
+            yield handle
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{file} cannot be read: {first_line(error)}; download it again"
+        ) from None
