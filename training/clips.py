@@ -57,6 +57,8 @@ class ClipStream:
     ) -> None:
         if pool < batch:
             raise ValueError(f"pool={pool} must hold at least one batch of {batch}")
+        if frames < LONG_FRAMES:
+            raise ValueError(f"frames={frames} must be at least {LONG_FRAMES}, the longest clip")
         self.config, self.batch, self.device = config, batch, device
         self.seed, self.pool, self.reuse, self.frames = (seed, rank), pool, reuse, frames
         self._render = (
