@@ -26,7 +26,8 @@ from matplotlib.patches import ConnectionPatch
 from PIL import Image  # comes with matplotlib
 
 from compute_wmreward import compute_vjepa_surprise
-from wmreward.pictures.visualize import color_table, heat_overlay
+from wmreward.pictures.colors import color_table
+from wmreward.pictures.heat import heat_overlay
 from wmreward.surprise.result import SurpriseResult
 from wmreward.surprise.windows import frame_maps
 from wmreward.video_io import Clip, read_uniform

@@ -23,7 +23,7 @@ from wmreward.generation.job import configuration
 from wmreward.generation.output import Output
 from wmreward.generation.steering import LoadedSteering, steering_from
 from wmreward.pictures.guidance_plot import plot_guidance
-from wmreward.pictures.side_by_side import write_side_by_side
+from wmreward.pictures.side_by_side import Side, write_side_by_side
 from wmreward.protocols import RewardScores
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.video_io import probe, read_frames
@@ -285,11 +285,18 @@ def test_side_by_side_needs_one_size(tmp_path: Path) -> None:
     def grey(value: int, count: int, side: int = 16) -> np.ndarray[Any, Any]:
         return np.full((count, side, side, 3), value, np.uint8)
 
-    write_side_by_side(tmp_path / "a.mp4", {"plain": grey(50, 3), "guided": grey(200, 5)}, 8)
-    last = read_frames(tmp_path / "a.mp4", [4])[0]
+    sides = [Side("plain", grey(50, 3)), Side("guided", grey(200, 5), "seed 0", wins=True)]
+    write_side_by_side(tmp_path / "a.mp4", sides, 8, given=2)
+    first, last = read_frames(tmp_path / "a.mp4", [0, 4])
     assert abs(int(last[-20, 20, 0]) - 50) < 6 and abs(int(last[-20, -20, 0]) - 200) < 6
+    # Given frames have a blue line above them.
+    assert (np.ptp(first.astype(int), axis=-1) > 60).sum() > (
+        np.ptp(last.astype(int), axis=-1) > 60
+    ).sum() + 500
     with pytest.raises(UsageError, match="one size"):
-        write_side_by_side(tmp_path / "b.mp4", {"a": grey(0, 3), "b": grey(0, 3, 32)}, 8)
+        write_side_by_side(
+            tmp_path / "b.mp4", [Side("a", grey(0, 3)), Side("b", grey(0, 3, 32))], 8
+        )
     with pytest.raises(UsageError, match="no step"):
         plot_guidance(tmp_path / "c.png", [], "none")
 

@@ -154,7 +154,7 @@ def test_plain_guided_and_winner_side_by_side(command: Guided, made: list[list[i
     assert "guidance acted on 2 steps" in err and Path("output.guidance.png").exists()
     columns = 2 + (record_of("output")["seed"] != 1234)
     shown = probe("output.compare.mp4")
-    assert shown.width == columns * (192 + 6) - 6 and shown.num_frames == 24
+    assert shown.width == columns * (256 + 8) - 8 and shown.num_frames == 24
     plain = [line for line in candidates_in("output.candidates") if "guidance" not in line]
     assert len(plain) == 1
     Path("output.compare.mp4").unlink()

@@ -29,7 +29,7 @@ from wmreward.generation.batch.cli import main as generate
 from wmreward.prompts.jobs import BatchJob
 from wmreward.report import totals
 from wmreward.report.cli import main
-from wmreward.report.numbers import Group, Mean, best_of_n, paired, ranks
+from wmreward.report.numbers import Group, best_of_n, paired, ranks
 from wmreward.report.page import page
 from wmreward.report.page_data import as_script, gallery, page_data
 from wmreward.report.posters import posters
@@ -39,6 +39,7 @@ from wmreward.report.totals import with_totals
 from wmreward.rewards.world import Consensus
 from wmreward.surprise.result import SurpriseResult
 from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.tables.mean import Mean
 from wmweights import write_state
 
 cli = cli_fixtures.cli

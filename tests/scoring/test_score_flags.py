@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def test_wrong_flags_end_at_once_with_one_line(
 def test_plot_without_matplotlib_names_the_extra(
     cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wmreward.scoring.settings.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = cli("--video_path", videos[0], "--plot")
     assert result.code == 2 and "wmreward[plot]" in result.err
 

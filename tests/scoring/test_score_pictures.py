@@ -60,8 +60,11 @@ def test_large_frames_are_shrunk_for_the_map_only(
     assert probe(picture).num_frames == 20
 
 
-def test_matplotlib_is_left_alone_without_plot(
+def test_the_extra_is_needed_for_pictures_only_and_asked_for_at_once(
     cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # importing it fails
-    assert cli("--video_path", videos[0], "--map").code == 0
+    assert cli("--video_path", videos[0]).code == 0
+    refused = cli("--video_path", videos[0], "--map")
+    assert refused.code == 2 and "--map needs matplotlib" in refused.err
+    assert "wmreward[plot]" in refused.err

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wmreward.errors import UsageError, VideoError
-from wmreward.pictures.contact_sheet import WINNER, SheetRow, contact_sheet
-from wmreward.pictures.lettering import HEIGHT, draw_text, text_width
+from wmreward.pictures.colors import WINNER
+from wmreward.pictures.contact_sheet import GAP, TEXT
+from wmreward.pictures.text import line_height
 from wmreward.protocols import RewardScores
 from wmreward.rewards.mix import RewardMix
 from wmreward.search.best_of_n import Choice, FileJudge, prune, search
@@ -255,33 +256,10 @@ def test_the_contact_sheet_marks_the_winner(tmp_path: Path) -> None:
     path = tmp_path / "sheet.png"
     draw_choice(path, choice, lambda i: tmp_path / choice.candidates[i].name, lambda i: f"seed {i}")
     sheet = read_frames(path, [0])[0]
-    line = HEIGHT * 2 + 12
+    line = line_height(TEXT) + 2 * GAP
     assert (sheet[0, :50] == WINNER).all() and not (sheet[-1] == WINNER).all(axis=-1).any()
     assert abs(int(sheet[line + 50, 20, 0]) - 70) < 5  # a frame of the winner
-    assert sheet.shape[0] == line + 96 + 6 + line  # the other's video is gone, its scores are not
-
-
-def test_sheets_of_videos_of_any_size() -> None:
-    rng = np.random.default_rng(0)
-    rows = [
-        SheetRow("wide", rng.integers(0, 256, (3, 20, 80, 3), np.uint8), wins=True),
-        SheetRow("tall", rng.integers(0, 256, (5, 300, 100, 3), np.uint8)),
-    ]
-    assert contact_sheet(rows).shape[2] == 3
-    with pytest.raises(UsageError):
-        contact_sheet([])
-
-
-def test_letters_are_told_apart_and_stay_in_the_picture() -> None:
-    shapes = set()
-    for character in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ.,:-+=/()%#":
-        picture = np.zeros((HEIGHT, 4, 3), np.uint8)
-        draw_text(picture, character, 0, 0, 1)
-        shapes.add(picture.tobytes())
-    assert len(shapes) == 10 + 26 + 11
-    picture = np.zeros((8, 20, 3), np.uint8)
-    draw_text(picture, "too long for it", 3, 5, 2)
-    assert picture.any() and not picture[:3].any() and text_width("ab", 2) == 16
+    assert len(sheet) == line + 96 + GAP + line  # the other's video is gone, its scores are not
 
 
 # --- particles ----------------------------------------------------------------------------------------

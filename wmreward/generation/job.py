@@ -28,7 +28,7 @@ from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
 from wmreward.generation.inputs import given_frames
 from wmreward.generation.output import Output, settings_id, settings_of
 from wmreward.generation.steering import Steering, steering_from
-from wmreward.pictures.guidance_plot import check_plots
+from wmreward.pictures.extra import check_pictures
 from wmreward.rewards.choice import RewardChoice
 
 ROOT = Path(__file__).parents[2]
@@ -285,8 +285,9 @@ def _check_search(values: Mapping[str, Any], searches: bool) -> None:
         raise UsageError(f"candidate_batch={values['candidate_batch']} must be at least 1")
     if values["preview"] and searches:
         raise UsageError("--preview shows a single video as it grows: leave it out here")
-    if values["plot"]:
-        check_plots()
+    for flag in ("plot", "compare"):
+        if values[flag]:
+            check_pictures(f"--{flag}")
 
 
 def context_of(

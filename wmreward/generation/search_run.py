@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import distributed as dist
 
 from magi1.parallel.groups import Place
@@ -14,13 +15,17 @@ from wmreward.generation.candidate import make_candidates
 from wmreward.generation.output import Output
 from wmreward.generation.progress import Progress, say
 from wmreward.generation.workshop import Workshop, told_and_drawn
-from wmreward.pictures.side_by_side import write_side_by_side
+from wmreward.pictures.extra import has_pictures
+from wmreward.pictures.side_by_side import Side, write_side_by_side
 from wmreward.search.best_of_n import ALL_FRAMES, Choice, FileJudge, prune, search
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
 
 _PATIENCE = timedelta(days=30)
 """Groups wait for the slowest one, which may have a long video more to make."""
+
+_SHOWN_BEFORE = 16
+"""Given frames that a comparison begins with."""
 
 _FACTS = ("frames", "fps", "size", "seconds", "batch", "peak_memory_bytes", "device")
 
@@ -183,8 +188,15 @@ def _concluded(
     def seed(place: int) -> str:
         return f"seed {plan.seeds[place]}"
 
-    sheet = job.output.beside(".candidates.png")
-    draw_choice(sheet, choice, lambda place: maker.folder / choice.candidates[place].name, seed)
+    files = []
+    if has_pictures():
+        files.append(job.output.beside(".candidates.png"))
+        videos = [maker.folder / candidate.name for candidate in choice.candidates]
+        prompt = job.request.prompt
+        title = prompt if isinstance(prompt, str) else prompt[0]
+        draw_choice(files[0], choice, videos.__getitem__, seed, title=title)
+    else:
+        say("no contact sheet: it needs the extra plot (pip install 'wmreward[plot]')")
     say(choice_table(choice, "candidate", seed))
     if len(plan.seeds) > 1:
         say(choice_gain(choice))
@@ -192,7 +204,6 @@ def _concluded(
     own = best.record()
     assert own is not None, f"{best.path} was just made"
     told_and_drawn(job, own)
-    files = [sheet]
     if plan.compare:
         files.append(_compared(workshop, maker, choice, plain))
     for path in files:
@@ -227,9 +238,16 @@ def _compared(workshop: Workshop, maker: MagiMaker, choice: Choice, plain: Choic
         told = ", ".join(f"{reward} reward {score:.6f}" for reward, score in own.items())
         say(f"{name} (seed {shown[name].record['seed']}): {told}")
     path = job.output.beside(f".compare{job.output.path.suffix}")
-    frames = {
-        name: next(ALL_FRAMES.clips(maker.folder / candidate.name)).frames
-        for name, candidate in shown.items()
-    }
-    write_side_by_side(path, frames, job.config.runtime_config.fps)
+    given = job.request.given
+    # A video that is continued is seen first; an image is the first frame of what was made of it.
+    before = [] if given is None or len(given) == 1 else [given[-_SHOWN_BEFORE:].numpy()]
+    sides = []
+    for name, candidate in shown.items():
+        made = next(ALL_FRAMES.clips(maker.folder / candidate.name)).frames
+        own = "   ".join(f"{reward} {score:.4f}" for reward, score in scores[name].items())
+        note = f"seed {candidate.record['seed']}   {own}"
+        wins = candidate.name == choice.winner.name
+        sides.append(Side(name, np.concatenate([*before, made]), note, wins=wins))
+    count = sum(map(len, before))
+    write_side_by_side(path, sides, job.config.runtime_config.fps, given=count)
     return path

@@ -1,4 +1,4 @@
-"""Candidates side by side: a row of frames for each, its scores above it, the winner framed."""
+"""Candidates under one another: a row of frames for each, its scores above it, the winner framed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from wmreward.errors import UsageError
-from wmreward.pictures.lettering import HEIGHT, draw_text, text_width
+from wmreward.pictures.colors import BACKGROUND, FAINT, INK, WINNER
+from wmreward.pictures.extra import check_pictures
+from wmreward.pictures.text import draw_text, line_height, text_width
 from wmreward.video.resize import resize_frames
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import read_uniform, write_png
 
-BACKGROUND, INK, WINNER = (17, 17, 20), (200, 200, 200), (250, 148, 7)
-SCALE = 2
-"""Size of letters, in pixels per dot."""
-GAP = 6
+GAP, TEXT = 8, 15
+"""Pixels around things, and of letters."""
 MOST_ROWS = 64
 """Candidates on a sheet; the best ones, if there are more."""
 
@@ -28,13 +28,15 @@ class SheetRow:
     """One candidate.
 
     Attributes:
-        label: Written above its frames.
+        label: Its name, written above its frames.
+        scores: Written behind the name.
         frames: uint8 ``[T, H, W, 3]``, any number and size; None where the video is gone.
-        wins: Whether it is marked.
+        wins: Whether it is marked as the winner.
     """
 
     label: str
-    frames: UInt8Array | None
+    scores: str = ""
+    frames: UInt8Array | None = None
     wins: bool = False
 
 
@@ -51,19 +53,22 @@ def scaled(frames: UInt8Array, height: int) -> UInt8Array:
     return resize_frames(frames, height, width)
 
 
-def contact_sheet(rows: Sequence[SheetRow], *, height: int = 96) -> UInt8Array:
+def contact_sheet(rows: Sequence[SheetRow], *, title: str = "", height: int = 96) -> UInt8Array:
     """One picture, uint8 ``[H, W, 3]``.
 
     Args:
         rows: From top to bottom; frames are scaled to one height.
+        title: Above all rows.
         height: Of a frame in pixels.
 
     Raises:
-        UsageError: there is no row.
+        UsageError: there is no row, or the extra ``plot`` is missing.
     """
+    check_pictures("a contact sheet")
     if not rows:
         raise UsageError("a contact sheet needs candidates")
-    strips = [_strip(row, height) for row in rows[:MOST_ROWS]]
+    strips = [_title(title)] if title else []
+    strips += [_strip(row, height) for row in rows[:MOST_ROWS]]
     width = max(strip.shape[1] for strip in strips)
     sheet = np.full((sum(map(len, strips)), width, 3), BACKGROUND, np.uint8)
     top = 0
@@ -73,20 +78,39 @@ def contact_sheet(rows: Sequence[SheetRow], *, height: int = 96) -> UInt8Array:
     return sheet
 
 
-def write_contact_sheet(path: str | PathLike[str], rows: Sequence[SheetRow]) -> None:
+def write_contact_sheet(
+    path: str | PathLike[str], rows: Sequence[SheetRow], *, title: str = ""
+) -> None:
     """The same as a PNG; raises ``WMRewardError`` if it cannot be written."""
-    write_png(path, contact_sheet(rows))
+    write_png(path, contact_sheet(rows, title=title))
+
+
+def _title(title: str) -> UInt8Array:
+    size = line_height(TEXT) + 2 * GAP, text_width(title, TEXT) + 2 * GAP
+    strip = np.full((*size, 3), BACKGROUND, np.uint8)
+    draw_text(strip, title, GAP, GAP, TEXT, INK)
+    return strip
 
 
 def _strip(row: SheetRow, height: int) -> UInt8Array:
     """A label over frames in a row, within a margin that is coloured for the winner."""
     frames = [] if row.frames is None else list(scaled(row.frames, height))
-    label = row.label if frames else f"{row.label}  (video not kept)"
-    line = HEIGHT * SCALE + 2 * GAP
+    words = [
+        (row.label, WINNER if row.wins else INK),
+        ("winner" if row.wins else "", WINNER),
+        (row.scores, FAINT),
+        ("" if frames else "video not kept", FAINT),
+    ]
+    words = [(text, color) for text, color in words if text]
+    line = line_height(TEXT) + 2 * GAP
     taken = len(frames) * (frames[0].shape[1] + 2) if frames else 0
-    size = line + (height + GAP if frames else 0), max(taken, text_width(label, SCALE)) + 2 * GAP
+    written = sum(text_width(text, TEXT) + 2 * GAP for text, _ in words)
+    size = line + (height + GAP if frames else 0), max(taken, written) + 2 * GAP
     strip = np.full((*size, 3), BACKGROUND, np.uint8)
-    draw_text(strip, label, GAP, GAP, SCALE, WINNER if row.wins else INK)
+    left = GAP
+    for text, color in words:
+        draw_text(strip, text, GAP, left, TEXT, color)
+        left += text_width(text, TEXT) + 2 * GAP
     for column, frame in enumerate(frames):
         left = GAP + column * (frame.shape[1] + 2)
         strip[line : line + height, left : left + frame.shape[1]] = frame

@@ -7,17 +7,8 @@ from os import PathLike
 from typing import Any
 
 from wmreward.errors import UsageError
-from wmreward.files import atomic_path
-
-
-def check_plots() -> None:
-    """Raise ``UsageError`` unless matplotlib is installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            "--plot needs matplotlib, which is not installed: pip install 'wmreward[plot]'"
-        ) from error
+from wmreward.pictures.extra import check_pictures, printable
+from wmreward.pictures.plot import write_figure
 
 
 def plot_guidance(
@@ -36,6 +27,7 @@ def plot_guidance(
     """
     if not steps:
         raise UsageError("guidance acted on no step: there is nothing to draw")
+    check_pictures("--plot")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -54,7 +46,7 @@ def plot_guidance(
     for chunk in sorted({step["chunks"][0] for step in steps})[1:]:
         first = next(step["call"] for step in steps if step["chunks"][0] == chunk)
         above.axvline(first - 0.5, color="#cccccc", linewidth=0.8)
-    above.set_title(title, loc="left", fontsize=11, parse_math=False)
+    above.set_title(printable(title), loc="left", fontsize=11, parse_math=False)
     above.set_ylabel("reward of the estimate", fontsize=9)
     above.legend(frameon=False, fontsize=8)
     below.plot(calls, [100 * step["change"] for step in steps], ".-", color="#009E73")
@@ -64,5 +56,4 @@ def plot_guidance(
     for axes in (above, below):
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    write_figure(path, figure)

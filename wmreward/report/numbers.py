@@ -10,37 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmreward.report.run_data import Entry, best, first
-
-_RESAMPLES = 4000
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over jobs.
-
-    Attributes:
-        value: The mean.
-        low, high: Its 95 % interval: percentile bootstrap over jobs, 4000 draws, fixed seed. Not a number for
-            a single job.
-        jobs: How many.
-    """
-
-    value: float
-    low: float
-    high: float
-    jobs: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Mean | None:
-        """None where there is nothing."""
-        if not values:
-            return None
-        array = np.sort(np.asarray(values, dtype=np.float64))  # the order of jobs plays no part
-        low = high = math.nan
-        if len(array) > 1:
-            drawn = np.random.default_rng(0).integers(len(array), size=(_RESAMPLES, len(array)))
-            low, high = np.quantile(array[drawn].mean(axis=1), [0.025, 0.975])
-        return cls(float(array.mean()), float(low), float(high), len(array))
+from wmreward.tables.mean import Mean
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from typing import Any
 
 from wmreward.files import write_text
 from wmreward.report import charts
-from wmreward.report.numbers import Group, Mean, best_of_n, paired
+from wmreward.report.numbers import Group, best_of_n, paired
 from wmreward.report.page_data import as_script, gallery, page_data
 from wmreward.report.run_data import Entry, RunData
+from wmreward.tables.mean import Mean
 from wmreward.version import __version__
 
 _MOST_FAILURES = 200

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from wmreward.errors import WMRewardError
-from wmreward.pictures.visualize import plot_surprise, surprise_map_video
+from wmreward.pictures.map_video import surprise_map_video
+from wmreward.pictures.plot import Curve, surprise_figure, write_figure
 from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.result import SurpriseResult
 from wmreward.surprise.windows import frame_maps, window_starts
@@ -71,8 +72,9 @@ class Pictures:
 
 
 def _plot(path: Path, video: Path, result: SurpriseResult) -> None:
-    spans = [(window.target_s, window.end_s) for window in result.windows]
-    plot_surprise(path, spans, result.per_window.numpy(), title=video.name)
+    spans = np.array([(window.target_s, window.end_s) for window in result.windows])
+    curve = Curve(video.name, float(result), spans, result.per_window.numpy())
+    write_figure(path, surprise_figure([curve]))
 
 
 def _map(path: Path, result: SurpriseResult, scorer: VideoScorer, frames: FrameStore) -> None:
@@ -86,7 +88,7 @@ def _map(path: Path, result: SurpriseResult, scorer: VideoScorer, frames: FrameS
         starts = window_starts(count, config.window_size, config.stride)
         per_frame = frame_maps(maps, starts, scorer.scorer.target_offset, model.tubelet, count)
     fps = max(result.effective_fps or SLOWEST_MAP, SLOWEST_MAP)
-    surprise_map_video(path, frames.frames(), per_frame.numpy().astype(np.float64), fps)
+    surprise_map_video(path, frames.frames(), per_frame.double().numpy(), fps)
 
 
 class FrameStore:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmreward.records.scored import Record, to_json
+from wmreward.tables.layout import render
 
 PATH_WIDTH = 60
 SPEED_TOLERANCE = 0.05
@@ -53,11 +54,7 @@ def table(rows: Sequence[Row]) -> str:
                 "-" if rate is None else f"{rate:.2f}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in cells
-    ]
+    lines = [render(cells[0], cells[1:])]
     scored = [
         (row.record["surprise"], name) for name, row in zip(names, rows, strict=True) if row.record
     ]

@@ -13,6 +13,7 @@ from typing import Any
 from vjepa2 import get_config
 from vjepa2.predictor import PARITY_MASK_TOKEN
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.pictures.extra import check_pictures
 from wmreward.records.record_file import RecordFile
 from wmreward.scoring.pictures import Pictures
 from wmreward.surprise.actions import STEP_RATE, Motion, read_motion
@@ -175,8 +176,9 @@ def _check_counts(values: Mapping[str, Any]) -> None:
 
 def _pictures(values: Mapping[str, Any], config: SurpriseConfig) -> Pictures:
     pictures = Pictures(folder=Path(values["out_dir"]), plot=values["plot"], map=values["map"])
-    if pictures.plot and find_spec("matplotlib") is None:
-        raise UsageError("--plot needs matplotlib: pip install 'wmreward[plot]'")
+    for flag in ("plot", "map"):
+        if values[flag]:
+            check_pictures(f"--{flag}")
     if pictures.map and config.similarity == "token":
         raise UsageError("--map needs --similarity feature: comparing over tokens leaves no map")
     if pictures.plot or pictures.map:

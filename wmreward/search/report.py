@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wmreward.pictures.contact_sheet import MOST_ROWS, SheetRow, sheet_frames, write_contact_sheet
 from wmreward.search.best_of_n import Choice
+from wmreward.tables.layout import render
 
 
 def choice_table(choice: Choice, label: str, name: Callable[[int], str]) -> str:
@@ -22,14 +23,7 @@ def choice_table(choice: Choice, label: str, name: Callable[[int], str]) -> str:
     for rank, place in enumerate(choice.order, 1):
         scores = (f"{choice.table[reward][place]:.6f}" for reward in rewards)
         cells.append((str(rank), name(place), f"{choice.totals[place]:.6f}", *scores))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 1 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    )
+    return render(cells[0], cells[1:], words=(1,))
 
 
 def choice_gain(choice: Choice) -> str:
@@ -43,12 +37,20 @@ def choice_gain(choice: Choice) -> str:
 
 
 def draw_choice(
-    path: Path, choice: Choice, video: Callable[[int], Path], name: Callable[[int], str]
+    path: Path,
+    choice: Choice,
+    video: Callable[[int], Path],
+    name: Callable[[int], str],
+    *,
+    title: str = "",
 ) -> None:
-    """The contact sheet of a choice, the winner on top."""
+    """The contact sheet of a choice, the winner on top; needs the extra ``plot``."""
     rows = []
     for rank, place in enumerate(choice.order[:MOST_ROWS], 1):
-        scores = "  ".join(f"{key} {values[place]:.4f}" for key, values in choice.table.items())
-        label = f"{rank}  {name(place)}  total {choice.totals[place]:.4f}  {scores}"
-        rows.append(SheetRow(label, sheet_frames(video(place)), wins=rank == 1))
-    write_contact_sheet(path, rows)
+        scores = {key: values[place] for key, values in choice.table.items()}
+        if len(scores) > 1:
+            scores = {"total": choice.totals[place], **scores}
+        told = "   ".join(f"{key} {value:.4f}" for key, value in scores.items())
+        frames = sheet_frames(video(place))
+        rows.append(SheetRow(f"{rank}   {name(place)}", told, frames, wins=rank == 1))
+    write_contact_sheet(path, rows, title=title)

@@ -1,0 +1,119 @@
+"""`wmreward compare A B`: two files of scores, video by video. Nothing heavy is imported at first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wmreward.commands.ending import run_command
+from wmreward.commands.flags import Parser, underscored
+
+if TYPE_CHECKING:
+    from wmreward.compare.pairs import Comparison
+
+_ENDS = """\
+A and B are files of scores (.jsonl or .csv), as `wmreward score --output` writes them. The same videos
+scored with two models are paired by their content; videos of the same name in two folders by their names.
+Intervals are 95 %, bootstrap over pairs. Exit code: 0, or 2 for files that do not fit together.
+
+examples:
+  wmreward compare plain.jsonl guided.jsonl
+  wmreward compare plain.jsonl guided.jsonl --format latex
+"""
+
+
+def build_parser() -> Parser:
+    """All flags."""
+    parser = Parser("Compare two files of scores, video by video.", _ENDS)
+    parser.prog = "wmreward compare"
+    parser.add_argument("first", type=Path, metavar="A", help="a file of scores")
+    parser.add_argument("second", type=Path, metavar="B", help="another one")
+    parser.add(
+        parser,
+        "--format",
+        "how the table is written",
+        default="text",
+        choices=["text", "markdown", "csv", "latex"],
+    )
+    parser.add(parser, "--pairs", "also a line for every pair", action="store_true")
+    parser.add(parser, "--json", "one line of JSON instead of the table", action="store_true")
+    parser.add(parser, "--debug", "show where an error came from", action="store_true")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Errors are printed as one line."""
+    return run_command(_run, argv, interrupted=lambda _: "interrupted")
+
+
+def _run(argv: Sequence[str]) -> int:
+    parser = build_parser()
+    values: dict[str, Any] = parser.defaults | vars(parser.parse_args(underscored(argv)))
+    from wmreward.compare.pairs import compare
+    from wmreward.errors import UsageError
+    from wmreward.records.record_file import RecordFile
+
+    for name in ("first", "second"):
+        if not values[name].is_file():
+            raise UsageError(f"{values[name]}: no such file of scores")
+    found = compare(*(RecordFile(values[name]).read() for name in ("first", "second")))
+    names = (str(values["first"]), str(values["second"]))
+    print(_as_json(found, names) if values["json"] else _as_text(found, names, values))
+    return 0
+
+
+def _as_json(found: Comparison, names: tuple[str, str]) -> str:
+    from dataclasses import asdict
+
+    from wmreward.records.scored import to_json
+
+    return to_json({"files": list(names), **asdict(found)})
+
+
+def _as_text(found: Comparison, names: tuple[str, str], values: dict[str, Any]) -> str:
+    from wmreward.tables.layout import render
+
+    rows = [
+        (label, f"{mean.value:.6f}", f"{mean.low:.6f}", f"{mean.high:.6f}")
+        for label, mean in (
+            (f"A: {names[0]}", found.first),
+            (f"B: {names[1]}", found.second),
+            ("B - A", found.difference),
+        )
+    ]
+    header = ("mean surprise", "value", "95 % low", "high")
+    parts = [render(header, rows, values["format"])]
+    if values["pairs"]:
+        lines = [
+            (pair.name, f"{pair.first:.6f}", f"{pair.second:.6f}", f"{pair.difference:+.6f}")
+            for pair in found.pairs
+        ]
+        parts.append(render(("video", "A", "B", "B - A"), lines, values["format"]))
+    if values["format"] == "text":
+        parts.append("\n".join(_in_words(found)))
+    return "\n\n".join(parts)
+
+
+def _in_words(found: Comparison) -> list[str]:
+    """What the numbers say, a sentence a line."""
+    count, difference = len(found.pairs), found.difference
+    lines = [
+        f"{count} {'pair' if count == 1 else 'pairs'} by {found.by}"
+        + (f"; without a partner: {found.alone[0]} of A, {found.alone[1]} of B" * any(found.alone))
+        + f". B is less surprising in {100 * found.lower:.0f} %."
+    ]
+    if not found.same_settings:
+        lines.append(
+            "The scores come from different models or settings: their values cannot be compared, "
+            "their orders can."
+        )
+    elif difference.high < 0:
+        lines.append("B is more plausible than A, beyond chance.")
+    elif difference.low > 0:
+        lines.append("A is more plausible than B, beyond chance.")
+    else:
+        lines.append("No difference beyond chance.")
+    if found.rank_correlation is not None:
+        lines.append(f"Rank correlation of the two orders: {found.rank_correlation:.2f}.")
+    return lines

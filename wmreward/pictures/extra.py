@@ -1,0 +1,32 @@
+"""Pictures with text need the extra `plot`: Matplotlib draws, Pillow writes, DejaVu is the font."""
+
+from __future__ import annotations
+
+from wmreward.errors import UsageError
+
+
+def has_pictures() -> bool:
+    """Whether the extra is there."""
+    try:
+        check_pictures("a picture")
+    except UsageError:
+        return False
+    return True
+
+
+def check_pictures(what: str) -> None:
+    """Raise ``UsageError`` unless the extra is there; ``what`` needs it, such as ``--plot``."""
+    try:
+        import matplotlib  # noqa: F401
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"{what} needs {error.name or 'matplotlib'}, which is not installed: "
+            "pip install 'wmreward[plot]'"
+        ) from error
+
+
+def printable(name: str) -> str:
+    """A name as it can be drawn: names of files may hold bytes that are no text."""
+    text = name.encode("utf-8", "replace").decode("utf-8")
+    return "".join(character if character.isprintable() else "?" for character in text)
