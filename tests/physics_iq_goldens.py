@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wmreward.physics_iq import Sample, read_csv
+from wmreward.physics_iq import Sample, original_score, read_csv, verified_score
 from wmreward.video.container import Decoder
 
 COMMITTED = Path(__file__).parent / "golden" / "physics_iq"
@@ -29,6 +29,9 @@ MSE = 1e-6  # absolute
 IOU = 1e-9
 ORIGINAL = 0.0101  # a rounding boundary: one hundredth
 VERIFIED = 1e-6
+VERIFIED_LOSSY = (
+    1e-5  # of clips that a codec changed: rounding each frame to four decimals can flip
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Case:
         with np.load(self.folder / "masks_raw.npz") as stored:
             return {name: stored[name] > 0 for name in stored}
 
+    @property
+    def changed_by_a_codec(self) -> bool:
+        """Whether the clips are ordinary lossy video."""
+        return self.folder.name[:3] in ("b24", "r24")
+
     def clip(self, mask: str) -> Path:
         """The clip that a mask of `masks` was made of."""
         side, name = mask.split("/")
@@ -63,6 +71,32 @@ class Case:
         plain = tmp_path / name
         plain.write_bytes(gzip.decompress(zipped.read_bytes()))
         return read_csv(plain)
+
+
+def agree(rows: Sequence[Sample], case: Case, masks: str = "lossless") -> None:
+    """All raw measures of all clips, and both scores where the case is complete.
+
+    ``masks``: how they were kept, ``lossless`` or ``stored`` through a codec.
+    """
+    assert len(rows) == len(list((case.folder / "gen").iterdir()))
+    lossless = masks == "lossless"
+    expected = read_csv(case.folder / ("metrics_lossless_masks.csv" if lossless else "metrics.csv"))
+    by_place = {(row.scenario, row.view): row.metrics for row in expected}
+    for row in rows:
+        for name, theirs in vars(by_place[row.scenario, row.view]).items():
+            np.testing.assert_allclose(
+                getattr(row.metrics, name),
+                theirs,
+                rtol=0,
+                atol=MSE if "mse" in name else IOU,
+                err_msg=f"{row.scenario} {row.view} {name}",
+            )
+    if len(rows) < len(expected):  # the committed part of a case
+        return
+    scores = case.expected["scores_lossless_masks" if lossless else "scores"]
+    assert abs(original_score(rows).score - scores["original_score"]) < ORIGINAL
+    difference = abs(verified_score(rows).score - scores["iqtable"]["final_score_view"])
+    assert difference < (VERIFIED_LOSSY if case.changed_by_a_codec else VERIFIED)
 
 
 def cases(*committed: str, further: Sequence[str] = ()) -> list[Any]:

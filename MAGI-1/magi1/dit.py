@@ -19,8 +19,24 @@ from magi1.layers import ChunkTexts, LayerInputs, Norm, TransformerLayer
 from magi1.rope import RotaryEmbedding, Rotation
 
 SINUSOID = 256
+ROUNDED_UP = [12, 106]
+"""Frequencies of the time embedding that the reference rounded up where down was nearer."""
 TEXT_ROW, NO_TEXT_ROW = -2, -1
 """Rows of the null caption that tell adaLN whether there is a text; the caption itself never reaches it."""
+
+
+def frequencies() -> Tensor:
+    """10000^(−k/128) for k < 128, in float32: on every machine the bits that the reference had.
+
+    Distilled models are told step sizes of up to 32. Times 1000 that turns the last bit of a frequency
+    into 2e-3 of an angle, and float32 exponentials differ in that bit from processor to processor. So it
+    is taken in float64 (of float32 exponents, as in the reference) and rounded here.
+    """
+    half = SINUSOID // 2
+    exponents = -math.log(10_000) * torch.arange(half, dtype=torch.float32) / half
+    values = exponents.double().exp().float()
+    values[ROUNDED_UP] = values[ROUNDED_UP].nextafter(values.new_ones(()))
+    return values
 
 
 class TimeEmbedding(nn.Module):
@@ -33,10 +49,10 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(first, nn.SiLU(), nn.Linear(width, width, dtype=wide(dtype)))
 
     def forward(self, t: Tensor) -> Tensor:
-        half = SINUSOID // 2
-        steps = torch.arange(half, device=t.device, dtype=t.dtype)
-        angles = t[..., None] * torch.exp(-math.log(10_000) * steps / half) * 1000
-        sinusoid = torch.cat((angles.cos(), angles.sin()), dim=-1)
+        angles = (
+            t[..., None] * frequencies().to(t) * 1000
+        ).double()  # for the same sines everywhere
+        sinusoid = torch.cat((angles.cos(), angles.sin()), dim=-1).to(t.dtype)
         # The trained model has only ever seen the sinusoid rounded to the precision of its blocks.
         rounded = (
             sinusoid if t.dtype == torch.float64 else sinusoid.to(self.block_dtype).to(t.dtype)

@@ -40,21 +40,23 @@ def time_steps(
 
     An even grid of N steps (for N = 12: four times three uneven ones) is bent towards noise:
     ``sd3`` squares it and maps x to x / shift / (1 + (1 / shift − 1) x).
+
+    All of it is float32 arithmetic in MAGI-1's order, which ends ``sd3`` one float32 above 1.
     """
     if steps == 12 and shortcut_mode in TWELVE_STEPS:
         quarter = TWELVE_STEPS[shortcut_mode]
         grid = [base + step for base in (0.0, 0.25, 0.5, 0.75) for step in quarter] + [1.0]
+        x = torch.tensor(grid, dtype=torch.float32)
     else:
-        grid = [i / steps for i in range(steps + 1)]
-    x = torch.tensor(grid, dtype=torch.float64)
+        x = torch.linspace(0, 1, steps + 1, dtype=torch.float32)
     if transform == "sd3":
-        x = x.square() / shift
-        x = x / (1 + (1 - shift) * x)
-    elif transform == "square":
-        x = x.square()
-    elif transform == "piecewise":
-        x = torch.where(x < 0.875, x * (0.5 / 0.875), 0.5 + (x - 0.875) * 4)
-    return x.float()
+        x, inverse = x.square(), 1 / shift
+        return inverse * x / (1 + (inverse - 1) * x)
+    if transform == "square":
+        return x.square()
+    if transform == "piecewise":
+        return torch.where(x < 0.875, x * (0.5 / 0.875), 0.5 + (x - 0.875) * 4)
+    return x
 
 
 def distilled_step_size(steps: int, inner: int, shortcut_mode: str = "8,16,16") -> float:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as checkpointed
 
 from magi1.errors import MagiUsageError
+from magi1.kernels import sdpa
 
 Grid = tuple[int, int, int]
 """Sizes in time, height and width."""
@@ -174,10 +175,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, N, D]`` → ``[B, N, D]``."""
-        qkv = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        qkv = rearrange(self.qkv(x), "b n (three h d) -> three b n h d", three=3, h=self.heads)
         q, k, v = standardise(qkv)
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(rearrange(out, "b h n d -> b n (h d)"))
+        return self.proj(sdpa(q, k, v).flatten(2))
 
 
 def standardise(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from magi1.dit import DiT
 from magi1.fp8 import FP8Linear, PerTensorFP8Linear, SmoothFP8Linear
 from magi1.kernels import sdpa, silu_and_mul, wide_linear
 from magi1.kv_cache import KVCache
-from magi1.layers import ChunkTexts
+from magi1.layers import ChunkTexts, LayerInputs
 from magi1.rope import RotaryEmbedding, default_bands, rotate
 
 FLOAT32, BFLOAT16_MAX, BFLOAT16_RMS, GRADIENTS, EXACT = 2e-5, 3e-2, 6e-3, 5e-5, 1e-6
@@ -115,8 +115,37 @@ def test_low_precision(name: str) -> None:
     assert velocity.dtype == torch.float32
     close(velocity, case["out.velocity"], BFLOAT16_MAX)
     close_in_rms(velocity, case["out.velocity"], BFLOAT16_RMS)
-    if name != "dit_B_single_bf16":  # rounded at the same places: not one bit differs
-        assert torch.equal(velocity, case["out.velocity"])
+
+
+@pytest.mark.parametrize("name", goldens("dit_A_single_bf16", further=["dit_B_single_bf16"]))
+def test_bfloat16_rounds_at_the_same_places(name: str) -> None:
+    """Each layer, given what the reference gave it: processors sum in different orders, which flips up to
+    two of a hundred bits; a rounding more or less flips forty."""
+    case = golden(name)
+    dit = golden_dit(case)
+    given = [case["pre.tokens"], *(case[f"layer{i}.out"] for i in range(dit.config.num_layers))]
+    seen: dict[str, Tensor] = {}
+
+    def replaced(before: Tensor, _: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        seen.setdefault("pre.tokens", arguments[0])
+        if isinstance(arguments[-1], LayerInputs):
+            seen["pre.condition"] = arguments[-1].condition
+        return before.transpose(0, 1), *arguments[1:]
+
+    def noted(name: str, _: Any, __: Any, out: Tensor) -> None:
+        seen[name] = out
+
+    blocks = dit.videodit_blocks
+    for i, layer in enumerate(blocks.layers):
+        layer.register_forward_pre_hook(partial(replaced, given[i]))
+        layer.register_forward_hook(partial(noted, f"layer{i}.out"))
+    blocks.final_layernorm.register_forward_pre_hook(partial(replaced, given[-1]))
+    close(run(dit, case), case["out.velocity"], FLOAT32)
+    assert len(seen) == 2 + len(blocks.layers)
+    for inner, value in seen.items():
+        wanted = case[inner]
+        alike = value.reshape(wanted.shape) == wanted
+        assert value.dtype == torch.bfloat16 and alike.double().mean() > 0.95, inner
 
 
 @pytest.mark.parametrize("name", ["dit_A_cache", "dit_B_cache"])
@@ -328,8 +357,9 @@ def test_float8_linear(kind: str, layer: type[FP8Linear]) -> None:
     built = layer(64, 48)
     built.load_state_dict(state)
     out, wanted = built(case[f"{kind}.in.x"]), case[f"{kind}.out"]
-    assert out.dtype == torch.bfloat16
-    torch.testing.assert_close(out, wanted, atol=0, rtol=2**-7)
+    assert out.dtype == wanted.dtype == torch.bfloat16
+    neighbours = [wanted.nextafter(torch.full_like(wanted, end)) for end in (-torch.inf, torch.inf)]
+    assert ((out >= neighbours[0]) & (out <= neighbours[1])).all()  # at most one ulp
 
 
 def quantised_nano() -> DiT:

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
-from physics_iq_goldens import COMMITTED, COMPLETE, IOU, MSE, ORIGINAL, VERIFIED, Case, cases
+from physics_iq_goldens import COMMITTED, COMPLETE, Case, agree, cases
 
 from benchmarks import bench_physics_iq
 from wmreward.errors import UsageError, VideoError, WMRewardError
@@ -39,7 +40,7 @@ from wmreward.physics_iq.metrics import Look, sampled
 from wmreward.physics_iq.stored_masks import through_mpeg4
 from wmreward.video_io import write_video
 
-FURTHER = ("d16_short", "b24_lossy_clips")
+FURTHER = ("a30_lossless", "b24_lossy_clips", "c16_edges", "d16_short")
 D16 = COMMITTED / "d16_short"
 
 
@@ -99,40 +100,42 @@ def bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Bench:
 
 
 @pytest.mark.parametrize("case", cases("d16_short", further=FURTHER))
-def test_evaluation_is_the_benchmarks(case: Case, tmp_path: Path) -> None:
-    """Cold and from the cache; all raw measures of a scenario, and both scores."""
-    jobs = find_jobs(case.folder / "real", case.folder / "gen")[:3]
-    for folder in (tmp_path, tmp_path):
-        result = evaluate(jobs, cache=folder)
-        assert not result.failures
-        expected = read_csv(case.folder / "metrics_lossless_masks.csv")
-        by_place = {(row.scenario, row.view): row.metrics for row in expected}
-        for row in result.samples:
-            for name, theirs in vars(by_place[row.scenario, row.view]).items():
-                atol = MSE if "mse" in name else IOU
-                np.testing.assert_allclose(
-                    getattr(row.metrics, name), theirs, rtol=0, atol=atol, err_msg=name
-                )
-        if len(jobs) == len(expected):
-            scores = case.expected["scores_lossless_masks"]
-            original = original_score(result.samples).score
-            assert abs(original - scores["original_score"]) < ORIGINAL
-            verified = verified_score(result.samples).score
-            assert abs(verified - scores["iqtable"]["final_score_view"]) < VERIFIED
+def test_evaluation_is_the_benchmarks(case: Case) -> None:
+    result = evaluate(find_jobs(case.folder / "real", case.folder / "gen"), cache="")
+    assert not result.failures
+    agree(result.samples, case)
+
+
+def test_evaluation_from_the_cache_is_the_same(tmp_path: Path) -> None:
+    jobs = find_jobs(D16 / "real", D16 / "gen")
+    cold, known = (evaluate(jobs, cache=tmp_path).samples for _ in range(2))
+    assert cold == known
+
+
+@pytest.mark.parametrize("case", cases(further=["r24_real_footage"]))
+def test_evaluation_of_real_footage_is_the_benchmarks(case: Case, tmp_path: Path) -> None:
+    """Its real clips lie elsewhere, under other names."""
+    kinds = {"left": "fluid", "center": "magnet", "right": "optics"}
+    for name in case.expected["clips"]:
+        take = re.fullmatch(r"real/(.*_perspective-(\w+)_take-(\d)_.*)", name)
+        if take:
+            source = f"{kinds[take[2]]}_{('baseline', 'geophys')[int(take[3]) - 1]}.mp4"
+            (tmp_path / take[1]).symlink_to(COMPLETE.parents[1] / "videos" / source)
+    result = evaluate(find_jobs(tmp_path, case.folder / "gen"), cache="")
+    agree(result.samples, case)
+
+
+@pytest.mark.parametrize("case", cases(further=["d16_short", "b24_lossy_clips"]))
+def test_stored_masks_are_read_as_the_benchmark_reads_them(case: Case) -> None:
+    masks = case.folder / "masks_lossy" / "real"
+    jobs = find_jobs(case.folder / "real", case.folder / "gen", masks=masks)
+    agree(evaluate(jobs, masks="mpeg4", cache="").samples, case, "stored")
 
 
 @pytest.mark.parametrize("case", cases(further=["d16_short"]))
-@pytest.mark.parametrize("stored", [False, True])
-def test_lossy_masks_are_the_benchmarks(case: Case, stored: bool, tmp_path: Path) -> None:
-    """Its stored mask files, read; or ours through the same codec."""
-    masks = case.folder / "masks_lossy" / "real" if stored else None
-    jobs = find_jobs(case.folder / "real", case.folder / "gen", masks=masks)
-    result = evaluate(jobs, masks="mpeg4", cache=tmp_path)
-    expected = read_csv(case.folder / "metrics.csv")
-    for row, theirs in zip(result.samples, expected, strict=True):
-        for name in ("spatial_iou_v1", "variance_spatial", "spatiotemporal_iou_v1"):
-            ours = getattr(row.metrics, name)
-            np.testing.assert_allclose(ours, getattr(theirs.metrics, name), rtol=0, atol=IOU)
+def test_masks_through_the_benchmarks_codec(case: Case) -> None:
+    jobs = find_jobs(case.folder / "real", case.folder / "gen")
+    agree(evaluate(jobs, masks="mpeg4", cache="").samples, case, "stored")
 
 
 @pytest.mark.skipif(not COMPLETE.is_dir(), reason="the complete golden set is not at hand")

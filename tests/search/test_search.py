@@ -371,6 +371,14 @@ def test_without_churn_and_selection_it_is_the_plain_sampler() -> None:
     assert not step.ancestors and all(record.ancestors is None for record in steering.records)
 
 
+def test_the_last_step_counts_though_its_time_lies_one_float32_above_1() -> None:
+    """As MAGI-1's time steps do."""
+    steering = ParticleSteering(near, always())
+    ends = torch.tensor([0.5, 1 + 2**-23])
+    step = GaussianStep(torch.randn(3, 2, 1, 1, 1), ends[:1], ends[1:], (4,))
+    assert steering(step).isfinite().all() and len(steering.records) == 1
+
+
 def test_copies_part_ways_and_descent_is_told() -> None:
     steering = ParticleSteering(near, always(beta=30.0, times=(0.1, 0.8)))
     x = sampled(64, steering)

@@ -144,7 +144,7 @@ class ParticleSteering:
         low, high = self.config.times
         clean = sum(time >= low for time in step.times.tolist())
         due = any(
-            ends <= high and number % self.config.every == 0
+            min(ends, 1) <= high and number % self.config.every == 0  # the last float32 is above 1
             for ends, number in zip(step.next_times.tolist()[:clean], step.steps, strict=False)
         )
         return clean if due else 0
