@@ -9,9 +9,9 @@ READY := $(VENV)/.ready
 
 demo: $(READY)
 	$(BIN)/python generate_magi1.py --mode t2v --prompt "a red ball on the left falls and bounces on the floor" \
-		--output_path outputs/demo/red_ball.mp4
+		--output outputs/demo/red_ball.mp4
 	$(BIN)/python compute_wmreward.py --model tiny --video_path example outputs/demo/red_ball.mp4 --plot --map \
-		--out_dir outputs/demo
+		--pictures outputs/demo
 	$(BIN)/python -m benchmarks.physics_repair --quick --out outputs/demo/physics_repair > /dev/null
 	@echo "pictures and numbers: outputs/demo"
 

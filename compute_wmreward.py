@@ -12,8 +12,9 @@ From Python, in the folder of this file or after an install:
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from wmreward.commands.ending import start
 
 if TYPE_CHECKING:
     from wmreward.surprise.compute import compute_vjepa_surprise
@@ -30,10 +31,10 @@ def __getattr__(name: str) -> Any:
     return compute_vjepa_surprise
 
 
-if __name__ == "__main__":
-    # Read when PyTorch is loaded. On a CPU its threads otherwise spin while they wait for one another:
-    # with the decoding threads or other programs on the same cores that makes scoring several times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from wmreward.scoring.cli import main
+def main() -> NoReturn:
+    """The command line, as a process of its own."""
+    start("wmreward.scoring.cli")
 
-    raise SystemExit(main())
+
+if __name__ == "__main__":
+    main()

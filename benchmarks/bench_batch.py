@@ -35,7 +35,9 @@ from typing import Any
 import torch
 
 from benchmarks.shared.machine import describe
-from wmreward.batch import BatchOptions, Candidate, Maker, RunFolder, candidates_of, run_batch
+from wmreward.batch.candidates import Candidate, Maker, candidates_of
+from wmreward.batch.folder import RunFolder
+from wmreward.batch.runner import BatchOptions, run_batch
 from wmreward.batch.status import Status
 from wmreward.batch.team import Team
 from wmreward.prompts.jobs import BatchJob

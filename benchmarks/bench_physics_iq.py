@@ -94,7 +94,7 @@ def evaluate(folder: Path, workers: int | None) -> dict[str, Any]:
     command = [sys.executable, "-m", "wmreward.physics_iq"]
     command += ["--workers", str(workers)] if workers else []
     command += ["--real", str(folder / "real"), "--generated", str(folder / "generated")]
-    command += ["--cache", str(folder / "cache"), "--json", str(folder / "scores.json")]
+    command += ["--cache", str(folder / "cache"), "--output", str(folder / "scores.json")]
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, *command], check=True, capture_output=True, text=True

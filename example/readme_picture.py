@@ -2,7 +2,7 @@
 
     python example/readme_picture.py
 
-Takes some ten seconds on a CPU; needs matplotlib (pip install 'wmreward[plot]').
+Takes some ten seconds on a CPU; needs matplotlib (pip install -e '.[plot]' in the clone).
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ find_rendezvous() {
     rendezvous=(--nnodes "$NODES" --rdzv-backend c10d --rdzv-endpoint "$endpoint" --rdzv-id "$RDZV_ID")
 }
 
-# Sets flags: those of wmreward.generation.batch.cli.
+# Sets flags: those of wmreward batch.
 find_flags() {
     flags=(--jobs "$JOBS" --config_file "$CONFIG" --runs "$RUNS" --cp_size "$CP_SIZE")
     flags+=(--guidance_scale "$GUIDANCE_SCALE")
@@ -78,7 +78,7 @@ find_flags() {
 }
 
 # launch "$@": all jobs of the list $JOBS. --dry-run prints launch line and plan instead; other words are
-# handed on to wmreward.generation.batch.cli. Ends the script with its exit code: 0 when all is there, 1 when something failed,
+# handed on to wmreward batch. Ends the script with its exit code: 0 when all is there, 1 when something failed,
 # 143 after SIGTERM and 130 after Ctrl-C, when the same command goes on.
 launch() {
     local dry=0 word
@@ -93,9 +93,10 @@ launch() {
     find_rendezvous
     find_flags
     local -a line=(
-        "${srun[@]}" "$python" -m torch.distributed.run "${rendezvous[@]}" # torchrun
+        "${srun[@]}" "$python" -m generation.launch "${rendezvous[@]}" # torchrun
         --nproc-per-node "$nproc" --max-restarts "$MAX_RESTARTS"
-        -m generation.batch "${flags[@]}" "${rest[@]}"
+        # After -- torchrun takes no word for one of its own, such as --run for its --run-path.
+        -m -- generation.batch "${flags[@]}" "${rest[@]}"
     )
     if ((dry)); then
         printf '%q ' "${line[@]}"
@@ -128,7 +129,7 @@ run_to_its_end() {
         code=$own
     fi
     if ((REPORT)) && [[ -n $folder ]]; then
-        "$python" -m wmreward.report "$folder" || true
+        "$python" -m wmreward report "$folder" || true
     fi
     exit "$code"
 }

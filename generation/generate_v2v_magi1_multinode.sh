@@ -10,7 +10,7 @@
 #   sbatch --array 0-15 --gpus 8 …                                        # or in an array, a part for each task
 #   NODES=2 RDZV_ENDPOINT=node1:29500 bash …                              # on each of two hosts without SLURM
 #
-# All settings: here and in common.sh, from the environment. Words after the name go to wmreward.generation.batch.cli.
+# All settings: here and in common.sh, from the environment. Words after the name go to wmreward batch.
 set -euo pipefail
 
 here=$(dirname "${BASH_SOURCE[0]}")

@@ -16,7 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from wmreward.batch import BatchOptions, Candidate, RunFolder, run_batch
+from wmreward.batch.candidates import Candidate
+from wmreward.batch.folder import RunFolder
+from wmreward.batch.runner import BatchOptions, run_batch
 from wmreward.batch.share import Share
 from wmreward.batch.team import LostContact, Team
 from wmreward.errors import WMRewardError

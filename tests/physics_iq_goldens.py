@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wmreward.physics_iq import Sample, original_score, read_csv, verified_score
+from wmreward.physics_iq.official_csv import read_csv
+from wmreward.physics_iq.scores import Sample, original_score, verified_score
 from wmreward.video.container import Decoder
 
 COMMITTED = Path(__file__).parent / "golden" / "physics_iq"

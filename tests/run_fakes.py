@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from wmreward.batch import Candidate, RunFolder, candidates_of
+from wmreward.batch.candidates import Candidate, candidates_of
+from wmreward.batch.folder import RunFolder
 from wmreward.prompts.jobs import BatchJob
 from wmreward.records.scored import video_sha256
 from wmreward.video.types import UInt8Array

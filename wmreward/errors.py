@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import traceback
 from pathlib import Path
+
+LONGEST = 1000
+"""Characters of a line that is said: it should fit a screen."""
 
 
 class WMRewardError(Exception):
@@ -38,3 +42,50 @@ class VideoError(WMRewardError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+def in_words(error: BaseException) -> str:
+    """What is wrong, in one line for people, also where an error was not made for them.
+
+    One that was has an attribute ``exit_code`` and says it itself. No class of Python is named: it says
+    nothing to somebody who only uses the tool.
+    """
+    text = str(error).strip()
+    if hasattr(error, "exit_code"):
+        return one_line(text)
+    if _is_out_of_memory(error):
+        return "not enough memory"
+    if isinstance(error, RecursionError):
+        return "something is nested too deeply to be read"
+    if isinstance(error, UnicodeError):
+        return f"text that cannot be read or written: {one_line(text)}"
+    if isinstance(error, OSError) and error.strerror:
+        where = (
+            f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        )
+        return one_line(f"{where}{error.strerror}")
+    return one_line(f"{text or 'something failed without a reason'} (unforeseen, {_where(error)})")
+
+
+def one_line(text: str) -> str:
+    """``text`` without line breaks and control characters, cut in the middle where it is very long."""
+    text = " ".join(text.split())
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST // 2]} … {text[-LONGEST // 3 :]}"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # PyTorch has a class of its own only for GPUs.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "allocate memory" in str(error)
+    )
+
+
+def _where(error: BaseException) -> str:
+    """The place in the sources that an error comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "place unknown"

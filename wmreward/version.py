@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import PackageNotFoundError, version
-
-import av
-import torch
-
-try:
-    __version__ = version("wmreward")
-except PackageNotFoundError:  # a bare checkout
-    __version__ = "0.1.0"
+__version__ = "0.1.0"
 
 
 def versions() -> dict[str, str]:
     """Of this package and of what its numbers depend on."""
+    import platform
+
+    import av
+    import torch
+
     return {
         "wmreward": __version__,
         "torch": torch.__version__,

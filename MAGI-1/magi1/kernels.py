@@ -98,7 +98,7 @@ def _extra(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise MagiUsageError(
-            f"kernels 'flash' need {name} ({error}): pip install \"wmreward[cuda]\", or use 'torch'"
+            f"kernels 'flash' need {name} ({error}): pip install -e \".[cuda]\" in the clone, or use 'torch'"
         ) from None
 
 

@@ -143,4 +143,4 @@ def _repaired(text: str) -> str:
 
 
 def _missing(package: str) -> MagiError:
-    return MagiError(f'cleaning prompts needs {package}: pip install "wmreward[generate]"')
+    return MagiError(f'cleaning prompts needs {package}: pip install -e ".[generate]" in the clone')

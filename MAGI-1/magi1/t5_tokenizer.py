@@ -71,4 +71,6 @@ def _from_sentencepiece(file: Path) -> Tokenize:
 
 
 def _missing(package: str) -> MagiError:
-    return MagiError(f'the T5 text encoder needs {package}: pip install "wmreward[generate]"')
+    return MagiError(
+        f'the T5 text encoder needs {package}: pip install -e ".[generate]" in the clone'
+    )

@@ -80,7 +80,7 @@ class T5Encoder:
             from transformers import T5EncoderModel
         except ImportError as error:
             raise MagiError(
-                'the T5 text encoder needs transformers: pip install "wmreward[generate]"'
+                'the T5 text encoder needs transformers: pip install -e ".[generate]" in the clone'
             ) from error
         try:
             loaded: Any = T5EncoderModel.from_pretrained(
@@ -210,7 +210,7 @@ def check_text_encoder(folder: str | Path) -> None:
     missing = [name for name in (*_T5_PACKAGES, *reader) if find_spec(name) is None]
     if missing:
         raise MagiError(
-            f'the T5 text encoder needs {", ".join(missing)}: pip install "wmreward[generate]"'
+            f'the T5 text encoder needs {", ".join(missing)}: pip install -e ".[generate]" in the clone'
         )
 
 

@@ -82,7 +82,7 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
         import zstandard
     except ImportError:
         raise MagiError(
-            f'{file} is compressed: pip install "wmreward[generate]", or decompress it with zstd -d'
+            f'{file} is compressed: pip install -e ".[generate]" in the clone, or decompress it with zstd -d'
         ) from None
     try:
         with file.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:

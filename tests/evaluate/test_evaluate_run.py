@@ -1,4 +1,4 @@
-"""`python -m wmreward.batch evaluate`: who is picked, what clips are, what is kept and written."""
+"""`wmreward evaluate`: who is picked, what clips are, what is kept and written."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from wmreward.batch.submission import ClipForm, write_clip
 from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.evaluate import run as evaluation
 from wmreward.evaluate.run import EvaluateOptions, evaluate_run, pick, read_results
-from wmreward.physics_iq import compare, original_score, verified_score
+from wmreward.physics_iq.metrics import compare
+from wmreward.physics_iq.scores import original_score, verified_score
 from wmreward.prompts.jobs import BatchJob
-from wmreward.report import read_run
+from wmreward.report.run_data import read_run
 from wmreward.video_io import read_frames, write_video
 
 NAMES = {
@@ -276,9 +277,9 @@ def test_command_line(run: Path, real: Path, capsys: pytest.CaptureFixture[str])
     [
         (["--real", "nowhere"], "nowhere: no such folder"),
         ([], "--real"),
-        (["--real", "x", "--workers", "0"], "--workers must be 1 or more"),
-        (["--real", "x", "--seconds", "0"], "seconds must be above 0"),
-        (["--real", "x", "--fps", "-1"], "fps must be a whole number"),
+        (["--real", "x", "--workers", "0"], "--workers must be a whole number from 1"),
+        (["--real", "x", "--seconds", "0"], "--seconds must be a number above 0"),
+        (["--real", "x", "--clip_fps", "-1"], "--clip_fps must be a whole number"),
     ],
 )
 def test_wrong_flags_are_one_line(

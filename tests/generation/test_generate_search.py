@@ -33,7 +33,7 @@ def test_the_best_candidate_is_the_output(command: Guided, made: list[list[int]]
     flags = (*T2V, *SHORT, "--seed", "5", "--keep", "all", "--save_latents", "--best_of")
     code, out, err = command(*flags, "3")
     assert code == 0 and made == [[5], [6], [7]] and "output.mp4: 24 frames" in out
-    assert "the choice among 3 raised the total by" in err and "wrote output.candidates.png" in err
+    assert "the choice among 3 raised the reward by" in err and "wrote output.candidates.png" in err
     lines = candidates_in("output.candidates")
     best = max(lines, key=lambda line: line["scores"]["surprise"])
     record = record_of("output")

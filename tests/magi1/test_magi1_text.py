@@ -422,7 +422,7 @@ def test_what_needs_the_extra_says_so(
         return real(name, *args)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(MagiError, match=r'pip install "wmreward\[generate\]"'):
+    with pytest.raises(MagiError, match=r'pip install -e "\.\[generate\]"'):
         load_text_encoder(t5_folder).encode(["a ball"])
 
 

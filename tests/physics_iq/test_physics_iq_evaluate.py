@@ -23,20 +23,14 @@ from physics_iq_goldens import COMMITTED, COMPLETE, Case, agree, cases
 
 from benchmarks import bench_physics_iq
 from wmreward.errors import UsageError, VideoError, WMRewardError
-from wmreward.physics_iq import (
-    cache,
-    dataset,
-    evaluate,
-    find_jobs,
-    original_score,
-    read_csv,
-    verified_score,
-)
+from wmreward.physics_iq import cache, dataset
 from wmreward.physics_iq.cli import build_parser, default_workers, main
 from wmreward.physics_iq.clips import Take, change_rate, first_frames, read_header, read_take
-from wmreward.physics_iq.dataset import read_descriptions, read_list
-from wmreward.physics_iq.evaluate import plan_job
+from wmreward.physics_iq.dataset import find_jobs, read_descriptions, read_list
+from wmreward.physics_iq.evaluate import evaluate, plan_job
 from wmreward.physics_iq.metrics import Look, sampled
+from wmreward.physics_iq.official_csv import read_csv
+from wmreward.physics_iq.scores import original_score, verified_score
 from wmreward.physics_iq.stored_masks import through_mpeg4
 from wmreward.video_io import write_video
 
@@ -181,7 +175,7 @@ def test_change_of_rate_keeps_the_ends_and_cuts() -> None:
 
 def test_table_json_and_csv(bench: Bench) -> None:
     before = {path: path.read_bytes() for path in bench.root.rglob("*.mp4")}
-    code, out, err = bench("--json", bench.root / "a.json", "--csv", bench.root / "a.csv")
+    code, out, err = bench("--output", bench.root / "a.json", "--measures", bench.root / "a.csv")
     assert code == 0 and "note: 4 of the 198 jobs" in err
     lines = [line.split("  ")[0] for line in out.splitlines()]
     assert {"all", "Solid Mechanics", "Fluid Dynamics", "spatiotemporal", "mse"} <= set(lines)
@@ -202,7 +196,7 @@ def test_dashes_and_any_subset(bench: Bench) -> None:
         clip.unlink()
     clip = bench.clips()[0].rename(bench.generated / "0001_my own name.mp4")
     (bench.generated / "notes.txt").write_text("not a video")
-    code, out, err = bench("--json", bench.root / "a.json", "--real-masks", "computed")
+    code, out, err = bench("--output", bench.root / "a.json", "--real-masks", "computed")
     assert code == 0 and "1 of the 198" in err and "Solid Mechanics" in out
     assert clip.exists()
 
@@ -210,7 +204,7 @@ def test_dashes_and_any_subset(bench: Bench) -> None:
 def test_one_bad_clip_does_not_stop_the_others(bench: Bench) -> None:
     bench.clips()[0].write_bytes(b"no video")
     write_video(bench.clips()[1], disc(7, 0), 8)
-    code, out, err = bench("--json", bench.root / "a.json")
+    code, out, err = bench("--output", bench.root / "a.json")
     assert code == 1 and out
     failed = [line for line in err.splitlines() if line.startswith("failed: ")]
     assert len(failed) == 2 and "0001_" in failed[0]
@@ -232,7 +226,7 @@ def test_a_bad_take_fails_its_jobs_only(bench: Bench) -> None:
 def test_all_clips_bad(bench: Bench) -> None:
     for clip in bench.clips():
         clip.write_bytes(b"no video")
-    code, out, _ = bench("--json", bench.root / "a.json")
+    code, out, _ = bench("--output", bench.root / "a.json")
     assert code == 1 and not out
     assert json.loads((bench.root / "a.json").read_text())["scores"] == {}
 
@@ -258,7 +252,7 @@ def test_new_clips_under_old_names_get_new_scores(bench: Bench) -> None:
 def test_longer_clips_are_cut_and_other_rates_converted(bench: Bench) -> None:
     write_video(bench.clips()[0], disc(11, 4, (54, 96)), 8)
     write_video(bench.clips()[1], disc(6, 4), 6)
-    code, _, _ = bench("--csv", bench.root / "a.csv")
+    code, _, _ = bench("--measures", bench.root / "a.csv")
     assert code == 0
     lengths = [len(row.metrics.v1_mse) for row in read_csv(bench.root / "a.csv")]
     assert lengths == [8, 6, 8, 8]
@@ -281,7 +275,7 @@ def test_mpeg4_masks_and_stored_ones(bench: Bench) -> None:
         # A mask of a generated clip has the same name as one of a real clip.
         (bench.real / "video-masks" / "generated" / "x").mkdir(parents=True, exist_ok=True)
         (bench.real / "video-masks" / "generated" / "x" / name).write_bytes(b"")
-    code, _, _ = bench("--real_masks", "released", "--csv", bench.root / "a.csv")
+    code, _, _ = bench("--real_masks", "released", "--measures", bench.root / "a.csv")
     assert code == 0
     row = read_csv(bench.root / "a.csv")[0].metrics
     assert row.variance_spatial == 1 and row.spatial_iou_v1 == 0  # nothing moves in those masks
@@ -339,9 +333,12 @@ def test_lists_that_are_wrong(text: str, message: str, tmp_path: Path) -> None:
         ("--real nowhere --generated {generated}", "nowhere: no such folder"),
         ("--real {generated} --generated {generated}", "no real clips below it"),
         ("--real {real} --generated {real}", "no videos in it"),
-        ("--real {real} --generated {generated} --workers 0", "--workers must be 1 or more"),
-        ("--real {real} --generated {generated} --masks best", "unknown masks 'best'"),
-        ("--real {real} --generated {generated} --seconds 0", "seconds must be above 0"),
+        (
+            "--real {real} --generated {generated} --workers 0",
+            "--workers must be a whole number from 1",
+        ),
+        ("--real {real} --generated {generated} --masks best", "--masks must be lossless or mpeg4"),
+        ("--real {real} --generated {generated} --seconds 0", "--seconds must be a number above 0"),
         ("--real {real} --generated {generated} --frames 3", "--frames"),
         ("--list a.json --real {real}", "--real has no place beside --list"),
         ("--list a.json --real_masks released", "--real_masks has no place"),
@@ -426,7 +423,7 @@ def test_several_processes_without_torch(tmp_path: Path) -> None:
     """The same numbers from two workers; nothing loads PyTorch."""
     command = [sys.executable, "-X", "importtime", "-m", "wmreward.physics_iq"]
     command += ["--real", str(D16 / "real"), "--generated", str(D16 / "gen"), "--workers", "2"]
-    command += ["--cache", "none", "--csv", str(tmp_path / "a.csv")]
+    command += ["--cache", "none", "--measures", str(tmp_path / "a.csv")]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -10,19 +10,19 @@ import pytest
 from physics_iq_goldens import ORIGINAL, VERIFIED, Case, cases
 
 from wmreward.errors import UsageError
-from wmreward.physics_iq import (
-    Metrics,
+from wmreward.physics_iq.categories import CATEGORIES
+from wmreward.physics_iq.metrics import Metrics
+from wmreward.physics_iq.official_csv import read_csv, write_csv
+from wmreward.physics_iq.scores import (
     Sample,
+    Table,
     by_category,
     intervals,
     original_score,
     published_summary,
-    read_csv,
+    verified_ratios,
     verified_score,
-    write_csv,
 )
-from wmreward.physics_iq.categories import CATEGORIES
-from wmreward.physics_iq.scores import Table, verified_ratios
 
 FILES = {"metrics.csv": "scores", "metrics_lossless_masks.csv": "scores_lossless_masks"}
 FURTHER = ("a30_lossless", "b24_lossy_clips", "c16_edges", "d16_short", "r24_real_footage")

@@ -73,6 +73,6 @@ def test_wrong_input_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UsageError, match="alpha"):
         surprise_map_video(tmp_path / "x.mp4", scene(), np.zeros((6, 2, 2)), 8, alpha=2)
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(UsageError, match=r"a map video needs PIL.*pip install 'wmreward\[plot\]'"):
+    with pytest.raises(UsageError, match=r"a map video needs PIL.*pip install -e '\.\[plot\]'"):
         surprise_map_video(tmp_path / "x.mp4", scene(), np.zeros((6, 2, 2)), 8)
     assert not list(tmp_path.iterdir())

@@ -59,5 +59,5 @@ def test_wrong_input_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="scored video"):
         surprise_figure([])
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"pip install 'wmreward\[plot\]'"):
+    with pytest.raises(UsageError, match=r"pip install -e '\.\[plot\]'"):
         surprise_figure([curve("x", [1, 2, 3])])

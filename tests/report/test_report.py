@@ -23,7 +23,7 @@ from run_fakes import write_run
 from torch import Tensor
 
 from wmreward import compute_vjepa_surprise
-from wmreward.batch import read_records
+from wmreward.batch.folder import read_records
 from wmreward.errors import UsageError
 from wmreward.generation.batch.cli import main as generate
 from wmreward.prompts.jobs import BatchJob
@@ -312,7 +312,7 @@ def test_a_heat_map_does_not_replace_the_recorded_curve(
     folder = write_run(tmp_path / "run", jobs(1, (1,)), ("plain",), frames=24)
     run = read_run(folder.path)
     weights = str(tmp_path / "nano.safetensors")
-    assert main([str(run.path), "--surprise", "none"]) == 0 and scored == []
+    assert main([str(run.path), "--no_maps"]) == 0 and scored == []
     assert main([str(run.path), "--weights", weights]) == 0 and len(scored) == 1
     (before,), (after,) = run.entries, with_surprise(run).entries
     assert before.heat_map is None and after.heat_map is not None

@@ -67,4 +67,4 @@ def test_the_extra_is_needed_for_pictures_only_and_asked_for_at_once(
     assert cli("--video_path", videos[0]).code == 0
     refused = cli("--video_path", videos[0], "--map")
     assert refused.code == 2 and "--map needs matplotlib" in refused.err
-    assert "wmreward[plot]" in refused.err
+    assert "'.[plot]'" in refused.err

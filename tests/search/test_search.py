@@ -240,14 +240,19 @@ def test_files_are_judged_as_they_are(tmp_path: Path) -> None:
 def test_the_table_and_what_the_choice_is_worth(tmp_path: Path) -> None:
     choice, _ = run(tmp_path, [3, 7, 5])
     lines = choice_table(choice, "candidate", lambda place: f"seed {(3, 7, 5)[place]}").splitlines()
-    assert lines[0].split() == ["rank", "candidate", "total", "brightness", "spread"]
+    assert lines[0].split() == [
+        "rank",
+        "candidate",
+        "reward",
+        *["brightness", "reward", "spread", "reward"],
+    ]
     assert [line.split()[:3] for line in lines[1:]] == [
         ["1", "seed", "7"],
         ["2", "seed", "5"],
         ["3", "seed", "3"],
     ]
     assert len({len(line) for line in lines}) == 1
-    assert choice_gain(choice).startswith("the choice among 3 raised the total by 0.15")
+    assert choice_gain(choice).startswith("the choice among 3 raised the reward by 0.15")
 
 
 def test_the_contact_sheet_marks_the_winner(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_the_least_surprising_of_every_group_wins(
 def test_table_records_copies_and_sheets(select: Select, clips: Path) -> None:
     flags = ("--group_by", "^[a-z]+", "--output", "s.jsonl", "--copy_to", "best")
     result = select("--videos", clips, *flags, "--contact_sheets", "sheets")
-    assert result.code == 0 and "the choice among 2 raised the total" in result.out
+    assert result.code == 0 and "the choice among 2 raised the reward" in result.out
     records = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
     assert [(r["group"], r["rank"], r["winner"]) for r in records] == [
         ("cat", 1, True),
@@ -222,14 +222,14 @@ def test_winners_of_one_name_are_told_apart(select: Select, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        ((), "--videos is missing"),
+        ((), "which videos?"),
         (("--videos", "none"), "no such file or folder: none"),
         (("--videos", "clips", "--output", "s.csv"), "must end in .jsonl"),
         (("--videos", "clips", "--reward", "beauty"), "unknown reward 'beauty'"),
         (("--videos", "clips", "--max_frames", "8"), "is too few: the reward needs 16"),
         (("--videos", "clips", "--reward_mode", "topk9", "--max_frames", "20"), "needs 48"),
         (("--videos", "clips", "--reward_context_frames", "1"), "must leave at least 2 frames"),
-        (("--videos", "clips", "--workers", "-1"), "workers=-1"),
+        (("--videos", "clips", "--read_ahead", "-1"), "--read_ahead must be"),
         (("--videos", "clips", "--video", "x"), "--video"),
     ],
 )
@@ -259,6 +259,7 @@ def test_own_rewards_need_no_world_model(
 
 def test_help_tells_every_default() -> None:
     parser = build_parser()
+    parser.show_rare()
     shown = " ".join(parser.format_help().split())
     for flag, default in parser.defaults.items():
         assert f"--{flag}" in shown

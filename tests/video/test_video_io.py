@@ -657,7 +657,7 @@ def test_container_without_a_single_frame(tmp_path: Path) -> None:
 def test_decord_missing_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = encode(tmp_path / "clip.mp4")
     monkeypatch.setitem(__import__("sys").modules, "decord", None)
-    with pytest.raises(UsageError, match=r"pip install 'wmreward\[decord\]'"):
+    with pytest.raises(UsageError, match=r"pip install -e '\.\[decord\]'"):
         read_uniform(path, decoder="decord")
 
 

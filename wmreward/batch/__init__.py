@@ -6,23 +6,9 @@
     team.py         the processes, those that share a candidate, and the store through which they agree
     queue.py        which candidate comes next, who tries again, when all is done
     stopping.py     SIGTERM and Ctrl-C: finish or drop, then leave
-    runner.py       the loop of one process
+    runner.py       the loop of one process; begin here
     watch.py        the first process's second thread: progress and heartbeat
     status.py       what a run folder says of itself
 
 Nothing here knows a generator; `wmreward.generation.batch.cli` brings one.
 """
-
-from wmreward.batch.candidates import Candidate, Maker, candidates_of
-from wmreward.batch.folder import RunFolder, read_records
-from wmreward.batch.runner import BatchOptions, run_batch
-
-__all__ = [
-    "BatchOptions",
-    "Candidate",
-    "Maker",
-    "RunFolder",
-    "candidates_of",
-    "read_records",
-    "run_batch",
-]

@@ -157,6 +157,9 @@ class RunFolder:
         """
         self.check()
         file = self.path / "run.json"
+        jobs_file = self.path / "jobs.jsonl"
+        before = read_jobs(jobs_file) if jobs_file.exists() else []
+        merged = _merged(before, jobs, self.path)
         known = _read_json(file) if file.exists() else {}
         together = list(dict.fromkeys([*known.get("variants", []), *variants]))
         if known.get("variants") != together:
@@ -169,9 +172,7 @@ class RunFolder:
             }
             write_text(file, json.dumps(content, indent=2) + "\n")
         (self.path / "candidates").mkdir(exist_ok=True)
-        jobs_file = self.path / "jobs.jsonl"
-        before = read_jobs(jobs_file) if jobs_file.exists() else []
-        if (merged := _merged(before, jobs, self.path)) != before:
+        if merged != before:
             write_jobs(jobs_file, merged)
 
     def jobs(self) -> list[BatchJob]:

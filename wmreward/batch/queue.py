@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
-from wmreward.batch.team import LostContact, Team
+from wmreward.batch.team import LostContact, Team, error_of, told_error
 from wmreward.errors import WMRewardError
 
 ATTEMPTS = 2
@@ -96,9 +96,9 @@ class Queue:
 
     # --- stopping ---------------------------------------------------------------------------------------
 
-    def stop(self, error: WMRewardError) -> None:
+    def stop(self, error: Exception) -> None:
         """Nobody shall draw any more, for this reason."""
-        self.team.tell("stop", json.dumps([str(error), error.exit_code]))
+        self.team.tell("stop", told_error(error))
 
     def stopped(self) -> WMRewardError | None:
         """Why nobody draws any more."""
@@ -121,10 +121,3 @@ class Queue:
                 raise LostContact("a process that shares a video with this one does not answer")
 
         return [team.await_told(f"{key}/{first + i}", in_time) for i in range(team.size)]
-
-
-def error_of(text: str, exit_code: int) -> WMRewardError:
-    """An error of another process."""
-    error = WMRewardError(text)
-    error.exit_code = exit_code
-    return error

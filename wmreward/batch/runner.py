@@ -14,12 +14,12 @@ from typing import Any
 from wmreward.batch.candidates import Candidate, Maker, Unfit, candidates_of
 from wmreward.batch.folder import RunFolder
 from wmreward.batch.lock import Lock, Process
-from wmreward.batch.queue import ATTEMPTS, Queue, error_of
+from wmreward.batch.queue import ATTEMPTS, Queue
 from wmreward.batch.stopping import GRACE_S, Interrupted, Stopping
-from wmreward.batch.team import LostContact, Team
+from wmreward.batch.team import LostContact, Team, error_of
 from wmreward.batch.trouble import disk_trouble
 from wmreward.batch.watch import Watch
-from wmreward.errors import WMRewardError
+from wmreward.errors import WMRewardError, in_words
 from wmreward.prompts.jobs import BatchJob
 
 _SETTLE_S = 60.0
@@ -143,9 +143,9 @@ class _Plan:
             lock.acquire(processes, wait=team.restarts > 0, say=_say)
             run.begin(jobs, variants)
             plan = cls._made(run, candidates, team)
-        except (WMRewardError, OSError) as error:
+        except Exception as error:
             lock.release()
-            text = disk_trouble(error) or str(error)
+            text = disk_trouble(error) or in_words(error)
             code = getattr(error, "exit_code", 1)
             team.tell("plan", json.dumps({"error": text, "exit_code": code}))
             raise error_of(text, code) from error
@@ -193,15 +193,16 @@ class _Worker:
             yield
         except LostContact:
             raise
-        except WMRewardError as error:
+        except Exception as error:
             self.queue.stop(error)
 
     def _loaded(self) -> Maker:
-        error, maker = None, None
+        error: Exception | None = None
+        maker: Maker | None = None
         try:
             with self.stopping.making():
                 maker = self.load()
-        except WMRewardError as raised:
+        except Exception as raised:
             error = raised
         if failure := self._agreed("loaded", error, _LOADING_S):
             raise error or WMRewardError(failure)
@@ -229,7 +230,7 @@ class _Worker:
             try:
                 self._record(number, facts, failure, error, time.monotonic() - begun)
             except OSError as raised:
-                trouble = disk_trouble(raised) or str(raised)
+                trouble = disk_trouble(raised) or in_words(raised)
         self._leave()
         if trouble:
             raise WMRewardError(f"{trouble}; what was finished is kept: start again to go on")
@@ -242,7 +243,7 @@ class _Worker:
 
     def _agreed(self, what: str, error: Exception | None, patience_s: float) -> str | None:
         """What went wrong on any process that shares the candidate."""
-        own = "" if error is None else _in_words(error)
+        own = "" if error is None else in_words(error)
         if self.team.size == 1:
             return own or None
         return next(filter(None, self.queue.agree(what, own, patience_s)), None)
@@ -293,17 +294,12 @@ def _end(
     if (reason := queue.stopped()) is not None:
         raise reason
     if plan.failed + failed:
-        _say(f"why: python -m wmreward.batch status {run.path}")
+        _say(f"why: wmreward batch status {run.path}")
     return 1 if plan.failed + failed else 0
 
 
-def _in_words(error: Exception) -> str:
-    text = str(error) if isinstance(error, WMRewardError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())[:_MOST_TEXT]
-
-
 def _trace(error: Exception | None) -> dict[str, str]:
-    if error is None or isinstance(error, WMRewardError):
+    if error is None or hasattr(error, "exit_code"):
         return {}
     return {"traceback": "".join(traceback.format_exception(error))[-_MOST_TEXT:]}
 

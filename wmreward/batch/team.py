@@ -6,17 +6,20 @@ Groups of ``size`` neighbours share a candidate. All speak through torch.distrib
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import distributed
 
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.errors import UsageError, WMRewardError, in_words
+
+T = TypeVar("T")
 
 _PATIENCE = timedelta(minutes=10)
 _LOOK_AGAIN_S = 0.05
@@ -56,14 +59,24 @@ class Team:
         restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
         if world == 1:
             return cls(restarts=restarts)
-        if world % size:
-            raise UsageError(
-                f"{world} processes are not a multiple of the {size} that share a video"
-            )
         store, rank, _ = next(distributed.rendezvous("env://", timeout=_PATIENCE))
         # torchrun that starts all processes again may keep its store, with what was told in it.
         store = distributed.PrefixStore(f"wmreward/batch/{restarts}", store)
-        return cls(rank, world, size, restarts, store)
+        return cls(rank, world, 1, restarts, store).in_groups(size)
+
+    def in_groups(self, size: int) -> Team:
+        """The same processes, of which ``size`` share a candidate; one alone stays alone.
+
+        Raises:
+            UsageError: their number is not a multiple of ``size``.
+        """
+        if self.world == 1:
+            return self
+        if self.world % size:
+            raise UsageError(
+                f"{self.world} processes are not a multiple of the {size} that share a video"
+            )
+        return replace(self, size=size)
 
     @property
     def is_first(self) -> bool:
@@ -109,9 +122,45 @@ class Team:
             time.sleep(_LOOK_AGAIN_S)
         return text
 
+    def together(self, what: str, work: Callable[[], T]) -> T:
+        """Do something on every process before any goes on; what fails on one is raised on all.
+
+        Else the others would wait for one that has ended.
+
+        Args:
+            what: Names it; each name once.
+            work: Done here.
+        """
+        value, error = None, None
+        try:
+            value = work()
+        except Exception as raised:
+            error = raised
+        if self.world > 1:
+            self.tell(f"{what}/{self.rank}", told_error(error))
+            for rank in range(self.world):
+                found = self.await_told(f"{what}/{rank}")
+                if found and error is None:
+                    error = error_of(*json.loads(found))
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
+
     def _ask(self, question: Callable[[], Any]) -> Any:
         try:
             return question()
         except (RuntimeError, OSError) as error:  # DistNetworkError and relatives
             reason = str(error).partition("\n")[0]
             raise LostContact(f"contact with the other processes is lost: {reason}") from error
+
+
+def told_error(error: Exception | None) -> str:
+    """An error as text for `error_of`; empty for none."""
+    return "" if error is None else json.dumps([in_words(error), getattr(error, "exit_code", 1)])
+
+
+def error_of(text: str, exit_code: int) -> WMRewardError:
+    """An error of another process."""
+    error = WMRewardError(text)
+    error.exit_code = exit_code
+    return error

@@ -14,7 +14,6 @@ import wmreward.batch.lock as locks
 from wmreward.batch.lock import Lock
 from wmreward.batch.queue import Queue
 from wmreward.batch.team import LostContact
-from wmreward.errors import WMRewardError
 
 _LOOK_S = 0.5
 _QUIET_S = 60.0
@@ -68,10 +67,10 @@ class Watch:
                     if time.monotonic() - beaten > locks.BEAT_S:
                         beaten = time.monotonic()
                         self.lock.beat()
-            except (WMRewardError, OSError) as error:
-                if isinstance(error, LostContact):
-                    raise
-                self.queue.stop(WMRewardError(str(error)))
+            except LostContact:
+                raise
+            except Exception as error:
+                self.queue.stop(error)
 
     def _show(self) -> None:
         if failures := self.failed + self.queue.failed():

@@ -1,6 +1,10 @@
 """What all command lines share: how they end, and flags that several have.
 
-ending.py         exit codes, one line per error
-flags.py          the parser
-reward_flags.py   flags of rewards
+ending.py         how a process starts and ends: exit codes, one line per error, Ctrl-C; begin here
+streams.py        standard output and error, whatever is left of them
+flags.py          a flag, and the parser
+kinds.py          what the words after flags may be: numbers in a range, names, seeds
+shared.py         the flags that several commands have, each defined once
+dispatch.py       commands of commands
+flag_table.py     docs/flags.md
 """

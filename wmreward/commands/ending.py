@@ -1,61 +1,127 @@
-"""How a command line of ours ends: exit codes, one line for each error, Ctrl-C, a reader that went away."""
+"""How every command line of ours starts and ends: exit codes, one line per error, Ctrl-C, closed streams.
+
+`start` is the process: a script, ``python -m …`` and the console scripts are one call of it. `run_command`
+is what the `main` of a `cli.py` calls; it works without a process of its own, as in tests. Nothing here
+imports anything large, as Ctrl-C is to be answered from the first moment.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
-from wmreward.errors import WMRewardError
+from wmreward.commands.streams import have_streams, to_nowhere
+from wmreward.errors import in_words, one_line
 
 INTERRUPTED = 130
 """Exit code of a process stopped by Ctrl-C, as shells have it."""
+
+_MAGI = Path(__file__).parents[2] / "MAGI-1"
+"""In a clone the package `magi1` lies one level down: a dash cannot be imported."""
+
+
+def start(module: str) -> NoReturn:
+    """Be the process of a command line: import ``module``, call its ``main()``, leave with what it returns.
+
+    Args:
+        module: Of the command line, such as ``wmreward.scoring.cli``. It may import what it likes: an
+            interruption meanwhile ends in one line, and the environment is as PyTorch is to find it.
+    """
+    have_streams()
+    _Interruption.notice()
+    # Read when PyTorch is loaded. On a CPU its threads otherwise spin while they wait for one another: with
+    # decoding threads or other programs on the same cores everything gets several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if _MAGI.is_dir():
+        sys.path.insert(1, str(_MAGI))
+    try:
+        code = run_command(lambda _: import_module(module).main(), None)
+    except SystemExit as ended:  # argparse, after --help
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    _leave(code)
 
 
 def run_command(
     work: Callable[[Sequence[str]], int],
     argv: Sequence[str] | None,
     *,
-    interrupted: Callable[[Sequence[str]], str],
-    expected: tuple[type[Exception], ...] = (),
+    interrupted: Callable[[Sequence[str]], str] = lambda _: "interrupted",
 ) -> int:
     """Do the work of a command line and return its exit code.
+
+    An error that is meant for people has an attribute ``exit_code``, as `WMRewardError` and those of
+    other packages of ours have; its text is the line. Of any other one the line says what is wrong as well
+    as can be told.
 
     Args:
         work: Gets the arguments, returns the exit code.
         argv: The arguments; those of the process by default.
         interrupted: What to say after Ctrl-C.
-        expected: Errors of other packages that are meant for people, beside ``WMRewardError``; an
-            attribute ``exit_code`` says how to leave (1 by default).
     """
     argv = sys.argv[1:] if argv is None else argv
-    debug = "--debug" in argv
-    for_people: tuple[type[Exception], ...] = (WMRewardError, *expected)
     try:
         return work(argv)
-    except KeyboardInterrupt:
-        _say(interrupted(argv))
-        return INTERRUPTED
+    except SystemExit:
+        raise
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        to_nowhere(sys.stdout)
         return 1
-    except for_people as error:
+    except BaseException as error:
         # Every rank of a distributed run gets here with the same error.
-        if os.environ.get("RANK", "0") == "0":
-            _say_error(error, str(error), debug)
+        first = os.environ.get("RANK", "0") == "0"
+        if isinstance(error, KeyboardInterrupt) or _Interruption.came:  # some imports replace it
+            if first:
+                _say(interrupted(argv))
+            return INTERRUPTED
+        if first:
+            say_error(error, debug="--debug" in argv)
         return int(getattr(error, "exit_code", 1))
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        _say_error(error, text if debug else f"{text} (--debug shows where)", debug)
-        return 1
+
+
+def say_error(error: BaseException, *, debug: bool = False) -> None:
+    """The one line of an error, on standard error."""
+    if debug:
+        traceback.print_exception(error)
+    hint = "" if debug or hasattr(error, "exit_code") else "; --debug shows where"
+    _say(f"error: {in_words(error)}{hint}")
+
+
+class _Interruption:
+    """Whether Ctrl-C came since the process was started."""
+
+    came = False
+
+    @classmethod
+    def notice(cls) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a shell ignores it
+            signal.signal(signal.SIGINT, cls._note)
+
+    @classmethod
+    def _note(cls, _number: int, _frame: FrameType | None) -> None:
+        cls.came = True
+        raise KeyboardInterrupt
 
 
 def _say(text: str) -> None:
-    print(" ".join(text.split("\n")), file=sys.stderr)
+    print(one_line(text), file=sys.stderr)
 
 
-def _say_error(error: BaseException, text: str, debug: bool) -> None:
-    if debug:
-        traceback.print_exception(error)
-    _say(f"error: {text}")
+def _leave(code: int) -> NoReturn:
+    """End the process; what is still to be written is written now, where a failure can be told."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        to_nowhere(sys.stdout)  # else Python tries once more, and complains
+        if not isinstance(error, BrokenPipeError):
+            say_error(error)
+        code = code or 1
+    # Nothing is left to be interrupted, but threads may be waited for.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    raise SystemExit(code)

@@ -1,46 +1,285 @@
-"""What the command lines have in common in their flags. Nothing heavy is imported here."""
+"""A flag, and the parser that all command lines share. Nothing heavy is imported here.
+
+A command line is a table: groups of `Flag`. What several commands have is defined in `shared`.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from textwrap import fill
 from typing import Any, NoReturn
 
+from wmreward.commands.kinds import did_you_mean, quoted
 from wmreward.errors import UsageError
+from wmreward.version import __version__
+
+_NEGATIVE = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag.
+
+    Attributes:
+        name: With underscores, without the dashes before it.
+        text: What it means, the same in every command that has it.
+        metavar: Stands for its value in the help, two of them for a pair; none: a switch.
+        kind: Makes the value of a word, see `kinds`.
+        default: Without it.
+        usually: The default in words, where it follows from the command or other flags.
+        note: What the command at hand adds to the text.
+        many: Whether it takes several words.
+        gather: Makes the value of the list of many words.
+        required: Whether the command needs it.
+        rare: Whether it is listed by ``--help-all`` only.
+    """
+
+    name: str
+    text: str
+    metavar: str | tuple[str, str] = ""
+    kind: Callable[[str], Any] = str
+    default: Any = None
+    usually: str = ""
+    note: str = ""
+    many: bool = False
+    gather: Callable[[list[Any]], Any] = list
+    required: bool = False
+    rare: bool = False
+
+    def but(self, **changes: Any) -> Flag:
+        """The same flag in another command: with a note, a default or a place of its own there.
+
+        Its name, meaning and syntax stay.
+        """
+        assert not changes.keys() - {"note", "default", "usually", "required", "rare"}
+        return replace(self, **changes)
+
+    @property
+    def is_switch(self) -> bool:
+        return not self.metavar
+
+    @property
+    def shown_default(self) -> str:
+        """In words; empty where nothing is the default."""
+        if self.is_switch or self.default is None:
+            return self.usually
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+    @property
+    def help(self) -> str:
+        """Meaning, note and default."""
+        told = f"{self.text}; {self.note}" if self.note else self.text
+        if self.required:
+            return f"{told} (required)"
+        return f"{told} (default: {self.shown_default})" if self.shown_default else told
+
+    def add_to(self, group: argparse._ActionsContainer) -> argparse.Action:
+        """Make argparse know it; the default is not filled in by argparse."""
+        how: dict[str, Any] = {"help": self.help.replace("%", "%%"), "default": argparse.SUPPRESS}
+        if self.is_switch:
+            return group.add_argument(f"--{self.name}", action="store_true", **how)
+        how |= {"type": self.kind, "metavar": self.metavar}
+        if isinstance(self.metavar, tuple):
+            how["nargs"] = 2
+        elif self.many:
+            how |= {"nargs": "+", "action": "extend"}
+        return group.add_argument(f"--{self.name}", **how)
+
+
+DEBUG = Flag("debug", "show the traceback of errors")
+
+
+@dataclass(frozen=True)
+class Positional:
+    """Words without a flag; ``name`` is that of the value, which a flag may share.
+
+    Attributes:
+        many: Any number of them, none included; else exactly one.
+    """
+
+    name: str
+    text: str
+    metavar: str
+    kind: Callable[[str], Any] = str
+    many: bool = False
+
+
+class Values(dict[str, Any]):
+    """The value of every flag by name, defaults filled in.
+
+    Attributes:
+        given: Names of the flags that were really given.
+    """
+
+    def __init__(self, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        super().__init__({**defaults, **given})
+        self.given = frozenset(given)
 
 
 class Parser(argparse.ArgumentParser):
-    """Knows which flags were given; answers mistakes with one line."""
+    """A command line: positional words, groups of flags; answers mistakes with one line.
 
-    def __init__(self, description: str, epilog: str) -> None:
+    Args:
+        prog: How it is called, as ``wmreward score``.
+        description: What it does, one sentence or two.
+        epilog: What stands below the flags: exit codes, examples.
+        positional: Words without a flag.
+        groups: Flags by the title of their group.
+        old: Earlier spellings of flags, with the names of now. They work and are not listed.
+        elsewhere: Flags of other commands that are known and refused here.
+    """
+
+    def __init__(
+        self,
+        prog: str,
+        description: str,
+        epilog: str,
+        groups: Mapping[str, Iterable[Flag]],
+        *,
+        positional: Positional | None = None,
+        old: Mapping[str, str] | None = None,
+        elsewhere: Iterable[str] = (),
+    ) -> None:
+        words = "" if positional is None else f" {positional.metavar}"
         super().__init__(
-            description=description,
+            prog=prog,
+            usage=f"{prog}{words}{' …' if positional and positional.many else ''} [--flags]",
+            description=fill(description, 100),
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
             argument_default=argparse.SUPPRESS,
+            add_help=False,
         )
-        self.defaults: dict[str, Any] = {}
+        self.positional, self.old, self.elsewhere = (
+            positional,
+            dict(old or {}),
+            frozenset(elsewhere),
+        )
+        self.groups = {title: tuple(flags) for title, flags in groups.items()}
+        self.groups["general"] = (*self.groups.get("general", ()), DEBUG)
+        self.flags = {flag.name: flag for flags in self.groups.values() for flag in flags}
+        self.defaults = {
+            flag.name: False if flag.is_switch else flag.default for flag in self.flags.values()
+        }
+        self._rare: list[tuple[argparse.Action, str]] = []
+        self._add_all()
 
-    def add(self, group: argparse._ActionsContainer, flag: str, text: str, **how: Any) -> None:
-        """Add a flag whose default stands in its help; the default is not filled in by argparse."""
-        default = how.pop("default", False if how.get("action") == "store_true" else None)
-        self.defaults[flag.removeprefix("--")] = default
-        shown = f"{text} (default: {default})" if default not in (None, False) else text
-        group.add_argument(flag, help=shown, default=argparse.SUPPRESS, **how)
+    def read(self, argv: Sequence[str]) -> Values:
+        """The values of all flags.
+
+        Raises:
+            UsageError: a flag that is not known, a value that is not right, something missing.
+        """
+        namespace, extra = self.parse_known_args(self._spelled(argv))
+        given = vars(namespace)
+        words = self._left_over(extra)
+        if self.positional is not None and words:
+            given[self.positional.name] = [*given.get(self.positional.name, []), *words]
+        for name, value in given.items():
+            flag = self.flags.get(name)
+            if flag is not None and flag.many:
+                try:
+                    given[name] = flag.gather(value)
+                except argparse.ArgumentTypeError as error:
+                    self.error(f"--{name} {error}")
+        for flag in self.flags.values():
+            if flag.required and flag.name not in given:
+                self.error(f"--{flag.name} is missing: {flag.text}")
+        return Values(self.defaults, given)
 
     def error(self, message: str) -> NoReturn:
+        """Refuse a command line, in the words of flags."""
+        message = re.sub(r"^argument (\S+): ", r"\1 ", message)
+        message = re.sub(r"expected (.*)argument", r"needs \1value", message)
+        message = re.sub(r"ignored explicit argument .*", "takes no value", message)
+        message = re.sub(r"^the following arguments are required: (.*)", r"\1 is missing", message)
         raise UsageError(f"{message} (--help lists all flags)")
 
+    def _add_all(self) -> None:
+        if (words := self.positional) is not None:
+            how: dict[str, Any] = {"nargs": "*", "action": "extend"} if words.many else {}
+            self.add_argument(
+                words.name, help=words.text, metavar=words.metavar, type=words.kind, **how
+            )
+        for title, flags in self.groups.items():
+            group = self.add_argument_group(title)
+            for flag in flags:
+                action = flag.add_to(group)
+                if flag.rare:
+                    self._rare.append((action, action.help or ""))
+                    action.help = argparse.SUPPRESS
+        group.add_argument("--help", "-h", action="help", help="print this and stop")
+        if self._rare:
+            group.add_argument(
+                "--help_all",
+                action=_HelpAll,
+                nargs=0,
+                help=f"print {len(self._rare)} more flags, too, and stop",
+            )
+        group.add_argument(
+            "--version",
+            action="version",
+            version=f"wmreward {__version__}",
+            help="print the version and stop",
+        )
 
-def underscored(argv: Sequence[str]) -> list[str]:
-    """`--video-path` and `--video-path=x` with the underscores that flags have here."""
-    out: list[str] = []
-    for position, word in enumerate(argv):
-        if word == "--":
-            return [*out, *argv[position:]]
-        if word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-            word = f"--{name.replace('-', '_')}{equals}{value}"
-        out.append(word)
-    return out
+    def show_rare(self) -> None:
+        """Let the help list all flags."""
+        for action, text in self._rare:
+            action.help = text
+
+    def _spelled(self, argv: Sequence[str]) -> list[str]:
+        """Flags as they are spelled here, whatever dashes or names they were given with."""
+        out: list[str] = []
+        taking = False  # whether the word before is a flag that takes one value
+        for position, word in enumerate(argv):
+            if word == "--":
+                return [*out, *argv[position:]]
+            if word.startswith("--"):
+                name, equals, value = word[2:].partition("=")
+                name = name.replace("-", "_")
+                name = self.old.get(name, name)
+                out.append(f"--{name}{equals}{value}")
+                flag = self.flags.get(name)
+                taking = not equals and flag is not None and isinstance(flag.metavar, str)
+                taking = taking and flag is not None and bool(flag.metavar) and not flag.many
+            elif taking and _NEGATIVE.match(word):  # argparse takes most of them for flags
+                out[-1] += f"={word}"
+                taking = False
+            else:
+                out.append(word)
+                taking = False
+        return out
+
+    def _left_over(self, extra: Sequence[str]) -> list[Any]:
+        """The words of ``extra`` that belong to the positional ones; the rest is refused."""
+        for word in extra:
+            if word.startswith("-") and word != "-":
+                name = word.partition("=")[0]
+                if name.removeprefix("--") in self.elsewhere:
+                    raise UsageError(f"{name} has no meaning here (--help lists all flags)")
+                known = [f"--{flag}" for flag in self.flags]
+                hint = did_you_mean(name, known) or "; --help lists all flags"
+                raise UsageError(f"there is no flag {quoted(name)[1:-1]}{hint}")
+        if extra and not (self.positional and self.positional.many):
+            raise UsageError(f"what is {quoted(extra[0])} for? (--help lists all flags)")
+        return [self._get_value_of_positional(word) for word in extra]
+
+    def _get_value_of_positional(self, word: str) -> Any:
+        assert self.positional is not None
+        try:
+            return self.positional.kind(word)
+        except argparse.ArgumentTypeError as error:
+            self.error(f"{self.positional.metavar} {error}")
+
+
+class _HelpAll(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        assert isinstance(parser, Parser)
+        parser.show_rare()
+        parser.print_help()
+        parser.exit()

@@ -24,18 +24,13 @@ from typing import Any
 from wmreward.batch.submission import ClipForm, whole_rate, write_clip
 from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.files import write_text
-from wmreward.physics_iq import (
-    Evaluation,
-    Failure,
-    Job,
-    Metrics,
-    Sample,
-    evaluate,
-    find_jobs,
-    write_csv,
-)
 from wmreward.physics_iq.cache import fingerprint
+from wmreward.physics_iq.dataset import Job, find_jobs
+from wmreward.physics_iq.evaluate import Evaluation, Failure, evaluate
+from wmreward.physics_iq.metrics import Metrics
+from wmreward.physics_iq.official_csv import write_csv
 from wmreward.physics_iq.report import record as evaluation_record
+from wmreward.physics_iq.scores import Sample
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import Record
 from wmreward.report.run_data import Entry, RunData, best, first
@@ -52,7 +47,7 @@ class EvaluateOptions:
         pick: Which candidate stands for a job: ``best`` (highest score), ``best:VARIANT`` (of one variant),
             or a variant (its first seed, nothing chosen).
         seconds, fps, skip_s: See `ClipForm`; ``fps`` None: that of the videos, which must agree.
-        masks: "lossless" or "mpeg4", as `python -m wmreward.physics_iq` has it.
+        masks: "lossless" or "mpeg4", as `wmreward physics-iq` has it.
         real_masks: Folder with stored masks of the real clips.
         cache: Folder for what is known of real clips; None for the usual one.
         workers: Processes.

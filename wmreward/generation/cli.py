@@ -1,12 +1,16 @@
-"""The command line of `generate_magi1.py`. Nothing heavy is imported before the flags are understood."""
+"""The command line of `wmreward generate` (`generate_magi1.py`).
+
+Nothing heavy is imported before the flags are understood.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from wmreward.commands.ending import run_command
-from wmreward.commands.flags import underscored
-from wmreward.errors import WMRewardError
+from wmreward.commands.flags import Values
+from wmreward.errors import UsageError
 from wmreward.generation.flags import build_parser
 
 
@@ -20,26 +24,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    parser = build_parser()
-    given = vars(parser.parse_args(underscored(argv)))
-    values = parser.defaults | given
-    if values["version"]:
-        from wmreward.version import __version__
-
-        print(f"wmreward {__version__}")
-        return 0
-    from magi1.errors import MagiError
-    from wmweights import WeightsError
-
-    try:
-        return _generate(values)
-    except (MagiError, WeightsError) as error:
-        failure = WMRewardError(str(error))
-        failure.exit_code = getattr(error, "exit_code", 1)
-        raise failure from error
+    values = build_parser().read(argv)
+    if values["mode"] is None:
+        values["mode"] = _mode_of(values)
+    return _generate(values)
 
 
-def _generate(values: dict[str, object]) -> int:
+def _mode_of(values: Values) -> str:
+    """What is generated follows from what is given."""
+    if values["init_image"] and values["init_video"]:
+        raise UsageError("--init_image and --init_video: leave out one")
+    if values["init_image"]:
+        return "i2v"
+    return "v2v" if values["init_video"] else "t2v"
+
+
+def _generate(values: Values) -> int:
     from wmreward.generation.job import configuration, job_from, plan_table
 
     config = configuration(values)
@@ -51,6 +51,14 @@ def _generate(values: dict[str, object]) -> int:
 
         config = download(config)
     job = job_from(config, values)
+    if "window_size" in values.given and job.steering.rewards is None:
+        raise UsageError(
+            "--window_size is of the surprise, and nothing here is judged or guided by it (chunks in flight: "
+            "--chunks_at_once)"
+        )
     from wmreward.generation.run import run
+    from wmreward.generation.steering import foreign_judge
 
+    if note := foreign_judge(job.steering, config):
+        print(note, file=sys.stderr)
     return run(job)

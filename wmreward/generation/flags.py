@@ -1,11 +1,11 @@
-"""The flags of `generate_magi1.py`: names, defaults and help. Nothing heavy is imported here."""
+"""The flags of `wmreward generate` (`generate_magi1.py`). Nothing heavy is imported here."""
 
 from __future__ import annotations
 
-import argparse
-
-from wmreward.commands.flags import Parser
-from wmreward.generation.steering_flags import add_steering_flags
+from wmreward.commands import shared
+from wmreward.commands.flags import Flag, Parser
+from wmreward.commands.kinds import Number, OneOf, Whole, place
+from wmreward.generation.steering_flags import STEERING
 
 TINY_CONFIG = "./MAGI-1/example/tiny/tiny_config.json"
 
@@ -15,185 +15,173 @@ to standard error. Exit code: 0 when the video is there, 1 when something failed
 130 after Ctrl-C; the same command then goes on from the last finished chunk.
 
 examples:
-  generate_magi1.py --mode t2v --prompt "a red ball falls and bounces on the floor" --output_path ball.mp4
-  generate_magi1.py --config_file ./MAGI-1/example/4.5B/4.5B_base_config.json --mode i2v \\
-      --init_image first.png --prompt "waves roll onto a beach" --output_path beach.mp4
-  generate_magi1.py --config_file ./MAGI-1/example/24B/24B_base_config.json --mode t2v --plan
-  generate_magi1.py --mode t2v --prompt "a ball rolls" --guidance_scale 0.05 --best_of 4 --compare
+  wmreward generate --prompt "a red ball falls and bounces on the floor" --output ball.mp4
+  wmreward generate --config_file ./MAGI-1/example/4.5B/4.5B_base_config.json \\
+      --init_image first.png --prompt "waves roll onto a beach" --output beach.mp4
+  wmreward generate --config_file ./MAGI-1/example/24B/24B_base_config.json --plan
+  wmreward generate --prompt "a ball rolls" --guidance_scale 0.05 --best_of 4 --compare
 """
 
 OVERRIDES = {
-    "num_frames": "pixel frames to generate, rounded up to whole chunks",
-    "num_steps": "denoising steps; a multiple of window_size",
-    "window_size": "chunks in flight at the same time: 1 takes the least memory",
-    "video_size_h": "height in pixels",
-    "video_size_w": "width in pixels",
-    "fps": "frames per second",
+    "num_frames": "num_frames",
+    "num_steps": "num_steps",
+    "chunks_at_once": "window_size",
+    "video_size_h": "video_size_h",
+    "video_size_w": "video_size_w",
+    "video_fps": "fps",
 }
-"""Numbers of the configuration's runtime section that a flag of the same name replaces."""
+"""Flags that replace a number of the configuration's runtime section, and that number's name."""
 
 SCALES = {
     "text_scales": "strength of text guidance",
     "prev_chunk_scales": "strength of previous-chunk guidance",
 }
 
+OLD = {
+    "output_path": "output",
+    "fps": "video_fps",
+    "reward_mode": "aggregate",
+    **{
+        f"reward_{name}": name
+        for name in ("model", "weights", "window_size", "context_frames", "stride")
+    },
+}
+"""Earlier spellings. ``--window_size`` is none of them: it is frames of the surprise, not chunks."""
+
+_WHAT = (
+    Flag("prompt", "what the video shows, in English", metavar="TEXT", default=""),
+    Flag("negative_prompt", "what to guide away from", metavar="TEXT", default="", rare=True),
+    Flag("init_image", "the image that opens the video (i2v)", metavar="FILE", kind=place),
+    Flag(
+        "init_video",
+        "the video that is continued (v2v): its last 32 frames at the configuration's rate",
+        metavar="FILE",
+        kind=place,
+    ),
+    shared.MODE.but(usually="as --init_image and --init_video say"),
+    Flag(
+        "config_file",
+        "the generator and its settings, a JSON file; the default is the small one that comes along",
+        metavar="FILE",
+        kind=place,
+        default=TINY_CONFIG,
+    ),
+)
+
+_SAMPLING = (
+    shared.SEED.but(usually="the configuration's"),
+    Flag(
+        "num_frames",
+        "pixel frames to generate, rounded up to whole chunks",
+        metavar="N",
+        kind=Whole(1),
+    ),
+    Flag(
+        "num_steps",
+        "denoising steps; a multiple of --chunks_at_once",
+        metavar="N",
+        kind=Whole(1, 100_000),
+    ),
+    Flag(
+        "chunks_at_once",
+        "chunks in flight at the same time (the configuration's window_size): 1 takes the least memory",
+        metavar="N",
+        kind=Whole(1, 1000),
+        rare=True,
+    ),
+    Flag("video_size_h", "height in pixels", metavar="N", kind=Whole(1, 16384), rare=True),
+    Flag("video_size_w", "width in pixels", metavar="N", kind=Whole(1, 16384), rare=True),
+    Flag(
+        "video_fps", "frames per second of the video", metavar="N", kind=Whole(1, 1000), rare=True
+    ),
+    *(
+        Flag(
+            name,
+            f"{text}: one number, or one for each interval of cfg_t_range",
+            metavar="S",
+            kind=Number(-1000, 1000),
+            many=True,
+            rare=True,
+        )
+        for name, text in SCALES.items()
+    ),
+    Flag(
+        "special_tokens",
+        "MAGI-1's special_tokens.npz, for the tokens that PAD_HQ, PAD_DURATION, … and NEG_PROMPT in the "
+        "environment ask for",
+        metavar="FILE",
+        kind=place,
+        rare=True,
+    ),
+    shared.COMPAT.but(
+        note="continues a video's first 32 frames instead of its last, with three frames missing after them, "
+        "and lets the steps alter the opening image"
+    ),
+)
+
+_OUTPUT = (
+    shared.OUTPUT.but(
+        default="output.mp4",
+        note="the video (.mp4, .mkv or .mov); a .json with all settings comes beside it",
+    ),
+    Flag("overwrite", "replace a video that was made with other settings"),
+    Flag(
+        "preview",
+        "write what is finished so far beside the output after each chunk",
+        rare=True,
+    ),
+    Flag("save_latents", "write the latents beside the output (.safetensors)", rare=True),
+    shared.PLOT.but(note="what guidance did at every step, beside the output"),
+    shared.JSON,
+)
+
+_RUNNING = (
+    Flag(
+        "plan",
+        "print parameters, memory, arithmetic and an estimated time, and stop; needs no weights",
+    ),
+    Flag("download", "fetch the weights that are missing from the Hugging Face Hub first"),
+    shared.DEVICE,
+    shared.DTYPE.but(
+        note="of the transformer's layers and the VAE, without float64; auto is the configuration's"
+    ),
+    Flag(
+        "offload",
+        "stream the transformer's layers from host memory (--plan --offload shows what stays on the GPU)",
+    ),
+    Flag(
+        "cp_size",
+        "processes that share one video, instead of engine_config.cp_size: as many as torchrun starts",
+        metavar="N",
+        kind=Whole(1, 100_000),
+        rare=True,
+    ),
+    Flag(
+        "kernels",
+        "torch, or flash (flash-attn and flashinfer, where installed)",
+        metavar="NAME",
+        kind=OneOf(("torch", "flash")),
+        default="torch",
+        rare=True,
+    ),
+)
+
+GROUPS = {
+    "what": _WHAT,
+    "sampling (instead of what the configuration says)": _SAMPLING,
+    **STEERING,
+    "output": _OUTPUT,
+    "running": _RUNNING,
+}
+"""All flags; a batch has those that shape videos."""
+
 
 def build_parser() -> Parser:
     """All flags, in groups."""
-    parser = Parser(
-        "Generate a video with MAGI-1 from a text, an image or the beginning of a video.", _EPILOG
+    return Parser(
+        "wmreward generate",
+        "Generate a video with MAGI-1 from a text, an image or the beginning of a video.",
+        _EPILOG,
+        GROUPS,
+        old=OLD,
     )
-    _add_what(parser)
-    _add_sampling(parser)
-    add_steering_flags(parser)
-    _add_output(parser)
-    _add_running(parser)
-    return parser
-
-
-def _add_what(parser: Parser) -> None:
-    group = parser.add_argument_group("what")
-    parser.add(
-        group,
-        "--config_file",
-        "the model and its settings, a JSON file; the default is the small model that comes along",
-        default=TINY_CONFIG,
-        metavar="FILE",
-    )
-    parser.add(group, "--prompt", "what the video shows, in English", default="", metavar="TEXT")
-    parser.add(group, "--negative_prompt", "what to guide away from", default="", metavar="TEXT")
-    parser.add(
-        group,
-        "--mode",
-        "t2v (from text), i2v (an image opens the video) or v2v (a video is continued)",
-        default="i2v",
-        choices=("t2v", "i2v", "v2v"),
-        metavar="MODE",
-    )
-    parser.add(group, "--init_image", "the image, for i2v", metavar="FILE")
-    parser.add(
-        group,
-        "--init_video",
-        "the video, for v2v: its last 32 frames at the configuration's rate are continued",
-        metavar="FILE",
-    )
-
-
-def _add_sampling(parser: Parser) -> None:
-    group = parser.add_argument_group("sampling (instead of what the configuration says)")
-    parser.add(group, "--seed", "seed of the noise", type=int, metavar="N")
-    for name, text in OVERRIDES.items():
-        parser.add(group, f"--{name}", text, type=int, metavar="N")
-    for name, text in SCALES.items():
-        parser.add(
-            group,
-            f"--{name}",
-            f"{text}: one number, or one for each interval of cfg_t_range",
-            type=float,
-            nargs="+",
-            metavar="S",
-        )
-    parser.add(
-        group,
-        "--special_tokens",
-        "MAGI-1's special_tokens.npz, for the tokens that PAD_HQ, PAD_DURATION, … and NEG_PROMPT "
-        "in the environment ask for",
-        metavar="FILE",
-    )
-    parser.add(
-        group,
-        "--compat",
-        "'released': do as the released code does: continue a video's first 32 frames instead of its last, "
-        "with three frames missing after them, and let the steps alter the opening image",
-        choices=("released",),
-        metavar="NAME",
-    )
-
-
-def _add_output(parser: Parser) -> None:
-    group = parser.add_argument_group("output")
-    parser.add(
-        group,
-        "--output_path",
-        "the video (.mp4, .mkv or .mov); a .json with all settings is written beside it",
-        default="output.mp4",
-        metavar="FILE",
-    )
-    parser.add(
-        group,
-        "--overwrite",
-        "replace a video that was made with other settings",
-        action="store_true",
-    )
-    parser.add(
-        group,
-        "--preview",
-        "write what is finished so far beside the output after each chunk",
-        action="store_true",
-    )
-    parser.add(
-        group,
-        "--save_latents",
-        "write the latents beside the output (.safetensors)",
-        action="store_true",
-    )
-    parser.add(group, "--json", "print the record as one JSON line", action="store_true")
-
-
-def _add_running(parser: Parser) -> None:
-    group = parser.add_argument_group("running")
-    parser.add(
-        group,
-        "--plan",
-        "print parameters, memory, arithmetic and an estimated time, and stop; needs no weights",
-        action="store_true",
-    )
-    parser.add(
-        group,
-        "--download",
-        "fetch the weights that are missing from the Hugging Face Hub first",
-        action="store_true",
-    )
-    parser.add(
-        group,
-        "--device",
-        "auto (a GPU where there is one), cpu, cuda or cuda:N",
-        default="auto",
-        metavar="NAME",
-    )
-    parser.add(
-        group,
-        "--dtype",
-        "precision of the transformer's layers and the VAE: auto (the configuration's), float32 or "
-        "bfloat16",
-        default="auto",
-        choices=("auto", "float32", "bfloat16"),
-        metavar="NAME",
-    )
-    parser.add(
-        group,
-        "--offload",
-        "stream the transformer's layers from host memory (--plan --offload shows what stays on the GPU)",
-        action="store_true",
-    )
-    parser.add(
-        group,
-        "--cp_size",
-        "processes that share one video, instead of engine_config.cp_size: as many as torchrun starts",
-        type=int,
-        metavar="N",
-    )
-    parser.add(
-        group,
-        "--kernels",
-        "torch, or flash (flash-attn and flashinfer, where installed)",
-        default="torch",
-        choices=("torch", "flash"),
-        metavar="NAME",
-    )
-    _add_general(parser, group)
-
-
-def _add_general(parser: Parser, group: argparse._ArgumentGroup) -> None:
-    parser.add(group, "--debug", "show the traceback of errors", action="store_true")
-    parser.add(group, "--version", "print the version and stop", action="store_true")

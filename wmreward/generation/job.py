@@ -25,7 +25,7 @@ from magi1.vae import VAEConfig
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
-from wmreward.generation.inputs import given_frames
+from wmreward.generation.inputs import GivenFrames, given_frames
 from wmreward.generation.output import Output, settings_id, settings_of
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.pictures.extra import check_pictures
@@ -114,7 +114,9 @@ def configuration(values: Mapping[str, Any]) -> MagiConfig:
             )
     config = MagiConfig.load(path)
     changes: dict[str, Any] = {
-        name: values[name] for name in (*OVERRIDES, "seed") if values[name] is not None
+        number: values[flag]
+        for flag, number in {**OVERRIDES, "seed": "seed"}.items()
+        if values[flag] is not None
     }
     intervals = len(config.runtime_config.cfg_t_range)
     for name in SCALES:
@@ -164,28 +166,15 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     _check_mode(values)
     find_device(values["device"])
     find_kernels(values["kernels"])
-    seeds = _seeds(values, config)
-    keep = _kept(values["keep"])
+    seeds, keep = _seeds(values, config), _kept(values["keep"])
     searches = len(seeds) > 1 or values["search"] == "particles" or bool(values["reward"])
     searches = searches or values["compare"]
     _check_search(values, searches)
     steering = steering_from(values, config, judges=searches)
-    tokens = SpecialTokens.from_environment()
-    special_tokens = values["special_tokens"] or os.environ.get("SPECIAL_TOKEN_PATH", "")
-    load_token_vectors(special_tokens or "special_tokens.npz", tokens)
-    if missing := missing_files(config):
-        raise WMRewardError(f"{'; '.join(missing)}; {HOW_TO_GET}")
-    _check_vae(config)
-    check_text_encoder(find_t5(config).folder)
-    runtime = config.runtime_config
-    size = (runtime.video_size_h, runtime.video_size_w)
-    given = given_frames(
-        values["init_image"],
-        values["init_video"],
-        size,
-        runtime.fps,
-        released=values["compat"] == "released",
-    )
+    dtype = precision(values["dtype"])
+    tokens, special_tokens = _tokens(values)
+    _check_files(config)
+    given = _given(config, values)
     request = Request(
         prompt=values["prompt"],
         negative_prompt=values["negative_prompt"],
@@ -196,7 +185,6 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     if steering.rewards is not None:
         _check_frames(config, request.given, context, steering.rewards)
         _check_rewards(steering.rewards, needed=searches)
-    dtype = None if values["dtype"] == "auto" else getattr(torch, values["dtype"])
     settings = {
         "mode": values["mode"],
         "prompt": values["prompt"],
@@ -209,24 +197,14 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     }
     search = None
     if searches:
-        together = values["search"] == "particles"
-        search = SearchPlan(
-            seeds=seeds,
-            batch=None if together else values["candidate_batch"],
-            keep=keep,
-            compare=values["compare"],
-            settings=settings
-            | settings_of(config)
-            | ({"together": list(seeds)} if together else {}),
-            context=context,
-        )
+        search = _search_plan(values, config, seeds, keep, settings, context)
         assert steering.rewards is not None
         chosen = {"rewards": steering.rewards.settings(), "combine": steering.rewards.how}
         settings = settings | {"search": {"seeds": list(seeds), **chosen}}
     else:
         settings = settings | {"seed": seeds[0]}
     output = Output.check(
-        values["output_path"],
+        values["output"],
         overwrite=values["overwrite"],
         config=config,
         settings=settings,
@@ -234,30 +212,82 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     )
     return Job(
         config=config,
-        mode=values["mode"],
         request=request,
         seed=seeds[0],
         output=output,
-        device=values["device"],
         dtype=dtype,
-        offload=values["offload"],
-        kernels=values["kernels"],
         special_tokens=special_tokens,
         released=values["compat"] == "released",
-        preview=values["preview"],
-        save_latents=values["save_latents"],
-        plot=values["plot"],
         as_json=values["json"],
         steering=steering,
         search=search,
+        **{name: values[name] for name in _AS_GIVEN},
+    )
+
+
+_AS_GIVEN = ("mode", "device", "offload", "kernels", "preview", "save_latents", "plot")
+"""Flags that a job has as they are."""
+
+
+def precision(dtype: str) -> torch.dtype | None:
+    """Of the transformer's layers; None: the configuration's."""
+    if dtype == "float64":
+        raise UsageError("--dtype float64 is for scoring: generate in float32 or bfloat16")
+    return None if dtype == "auto" else getattr(torch, dtype)
+
+
+def _tokens(values: Mapping[str, Any]) -> tuple[SpecialTokens, str]:
+    """Special tokens that the environment asks for, and the file with their vectors, known to hold them."""
+    tokens = SpecialTokens.from_environment()
+    special_tokens = values["special_tokens"] or os.environ.get("SPECIAL_TOKEN_PATH", "")
+    load_token_vectors(special_tokens or "special_tokens.npz", tokens)
+    return tokens, special_tokens
+
+
+def _check_files(config: MagiConfig) -> None:
+    if missing := missing_files(config):
+        raise WMRewardError(f"{'; '.join(missing)}; {HOW_TO_GET}")
+    _check_vae(config)
+    check_text_encoder(find_t5(config).folder)
+
+
+def _given(config: MagiConfig, values: Mapping[str, Any]) -> GivenFrames | None:
+    runtime = config.runtime_config
+    return given_frames(
+        values["init_image"],
+        values["init_video"],
+        (runtime.video_size_h, runtime.video_size_w),
+        runtime.fps,
+        released=values["compat"] == "released",
+    )
+
+
+def _search_plan(
+    values: Mapping[str, Any],
+    config: MagiConfig,
+    seeds: tuple[int, ...],
+    keep: int | None,
+    settings: Mapping[str, Any],
+    context: Tensor | None,
+) -> SearchPlan:
+    together = values["search"] == "particles"
+    return SearchPlan(
+        seeds=seeds,
+        batch=None if together else values["candidate_batch"],
+        keep=keep,
+        compare=values["compare"],
+        settings={
+            **settings,
+            **settings_of(config),
+            **({"together": list(seeds)} if together else {}),
+        },
+        context=context,
     )
 
 
 def _seeds(values: Mapping[str, Any], config: MagiConfig) -> tuple[int, ...]:
     """Of all candidates."""
     count, given = values["best_of"], values["seeds"]
-    if count < 1:
-        raise UsageError(f"best_of={count} must be at least 1")
     if given is None:
         first = config.runtime_config.seed
         return tuple(range(first, first + count))
@@ -265,8 +295,6 @@ def _seeds(values: Mapping[str, Any], config: MagiConfig) -> tuple[int, ...]:
         raise UsageError("--seed and --seeds: leave out one")
     if count not in (1, len(given)):
         raise UsageError(f"--best_of {count} with {len(given)} --seeds: leave out one")
-    if len(set(given)) < len(given):
-        raise UsageError("--seeds: every candidate needs a seed of its own")
     return tuple(given)
 
 
@@ -281,8 +309,6 @@ def _kept(keep: str) -> int | None:
 
 
 def _check_search(values: Mapping[str, Any], searches: bool) -> None:
-    if values["candidate_batch"] < 1:
-        raise UsageError(f"candidate_batch={values['candidate_batch']} must be at least 1")
     if values["preview"] and searches:
         raise UsageError("--preview shows a single video as it grows: leave it out here")
     for flag in ("plot", "compare"):
@@ -312,7 +338,7 @@ def _check_frames(
     if judged < rewards.min_frames:
         raise UsageError(
             f"the video has {judged} frames, but the reward needs {rewards.min_frames}: raise --num_frames, "
-            "or lower --reward_window_size"
+            "or lower --window_size"
         )
 
 
@@ -338,7 +364,9 @@ def _check_mode(values: Mapping[str, Any]) -> None:
         if flag != needed and values[flag]:
             raise UsageError(f"--{flag} has no meaning with --mode {mode}: leave it out")
     if mode == "t2v" and not values["prompt"].strip():
-        raise UsageError("--mode t2v needs a --prompt")
+        raise UsageError(
+            "a video from a text needs a --prompt (else give --init_image or --init_video)"
+        )
 
 
 def _check_vae(config: MagiConfig) -> None:

@@ -84,9 +84,9 @@ class Output:
         """
         target = Path(path).expanduser()
         if target.suffix.lower() not in WRITABLE_SUFFIXES:
-            raise UsageError(f"--output_path {path} must end in {', '.join(WRITABLE_SUFFIXES)}")
+            raise UsageError(f"--output {path} must end in {', '.join(WRITABLE_SUFFIXES)}")
         if target.is_dir():
-            raise UsageError(f"--output_path {path} is a folder; give the name of a file")
+            raise UsageError(f"--output {path} is a folder; give the name of a file")
         _check_folder(target.parent)
         output = cls(target, {**settings, **settings_of(config)})
         if overwrite or not target.exists():
@@ -101,7 +101,7 @@ class Output:
         if record is None or record.get("settings_id") != output.settings_id:
             other = "other settings" if record else "something else"
             raise UsageError(
-                f"{target} is there already, made with {other}; give another --output_path, or --overwrite"
+                f"{target} is there already, made with {other}; give another --output, or --overwrite"
             )
         return replace(output, done=record)
 

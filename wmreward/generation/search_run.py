@@ -17,6 +17,7 @@ from wmreward.generation.progress import Progress, say
 from wmreward.generation.workshop import Workshop, told_and_drawn
 from wmreward.pictures.extra import has_pictures
 from wmreward.pictures.side_by_side import Side, write_side_by_side
+from wmreward.rewards.shown import in_words
 from wmreward.search.best_of_n import ALL_FRAMES, Choice, FileJudge, prune, search
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
@@ -173,7 +174,7 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tell(candidate: Candidate) -> None:
     record = candidate.record
-    scores = ", ".join(f"{name} {score:.6f}" for name, score in record["scores"].items())
+    scores = in_words(record["scores"])
     guided = record.get("guidance")
     say(f"seed {record['seed']}: {scores}" + (f"; {guided['summary']}" if guided else ""))
 
@@ -196,7 +197,7 @@ def _concluded(
         title = prompt if isinstance(prompt, str) else prompt[0]
         draw_choice(files[0], choice, videos.__getitem__, seed, title=title)
     else:
-        say("no contact sheet: it needs the extra plot (pip install 'wmreward[plot]')")
+        say("no contact sheet: it needs the extra plot (pip install -e '.[plot]' in the clone)")
     say(choice_table(choice, "candidate", seed))
     if len(plan.seeds) > 1:
         say(choice_gain(choice))
@@ -235,8 +236,7 @@ def _compared(workshop: Workshop, maker: MagiMaker, choice: Choice, plain: Choic
         shown["winner"] = choice.winner
     scores = {name: candidate.record["scores"] for name, candidate in shown.items()}
     for name, own in scores.items():
-        told = ", ".join(f"{reward} reward {score:.6f}" for reward, score in own.items())
-        say(f"{name} (seed {shown[name].record['seed']}): {told}")
+        say(f"{name} (seed {shown[name].record['seed']}): {in_words(own)}")
     path = job.output.beside(f".compare{job.output.path.suffix}")
     given = job.request.given
     # A video that is continued is seen first; an image is the first frame of what was made of it.
@@ -244,8 +244,7 @@ def _compared(workshop: Workshop, maker: MagiMaker, choice: Choice, plain: Choic
     sides = []
     for name, candidate in shown.items():
         made = next(ALL_FRAMES.clips(maker.folder / candidate.name)).frames
-        own = "   ".join(f"{reward} {score:.4f}" for reward, score in scores[name].items())
-        note = f"seed {candidate.record['seed']}   {own}"
+        note = f"seed {candidate.record['seed']}   {in_words(scores[name], 4, '   ')}"
         wins = candidate.name == choice.winner.name
         sides.append(Side(name, np.concatenate([*before, made]), note, wins=wins))
     count = sum(map(len, before))

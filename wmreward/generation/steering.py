@@ -114,6 +114,19 @@ def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool
     return Steering(guidance=guidance, particles=particles, rewards=rewards)
 
 
+def foreign_judge(steering: Steering, config: MagiConfig) -> str | None:
+    """One line if the embedded world model is to judge videos whose like it never saw."""
+    rewards = steering.rewards
+    if rewards is None or not rewards.needs_model or rewards.model.weights is not None:
+        return None
+    if rewards.model.name != SMALL_GENERATOR or config.model_config.model_name == SMALL_GENERATOR:
+        return None
+    return (
+        "note: --model tiny knows simulated balls and boxes only: its verdict means nothing on what "
+        f"{config.model_config.model_name} makes (vitg is the default there)"
+    )
+
+
 def _guidance_scale(values: Mapping[str, Any]) -> float:
     """What was asked for; else surprise guides where it is known to help (a list of jobs has no mode)."""
     if (asked := values["guidance_scale"]) is not None:

@@ -1,8 +1,6 @@
 """`python -m wmreward.physics_iq`: see `--help`."""
 
-import sys
-
-from wmreward.physics_iq.cli import main
+from wmreward.commands.ending import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start("wmreward.physics_iq.cli")

@@ -1,4 +1,4 @@
-"""The command line of the Physics-IQ evaluation.
+"""The command line of `wmreward physics-iq`.
 
 Nothing heavy is imported before the flags are understood.
 """
@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wmreward.commands import shared
 from wmreward.commands.ending import run_command
-from wmreward.commands.flags import Parser, underscored
+from wmreward.commands.flags import Flag, Parser
+from wmreward.commands.kinds import place
 
 if TYPE_CHECKING:
     from wmreward.physics_iq.dataset import Job
@@ -33,89 +35,61 @@ Scores equal the published evaluation's but for its lossy mask files, which flip
 --real_masks released reads those that the data set ships.
 
 examples:
-  python -m wmreward.physics_iq --real physics-IQ-benchmark --generated clips/ --json scores.json
-  python -m wmreward.physics_iq --real physics-IQ-benchmark --generated clips/ --masks mpeg4
-  python -m wmreward.physics_iq --list mine.json --seconds 10
+  wmreward physics-iq --real physics-IQ-benchmark --generated clips/ --output scores.json
+  wmreward physics-iq --real physics-IQ-benchmark --generated clips/ --masks mpeg4
+  wmreward physics-iq --list mine.json --seconds 10
 
 mine.json, or the same as a .csv with a header; paths are relative to it:
   [{"take_1": "a1.mp4", "take_2": "a2.mp4", "generated": "a.mp4", "scenario": "a", "category": "pouring"}]
 """
 
 
-def build_parser() -> Parser:
-    """All flags, in groups."""
-    parser = Parser(
-        "Score generated videos against two real recordings of each scene: the motion masks, measures and "
-        "both published scores (Original, Verified) of Physics-IQ.",
-        _EPILOG,
-    )
-    group = parser.add_argument_group("clips")
-    parser.add(
-        group,
-        "--real",
-        "folder with the real testing clips, at any depth: the data set, or a part of it",
-        metavar="DIR",
-    )
-    parser.add(
-        group,
-        "--generated",
+_CLIPS = (
+    shared.REAL,
+    Flag(
+        "generated",
         "folder with generated clips, named 0001_perspective-left_trimmed-….mp4 or 0001_….mp4; any part of "
         "the 198 jobs, any size and frame rate",
         metavar="DIR",
-    )
-    parser.add(
-        group, "--list", "one's own videos instead: a JSON or CSV list (below)", metavar="FILE"
-    )
-    parser.add(
-        group,
-        "--descriptions",
-        "the data set's descriptions.csv, for categories other than the built-in ones",
+        kind=place,
+    ),
+    Flag(
+        "list",
+        "one's own videos instead: a JSON or CSV list (below)",
         metavar="FILE",
+        kind=place,
+    ),
+    shared.DESCRIPTIONS.but(note="for categories other than the built-in ones"),
+    shared.SECONDS.but(note="what comes later is not looked at"),
+)
+
+_OUTPUT = (
+    shared.OUTPUT.but(note="scores, intervals, samples and failures (.json)"),
+    Flag(
+        "measures",
+        "write the raw measures in the benchmark's layout (.csv)",
+        metavar="FILE",
+        kind=place,
+    ),
+    shared.JSON,
+)
+
+
+def build_parser() -> Parser:
+    """All flags, in groups."""
+    return Parser(
+        "wmreward physics-iq",
+        "Score generated videos against two real recordings of each scene: the motion masks, measures and "
+        "both published scores (Original, Verified) of Physics-IQ.",
+        _EPILOG,
+        {
+            "clips": _CLIPS,
+            "masks": (shared.MASKS, shared.REAL_MASKS),
+            "output": _OUTPUT,
+            "running": (shared.WORKERS, shared.CACHE),
+        },
+        old={"csv": "measures"},
     )
-    parser.add(
-        group,
-        "--seconds",
-        "length that is compared; what comes later is not looked at",
-        type=float,
-        default=5.0,
-        metavar="S",
-    )
-    group = parser.add_argument_group("masks")
-    parser.add(
-        group,
-        "--masks",
-        "lossless, or mpeg4: through the codec of the published evaluation's mask files",
-        default="lossless",
-        metavar="HOW",
-    )
-    parser.add(
-        group,
-        "--real_masks",
-        "computed; released: read from video-masks/real below --real; or a folder of such files",
-        default="computed",
-        metavar="WHICH",
-    )
-    group = parser.add_argument_group("output")
-    parser.add(group, "--json", "write scores, intervals, samples and failures", metavar="FILE")
-    parser.add(group, "--csv", "write the raw measures in the benchmark's layout", metavar="FILE")
-    group = parser.add_argument_group("running")
-    parser.add(
-        group,
-        "--workers",
-        "processes; each takes at most 0.5 GiB at 4K (default: one per core, 16 at most; one per job where "
-        "jobs are few, at most two per core)",
-        type=int,
-        metavar="N",
-    )
-    parser.add(
-        group,
-        "--cache",
-        "folder that keeps what is known of real clips, about 17 MB for 5 s of 4K; none: keep nothing "
-        "(default: ~/.cache/wmreward/physics_iq)",
-        metavar="DIR",
-    )
-    parser.add(group, "--debug", "show where an error came from", action="store_true")
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,12 +103,12 @@ def _interrupted(argv: Sequence[str]) -> str:
 
 def _run(argv: Sequence[str]) -> int:
     parser = build_parser()
-    values = parser.defaults | vars(parser.parse_args(underscored(argv)))
+    values = parser.read(argv)
     _check(parser, values)
     from wmreward.physics_iq.evaluate import evaluate
 
     jobs = _jobs(values)
-    workers = values["workers"] or default_workers(len(jobs), _cores())
+    workers = values["workers"] or default_workers(len(jobs), cores())
     settings = {key: values[key] for key in ("seconds", "masks", "real_masks")}
     evaluation = evaluate(
         jobs,
@@ -158,8 +132,6 @@ def _check(parser: Parser, values: Mapping[str, Any]) -> None:
     elif not (values["real"] and values["generated"]):
         missing = "generated" if values["real"] else "real"
         parser.error(f"--{missing} is missing (or --list, for videos of one's own)")
-    if values["workers"] is not None and values["workers"] < 1:
-        parser.error(f"--workers must be 1 or more, got {values['workers']}")
 
 
 def _jobs(values: Mapping[str, Any]) -> list[Job]:
@@ -173,8 +145,7 @@ def _jobs(values: Mapping[str, Any]) -> list[Job]:
         rows = read_descriptions(Path(values["descriptions"]))
         categories = {row.scenario: row.category for row in rows}
     real = Path(values["real"])
-    folders = {"computed": None, "released": real / "video-masks" / "real"}
-    masks = folders.get(values["real_masks"], Path(values["real_masks"]))
+    masks = mask_folder(values["real_masks"], real)
     jobs = find_jobs(real, Path(values["generated"]), masks=masks, categories=categories)
     if len(jobs) < NUM_JOBS:
         _say(f"note: {len(jobs)} of the {NUM_JOBS} jobs; a published score needs them all")
@@ -188,12 +159,14 @@ def _report(evaluation: Evaluation, values: Mapping[str, Any], settings: Mapping
 
     for failure in evaluation.failures:
         _say(f"failed: {failure.error}")
-    if values["csv"] and evaluation.samples:
-        write_csv(values["csv"], evaluation.samples)
+    if values["measures"] and evaluation.samples:
+        write_csv(values["measures"], evaluation.samples)
+    found = record(evaluation, settings)
+    if values["output"]:
+        write_text(values["output"], json.dumps(found, allow_nan=False, indent=1) + "\n")
     if values["json"]:
-        text = json.dumps(record(evaluation, settings), allow_nan=False, indent=1)
-        write_text(values["json"], text + "\n")
-    if evaluation.samples:
+        print(json.dumps(found, allow_nan=False))
+    elif evaluation.samples:
         print(table(evaluation.samples))
 
 
@@ -202,7 +175,14 @@ def default_workers(num_jobs: int, cores: int) -> int:
     return min(16, num_jobs if cores < num_jobs <= 2 * cores else cores)
 
 
-def _cores() -> int:
+def mask_folder(which: str, real: Path) -> Path | None:
+    """Where masks of real clips are read from, as ``--real_masks`` says; None: they are computed."""
+    folders = {"computed": None, "released": real / "video-masks" / "real"}
+    return folders.get(which, Path(which))
+
+
+def cores() -> int:
+    """Of this machine that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -22,7 +22,7 @@ def check_pictures(what: str) -> None:
     except ImportError as error:
         raise UsageError(
             f"{what} needs {error.name or 'matplotlib'}, which is not installed: "
-            "pip install 'wmreward[plot]'"
+            "pip install -e '.[plot]' in the clone"
         ) from error
 
 

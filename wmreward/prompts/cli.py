@@ -1,7 +1,7 @@
 """Job lists for batch generation: made from Physics-IQ's own files, and checked.
 
-python -m wmreward.prompts physics-iq --descriptions descriptions.csv --data physics-IQ-benchmark
-python -m wmreward.prompts check prompt/embedded.jsonl
+wmreward prompts physics-iq --descriptions descriptions.csv --real physics-IQ-benchmark
+wmreward prompts check prompt/embedded.jsonl
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from wmreward.commands import shared
+from wmreward.commands.dispatch import Command, dispatch
 from wmreward.commands.ending import run_command
-from wmreward.commands.flags import Parser, underscored
+from wmreward.commands.flags import Flag, Parser, Positional
+from wmreward.commands.kinds import OneOf, place
 from wmreward.errors import UsageError, WMRewardError
 
 _ENDS = (
@@ -24,96 +27,91 @@ _MAKE = f"""\
 Every flag may also be written with dashes. {_ENDS} A list with files that are not in order is not written.
 
 examples:
-  python -m wmreward.prompts physics-iq --descriptions descriptions.csv --data physics-IQ-benchmark
-  python -m wmreward.prompts physics-iq --descriptions descriptions.csv \\
-      --data physics-IQ-benchmark-verified --mode v2v --fps 24 --seeds 0-15
+  wmreward prompts physics-iq --descriptions descriptions.csv --real physics-IQ-benchmark
+  wmreward prompts physics-iq --descriptions descriptions.csv --real physics-IQ-benchmark-verified \\
+      --mode v2v --clip_fps 24 --seeds 0-15
 """
 _WORKERS = 8
+_RATES = (30, 24, 16, 8)
+
+_CHECK = Flag(
+    "check",
+    "full: files open, and videos are whole; exists: they are there",
+    metavar="HOW",
+    kind=OneOf(("full", "exists")),
+    default="full",
+)
 
 
-def _make_parser() -> Parser:
-    parser = Parser("Make the job list of the Physics-IQ benchmark: 198 jobs.", _MAKE)
-    parser.prog = "python -m wmreward.prompts physics-iq"
-    parser.add(
-        parser, "--descriptions", "the benchmark's descriptions.csv", required=True, metavar="FILE"
+def make_parser() -> Parser:
+    """All flags of `wmreward prompts physics-iq`."""
+    flags = (
+        shared.DESCRIPTIONS.but(required=True),
+        shared.REAL.but(required=True, note="Original or Verified"),
+        shared.MODE.but(
+            default="i2v", note="here i2v (from switch frames) or v2v (from conditioning clips)"
+        ),
+        shared.CLIP_FPS.but(default=24, note="30, 24, 16 or 8, as the model works"),
+        shared.SEEDS.but(usually="0"),
+        shared.OUTPUT.but(
+            note="the list (.jsonl)",
+            usually="physics_iq_i2v.jsonl or, such as, physics_iq_v2v_24fps.jsonl",
+        ),
+        _CHECK,
     )
-    parser.add(
-        parser,
-        "--data",
-        "the benchmark's folder, Original or Verified, or the one that holds it",
-        required=True,
-        metavar="DIR",
+    return Parser(
+        "wmreward prompts physics-iq",
+        "Make the job list of the Physics-IQ benchmark: 198 jobs.",
+        _MAKE,
+        {"list": flags},
+        old={"data": "real"},
     )
-    parser.add(
-        parser,
-        "--mode",
-        "i2v (from switch frames) or v2v (from conditioning clips)",
-        default="i2v",
-        choices=("i2v", "v2v"),
-        metavar="MODE",
-    )
-    parser.add(
-        parser,
-        "--fps",
-        "of the conditioning clips: 30, 24, 16 or 8, as the model works",
-        default=24,
-        type=int,
-        choices=(30, 24, 16, 8),
-        metavar="F",
-    )
-    parser.add(
-        parser,
-        "--seeds",
-        "one candidate of every job for each, such as 0,1,5 or 0-15",
-        default="0",
-        metavar="LIST",
-    )
-    parser.add(
-        parser,
-        "--output",
-        "the list (default: physics_iq_i2v.jsonl or, such as, physics_iq_v2v_24fps.jsonl)",
-        metavar="FILE",
-    )
-    _add_check(parser)
-    return parser
 
 
-def _check_parser() -> Parser:
-    parser = Parser("Check a job list and the files that its jobs start from.", _ENDS)
-    parser.prog = "python -m wmreward.prompts check"
-    parser.add_argument("list", type=Path, metavar="LIST", help="a list of jobs (.jsonl)")
-    _add_check(parser)
-    return parser
-
-
-def _add_check(parser: Parser) -> None:
-    parser.add(
-        parser,
-        "--check",
-        "full: files open, and videos are whole; exists: they are there",
-        default="full",
-        choices=("full", "exists"),
-        metavar="HOW",
+def check_parser() -> Parser:
+    """All flags of `wmreward prompts check`."""
+    return Parser(
+        "wmreward prompts check",
+        "Check a job list and the files that its jobs start from.",
+        _ENDS,
+        {"files": (_CHECK,)},
+        positional=Positional("list", "a list of jobs (.jsonl)", "LIST", kind=place),
     )
-    parser.add(parser, "--debug", "show where an error came from", action="store_true")
+
+
+COMMANDS = (
+    Command("physics-iq", "make the list of that benchmark", "wmreward.prompts.cli:make"),
+    Command(
+        "check", "check a list and the files that its jobs start from", "wmreward.prompts.cli:check"
+    ),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are printed as one line."""
-    return run_command(_run, argv, interrupted=lambda _: "interrupted; nothing was written")
+    about = "Job lists for batch generation: made from Physics-IQ's own files, and checked."
+    return run_command(
+        partial(dispatch, "wmreward prompts", about, COMMANDS),
+        argv,
+        interrupted=lambda _: "interrupted; nothing was written",
+    )
 
 
-def _run(argv: Sequence[str]) -> int:
-    commands = {"physics-iq": (_make_parser, _make), "check": (_check_parser, _check)}
-    if not argv or argv[0] not in commands:
-        print((__doc__ or "").strip())
-        if argv and argv[0] in ("-h", "--help"):
-            return 0
-        given = f"{argv[0]!r} is not a command" if argv else "which command?"
-        raise UsageError(f"{given} ({' or '.join(commands)}; each has --help)")
-    make_parser, act = commands[argv[0]]
+def make(argv: Sequence[str]) -> int:
+    """Make and write a list; returns the exit code."""
     parser = make_parser()
-    act(parser.defaults | vars(parser.parse_args(underscored(argv[1:]))))
+    values = parser.read(argv)
+    if values["mode"] == "t2v":
+        parser.error("--mode t2v: jobs of Physics-IQ are i2v or v2v")
+    if values["clip_fps"] not in _RATES:
+        parser.error(f"--clip_fps must be one of {', '.join(map(str, _RATES))}")
+    _make(values)
+    return 0
+
+
+def check(argv: Sequence[str]) -> int:
+    """Check a list; returns the exit code."""
+    _check(check_parser().read(argv))
     return 0
 
 
@@ -121,17 +119,17 @@ def _make(values: dict[str, Any]) -> None:
     from wmreward.prompts.conditioning import physics_iq_jobs
     from wmreward.prompts.jobs import write_jobs
 
-    mode, fps = values["mode"], values["fps"]
+    mode, fps = values["mode"], values["clip_fps"]
     named = "physics_iq_i2v.jsonl" if mode == "i2v" else f"physics_iq_v2v_{fps}fps.jsonl"
     output = Path(values["output"] or named).expanduser()
     if output.suffix != ".jsonl":
         raise UsageError(f"--output {output} must end in .jsonl")
     jobs = physics_iq_jobs(
         Path(values["descriptions"]).expanduser(),
-        Path(values["data"]).expanduser().resolve(),
+        Path(values["real"]).expanduser().resolve(),
         mode,
         fps=fps,
-        seeds=parse_seeds(values["seeds"]),
+        seeds=values["seeds"] or (0,),
     )
     _check_files([job.given for job in jobs if job.given], values["check"])
     write_jobs(output, jobs)
@@ -141,30 +139,13 @@ def _make(values: dict[str, Any]) -> None:
 def _check(values: dict[str, Any]) -> None:
     from wmreward.prompts.jobs import read_jobs
 
-    jobs = read_jobs(values["list"])
+    jobs = read_jobs(Path(values["list"]).expanduser())
     files = [job.given for job in jobs if job.given]
     _check_files(files, values["check"])
     candidates = sum(len(job.seeds) for job in jobs)
     print(
         f"{values['list']}: {len(jobs)} jobs, {candidates} candidates, {len(files)} files in order"
     )
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Whole numbers and ranges of them, both ends included: ``0-3,8`` → 0, 1, 2, 3, 8.
-
-    Raises:
-        UsageError: it is something else, or names a seed twice.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
-            raise UsageError(f"--seeds {text!r} must be numbers and ranges, such as 0,1,5 or 0-15")
-        seeds += range(int(first), int(last if dash else first) + 1)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise UsageError(f"--seeds {text!r} must name one seed or more, each once")
-    return tuple(seeds)
 
 
 def problems_with(files: Sequence[Path], *, full: bool) -> list[str]:

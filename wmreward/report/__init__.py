@@ -9,9 +9,5 @@ charts.py       drawings (SVG)
 page.py         the page
 page.css, page.js
 
-python -m wmreward.report RUN
+wmreward report RUN
 """
-
-from wmreward.report.run_data import RunData, read_run
-
-__all__ = ["RunData", "read_run"]

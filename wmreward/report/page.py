@@ -368,9 +368,7 @@ def _notes(run: RunData, results: Mapping[str, Mapping[str, Any]]) -> str:
             "or with other masks are not comparable with published ones."
         )
     else:
-        notes.append(
-            "No Physics-IQ evaluation yet: python -m wmreward.batch evaluate RUN --real DIR makes one."
-        )
+        notes.append("No Physics-IQ evaluation yet: wmreward evaluate RUN --real DIR makes one.")
     return f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
 
 

@@ -3,6 +3,7 @@
     world.py    of a world model: surprise, surprise at the seam, consensus
     mix.py      several rewards as one; begin here
     choice.py   from flags to rewards
+    shown.py    what people are shown of them
 
 May import `surprise`; knows nothing of generators.
 """

@@ -39,16 +39,16 @@ class RewardChoice:
     def from_flags(
         cls, values: Mapping[str, Any], *, default_model: str, context_grad: bool = False
     ) -> RewardChoice:
-        """From the flags of `reward_flags` and ``device``.
+        """From the flags of rewards and ``device``.
 
         Raises:
             UsageError: names, numbers or rules that cannot be.
         """
         config = SurpriseConfig(
-            window_size=values["reward_window_size"],
-            context_frames=values["reward_context_frames"],
-            stride=values["reward_stride"],
-            mode=values["reward_mode"],
+            window_size=values["window_size"],
+            context_frames=values["context_frames"],
+            stride=values["stride"],
+            mode=values["aggregate"],
             similarity=values["similarity"],
             score=values["score"],
             context_grad=context_grad,
@@ -57,8 +57,8 @@ class RewardChoice:
             weights=parse_weights(values["reward"] or ["surprise"]),
             how=values["combine"],
             model=ModelChoice(
-                name=values["reward_model"] or default_model,
-                weights=values["reward_weights"],
+                name=values["model"] or default_model,
+                weights=values["weights"],
                 device=values["device"],
             ),
             config=config,
@@ -117,14 +117,12 @@ class RewardChoice:
             return
         config = get_config(self.model.name)
         if config.action_conditioned:
-            raise UsageError(
-                f"reward_model {self.model.name} needs actions: it cannot judge videos"
-            )
+            raise UsageError(f"model {self.model.name} needs actions: it cannot judge videos")
         seen = self.config.context_frames // config.tubelet * config.tubelet
         if not 0 < seen < self.config.window_size // config.tubelet * config.tubelet:
             raise UsageError(
-                f"reward_context_frames={self.config.context_frames} and "
-                f"reward_window_size={self.config.window_size} must leave at least {config.tubelet} frames "
+                f"--context_frames {self.config.context_frames} of --window_size "
+                f"{self.config.window_size} must leave at least {config.tubelet} frames "
                 "on both sides"
             )
 

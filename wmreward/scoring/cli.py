@@ -1,4 +1,4 @@
-"""The command line of `compute_wmreward.py`: what its flags start, and how errors end the process.
+"""The command line of `wmreward score` (`compute_wmreward.py`).
 
 Nothing heavy is imported before the flags are understood.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wmreward.commands.ending import run_command
-from wmreward.commands.flags import underscored
 from wmreward.scoring.flags import build_parser
 
 
@@ -25,15 +24,9 @@ def _interrupted(argv: Sequence[str]) -> str:
 
 def _run(argv: Sequence[str]) -> int:
     parser = build_parser()
-    given = vars(parser.parse_args(underscored(argv)))
-    values = parser.defaults | given
-    if values["version"]:
-        from wmreward.version import __version__
-
-        print(f"wmreward {__version__}")
-        return 0
+    values = parser.read(argv)
     if not (values["video_path"] or values["weights_info"]):
-        parser.error("--video_path is missing: which videos?")
+        parser.error("which videos? name a VIDEO, a folder or a list")
     from wmreward.scoring.settings import job_from, model_choice
 
     if values["weights_info"]:
@@ -41,7 +34,7 @@ def _run(argv: Sequence[str]) -> int:
 
         print(load_weights(model_choice(values)).info)
         return 0
-    job = job_from(values, set(given))
+    job = job_from(values)
     from wmreward.scoring.run import run
 
     return run(job)

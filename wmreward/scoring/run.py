@@ -27,6 +27,7 @@ from wmreward.records.scored import (
 from wmreward.scoring.pictures import FrameStore
 from wmreward.scoring.report import Row, speed_warning, summary, table
 from wmreward.scoring.settings import Job
+from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
 from wmreward.video.ahead import Feed, decode_ahead
@@ -146,6 +147,9 @@ class Shift:
         uniform = self.scorer.sampling.fps is None
         if uniform and (warning := speed_warning(rows)):
             _say(warning)
+        hashes = {row.path: row.record["video_sha256"] for row in rows if row.record}
+        if note := meaningless(self.job.choice.name, self.job.choice.weights, hashes):
+            _say(note)
         if len(rows) > 1 or any(row.was_known for row in rows):
             _say(summary(rows))
 

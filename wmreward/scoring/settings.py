@@ -12,6 +12,7 @@ from typing import Any
 
 from vjepa2 import get_config
 from vjepa2.predictor import PARITY_MASK_TOKEN
+from wmreward.commands.flags import Values
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.pictures.extra import check_pictures
 from wmreward.records.record_file import RecordFile
@@ -20,12 +21,16 @@ from wmreward.surprise.actions import STEP_RATE, Motion, read_motion
 from wmreward.surprise.config import RELEASED, SurpriseConfig
 from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.models import ModelChoice
-from wmreward.video_io import DECODERS, list_videos
+from wmreward.video_io import list_videos
 
-_SURPRISE_FLAGS = ("window_size", "context_frames", "stride", "mode", "similarity", "score")
+_SURPRISE_FLAGS = {
+    **{name: name for name in ("window_size", "context_frames", "stride", "similarity", "score")},
+    "aggregate": "mode",
+}
+"""Flags, and the settings that they are."""
 
 _RELEASED_FLAGS = {
-    **{name: getattr(RELEASED, name) for name in _SURPRISE_FLAGS},
+    **{flag: getattr(RELEASED, setting) for flag, setting in _SURPRISE_FLAGS.items()},
     "max_frames": 49,
     "fps": None,
     "context_encoder": "online",
@@ -85,32 +90,28 @@ def model_choice(values: Mapping[str, Any]) -> ModelChoice:
     return choice
 
 
-def job_from(values: Mapping[str, Any], given: set[str]) -> Job:
+def job_from(flags: Values) -> Job:
     """Check all flags and resolve the videos.
-
-    Args:
-        values: Every flag, defaults filled in.
-        given: Names of the flags that were really given.
 
     Raises:
         UsageError: flags that contradict each other or make no sense, a missing file.
         WMRewardError: an output that cannot be written.
     """
+    given, values = flags.given, dict(flags)
     choice = model_choice(values)
     acts = get_config(choice.name).action_conditioned
     if acts:
         _refuse_other(values, given, _ACTION_FLAGS, f"model {choice.name}")
     if values["compat"]:
         _refuse_other(values, given, _RELEASED_FLAGS, "--compat released")
-        values = {**values, **_RELEASED_FLAGS}
+        values |= _RELEASED_FLAGS
     if values["fps"] is not None and "max_frames" in given:
         raise UsageError("--max_frames and --fps are two ways of taking frames: leave out one")
-    config = SurpriseConfig(**{name: values[name] for name in _SURPRISE_FLAGS})
+    config = SurpriseConfig(**{setting: values[flag] for flag, setting in _SURPRISE_FLAGS.items()})
     sampling = Sampling(**{name: values[name] for name in ("max_frames", "fps", "decoder")})
     if not acts:
         _check_windows(config, sampling, choice)
     _check_decoder(values["decoder"])
-    _check_counts(values)
     pictures = _pictures(values, config)
     videos = list_videos(values["video_path"])
     motion, motion_sha256 = _motion(values["actions"], choice.name, acts)
@@ -122,7 +123,7 @@ def job_from(values: Mapping[str, Any], given: set[str]) -> Job:
         motion=motion,
         motion_sha256=motion_sha256,
         batch_size=values["batch_size"],
-        workers=values["workers"],
+        workers=values["read_ahead"],
         output=_output(values["output"]),
         pictures=pictures,
         as_json=values["json"],
@@ -131,7 +132,7 @@ def job_from(values: Mapping[str, Any], given: set[str]) -> Job:
 
 
 def _refuse_other(
-    values: Mapping[str, Any], given: set[str], fixed: Mapping[str, Any], who: str
+    values: Mapping[str, Any], given: frozenset[str], fixed: Mapping[str, Any], who: str
 ) -> None:
     """Refuse a given flag that differs from what ``who`` fixes."""
     for name in sorted(given & set(fixed)):
@@ -159,23 +160,15 @@ def _check_windows(config: SurpriseConfig, sampling: Sampling, choice: ModelChoi
 
 
 def _check_decoder(name: str) -> None:
-    if name not in DECODERS:
-        raise UsageError(f"unknown --decoder {name}: choose one of {', '.join(DECODERS)}")
     if name == "decord" and find_spec("decord") is None:
         raise UsageError(
-            "--decoder decord is not installed: pip install 'wmreward[decord]' (64-bit x86 only), "
+            "--decoder decord is not installed: pip install -e '.[decord]' in the clone (64-bit x86 only), "
             "or use --decoder pyav"
         )
 
 
-def _check_counts(values: Mapping[str, Any]) -> None:
-    for name in ("batch_size", "workers"):
-        if values[name] is not None and values[name] < 1:
-            raise UsageError(f"--{name} {values[name]} must be at least 1")
-
-
 def _pictures(values: Mapping[str, Any], config: SurpriseConfig) -> Pictures:
-    pictures = Pictures(folder=Path(values["out_dir"]), plot=values["plot"], map=values["map"])
+    pictures = Pictures(folder=Path(values["pictures"]), plot=values["plot"], map=values["map"])
     for flag in ("plot", "map"):
         if values[flag]:
             check_pictures(f"--{flag}")

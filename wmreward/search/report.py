@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wmreward.pictures.contact_sheet import MOST_ROWS, SheetRow, sheet_frames, write_contact_sheet
+from wmreward.rewards.shown import in_words, shown_name, shown_score
 from wmreward.search.best_of_n import Choice
 from wmreward.tables.layout import render
 
 
 def choice_table(choice: Choice, label: str, name: Callable[[int], str]) -> str:
-    """Aligned columns, the best first.
+    """Aligned columns, the best first; total and rewards are higher-is-better, surprise lower.
 
     Args:
         choice: The candidates.
@@ -19,9 +20,9 @@ def choice_table(choice: Choice, label: str, name: Callable[[int], str]) -> str:
         name: Of the candidate at a place.
     """
     rewards = list(choice.table)
-    cells = [("rank", label, "total", *rewards)]
+    cells = [("rank", label, "reward", *map(shown_name, rewards))]
     for rank, place in enumerate(choice.order, 1):
-        scores = (f"{choice.table[reward][place]:.6f}" for reward in rewards)
+        scores = (f"{shown_score(name, choice.table[name][place]):.6f}" for name in rewards)
         cells.append((str(rank), name(place), f"{choice.totals[place]:.6f}", *scores))
     return render(cells[0], cells[1:], words=(1,))
 
@@ -31,7 +32,7 @@ def choice_gain(choice: Choice) -> str:
     mean = sum(choice.totals) / len(choice.totals)
     best = max(choice.totals)
     return (
-        f"the choice among {len(choice.totals)} raised the total by {best - mean:.4g}: "
+        f"the choice among {len(choice.totals)} raised the reward by {best - mean:.4g}: "
         f"{best:.4g} instead of {mean:.4g} on average"
     )
 
@@ -48,9 +49,9 @@ def draw_choice(
     rows = []
     for rank, place in enumerate(choice.order[:MOST_ROWS], 1):
         scores = {key: values[place] for key, values in choice.table.items()}
+        told = in_words(scores, 4, "   ")
         if len(scores) > 1:
-            scores = {"total": choice.totals[place], **scores}
-        told = "   ".join(f"{key} {value:.4f}" for key, value in scores.items())
+            told = f"reward {choice.totals[place]:.4f}   {told}"
         frames = sheet_frames(video(place))
         rows.append(SheetRow(f"{rank}   {name(place)}", told, frames, wins=rank == 1))
     write_contact_sheet(path, rows, title=title)

@@ -1,8 +1,6 @@
 """`python -m wmreward.select`: see `--help`."""
 
-import sys
-
-from wmreward.select.cli import main
+from wmreward.commands.ending import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start("wmreward.select.cli")

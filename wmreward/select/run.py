@@ -18,6 +18,7 @@ from wmreward.records.scored import to_json, video_sha256
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.mix import RewardMix
 from wmreward.scoring.report import short_names
+from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
@@ -65,8 +66,6 @@ def job_from(values: Mapping[str, Any]) -> Job:
         raise UsageError(
             f"--max_frames {sampling.max_frames} is too few: the reward needs {rewards.min_frames}"
         )
-    if values["workers"] < 0:
-        raise UsageError(f"workers={values['workers']} must be at least 0")
     places = {
         name: None if values[name] is None else Path(values[name]).expanduser()
         for name in ("output", "copy_to", "contact_sheets")
@@ -74,7 +73,7 @@ def job_from(values: Mapping[str, Any]) -> Job:
     output = places["output"]
     if output is not None and output.suffix.lower() != ".jsonl":
         raise UsageError(f"--output {output} must end in .jsonl")
-    groups = grouped(values["videos"], values["group_by"])
+    groups = grouped(values["video_path"], values["group_by"])
     rewards.check_weights()
     return Job(
         groups=groups,
@@ -83,7 +82,7 @@ def job_from(values: Mapping[str, Any]) -> Job:
         output=output,
         copy_to=places["copy_to"],
         sheets=places["contact_sheets"],
-        workers=values["workers"],
+        workers=values["read_ahead"],
         as_json=values["json"],
     )
 
@@ -166,6 +165,10 @@ def _conclude(job: Job, store: CandidateStore, mix: RewardMix, failed: Mapping[P
         _show(job, group, choice)
         if job.sheets is not None:
             _draw(job.sheets / f"{number:03d}-{_slug(group)}.png", choice)
+    hashes = {Path(candidate.name): candidate.sha256 for candidate in ranked}
+    model = job.rewards.model
+    if job.rewards.needs_model and (note := meaningless(model.name, model.weights, hashes)):
+        _say(note)
     if job.output is not None:
         store.rewrite(ranked)
     if job.copy_to is not None:

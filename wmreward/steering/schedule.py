@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from wmreward.errors import UsageError
 
-_RUN = re.compile(r"(?P<value>[+-]?[0-9.eE+-]+)(?:x(?P<count>[0-9]+))?")
+_RUN = re.compile(r"(?P<value>[+-]?[0-9.eE+-]+)(?:x(?P<count>[0-9]{1,9}))?")
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ class GuidanceSchedule:
         low, high = self.times
         if not 0 <= low <= high <= 1:
             raise UsageError(f"guidance range {low} {high} must rise within 0 … 1 (noise … data)")
-        if any(scale < 0 for scale in self.scales):
-            raise UsageError("guidance scales must not be negative: that would raise the surprise")
+        if not all(0 <= scale < inf for scale in self.scales):
+            raise UsageError(
+                "guidance scales must be numbers from 0 on; a negative one would raise the surprise"
+            )
 
     @classmethod
     def make(
@@ -83,6 +86,7 @@ class GuidanceSchedule:
 def _runs(name: str, text: str, steps: int) -> list[float]:
     """``0x5,1x45`` → five zeros and 45 ones."""
     values: list[float] = []
+    count = 0
     for part in text.split(","):
         match = _RUN.fullmatch(part.strip())
         try:
@@ -91,9 +95,9 @@ def _runs(name: str, text: str, steps: int) -> list[float]:
             value = None
         if match is None or value is None:
             raise UsageError(f"{name}={text!r}: {part!r} is not a number or NUMBERxCOUNT")
-        values += [value] * int(match["count"] or 1)
-    if len(values) != steps:
-        raise UsageError(
-            f"{name}={text!r} is for {len(values)} steps, but the sampler takes {steps}"
-        )
+        count += int(match["count"] or 1)
+        if count <= steps:
+            values += [value] * (count - len(values))
+    if count != steps:
+        raise UsageError(f"{name}={text!r} is for {count} steps, but the sampler takes {steps}")
     return values

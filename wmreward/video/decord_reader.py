@@ -31,7 +31,7 @@ class DecordReader:
             import decord
         except ImportError as error:
             raise UsageError(
-                "decoder 'decord' is not installed: pip install 'wmreward[decord]' "
+                "decoder 'decord' is not installed: pip install -e '.[decord]' in the clone "
                 "(64-bit x86 only), or use decoder 'pyav'"
             ) from error
         check_file(path)

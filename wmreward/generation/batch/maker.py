@@ -13,8 +13,7 @@ from magi1.errors import MagiError
 from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place
 from magi1.pipeline import Pipeline, Prepared, Request
-from wmreward.batch import Candidate
-from wmreward.batch.candidates import Unfit
+from wmreward.batch.candidates import Candidate, Unfit
 from wmreward.errors import WMRewardError
 from wmreward.generation.batch.judge import BatchSteering
 from wmreward.generation.batch.setup import Setup

@@ -19,11 +19,12 @@ from magi1.plan import RELEASED_VAE, Mode, Plan, plan
 from magi1.prompt_tokens import SpecialTokens, load_token_vectors
 from magi1.text_encoder import check_text_encoder
 from magi1.vae import VAEConfig
-from wmreward.batch import Candidate, RunFolder, candidates_of
+from wmreward.batch.candidates import Candidate, candidates_of
+from wmreward.batch.folder import RunFolder
 from wmreward.batch.share import Share
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.generation.job import configuration
+from wmreward.generation.job import configuration, precision
 from wmreward.generation.output import settings_of
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.prompts.cli import problems_with
@@ -76,8 +77,6 @@ class Setup:
             raise UsageError("--guidance_scale has no meaning with --variants plain alone")
         jobs = read_jobs(Path(values["jobs"]).expanduser())
         if (most := values["max_seeds"]) is not None:
-            if most < 1:
-                raise UsageError(f"--max_seeds {most} must be at least 1")
             jobs = [replace(job, seeds=job.seeds[:most]) for job in jobs]
         return cls(
             values=values,
@@ -93,8 +92,7 @@ class Setup:
     @property
     def dtype(self) -> torch.dtype | None:
         """Of the transformer's layers; None: the configuration's."""
-        given = self.values["dtype"]
-        return None if given == "auto" else getattr(torch, given)
+        return precision(self.values["dtype"])
 
     @property
     def released(self) -> bool:
@@ -120,7 +118,7 @@ class Setup:
         if problems := problems_with(files, full=False):
             raise WMRewardError(
                 f"{problems[0]} ({len(problems)} of {len(files)} files of {self.values['jobs']}; "
-                "python -m wmreward.prompts check lists all)"
+                "wmreward prompts check lists all)"
             )
 
     def folder(self) -> RunFolder:

@@ -1,0 +1,6 @@
+"""`python -m wmreward`: see `--help`."""
+
+from wmreward.commands.ending import start
+
+if __name__ == "__main__":
+    start("wmreward.cli")

@@ -1,0 +1,148 @@
+"""What the words after flags may be: numbers in a range, names of a list, seeds, places. Nothing heavy.
+
+A kind is called with a word and returns its value; what is wrong with it is an ``ArgumentTypeError`` that
+says what would be right. All numbers are finite and within the range that the kind states.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import isfinite
+
+LARGEST_SEED = 2**63 - 1
+MOST_SEEDS = 100_000
+"""Seeds of one list: more are a slip of the keyboard, and a range of them would fill the memory."""
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
+_RULE = re.compile(
+    r"mean|max|median|topk[1-9][0-9]{0,8}|topp(?!0*(\.0*)?$)(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)"
+)
+_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from ``low`` to ``high``, both included."""
+
+    low: int = 0
+    high: int = 1_000_000
+
+    def __call__(self, word: str) -> int:
+        value = int(word) if _WHOLE.fullmatch(word.strip()) else None
+        if value is None or not self.low <= value <= self.high:
+            raise ArgumentTypeError(f"must be {self}, not {quoted(word)}")
+        return value
+
+    def __str__(self) -> str:
+        return f"a whole number from {self.low} to {self.high}"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number from ``low`` to ``high``, both included; ``above``: greater than ``low``."""
+
+    low: float = -1e9
+    high: float = 1e9
+    above: bool = False
+
+    def __call__(self, word: str) -> float:
+        try:
+            value = float(word)
+        except ValueError:
+            value = float("nan")
+        if not isfinite(value) or not self.low <= value <= self.high:
+            raise ArgumentTypeError(f"must be {self}, not {quoted(word)}")
+        if self.above and value == self.low:
+            raise ArgumentTypeError(f"must be {self}, not {quoted(word)}")
+        return value
+
+    def __str__(self) -> str:
+        low, high = (
+            f"{end:.0f}" if end == round(end) else str(end) for end in (self.low, self.high)
+        )
+        return (
+            f"a number above {low}, up to {high}"
+            if self.above
+            else f"a number from {low} to {high}"
+        )
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of a few names."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, word: str) -> str:
+        if word not in self.names:
+            hint = did_you_mean(word, self.names)
+            raise ArgumentTypeError(f"must be {self}, not {quoted(word)}{hint}")
+        return word
+
+    def __str__(self) -> str:
+        if len(self.names) < 3:
+            return " or ".join(self.names)
+        return f"{', '.join(self.names[:-1])} or {self.names[-1]}"
+
+
+def rule(word: str) -> str:
+    """How windows are aggregated: ``mean``, ``max``, ``median``, ``topk3``, ``topp50``."""
+    if not _RULE.fullmatch(word):
+        hint = did_you_mean(word, ("mean", "max", "median"))
+        raise ArgumentTypeError(
+            f"must be mean, max, median, topkK or toppP (with a number K, or P up to 100), not "
+            f"{quoted(word)}{hint}"
+        )
+    return word
+
+
+def place(word: str) -> str:
+    """The name of a file or folder."""
+    if not word.strip() or "\0" in word:
+        raise ArgumentTypeError(f"must name a file or folder, not {quoted(word)}")
+    return word
+
+
+def seed_range(word: str) -> tuple[int, ...]:
+    """Whole numbers and ranges of them, both ends included: ``0-3,8`` → 0, 1, 2, 3, 8."""
+    wrong = ArgumentTypeError(
+        f"must be whole numbers and ranges, such as 0,1,5 or 0-15, not {quoted(word)}"
+    )
+    seeds: list[int] = []
+    for part in word.split(","):
+        first, dash, last = (text.strip() for text in part.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(first + last) > 40:
+            raise wrong
+        low, high = int(first), int(last if dash else first)
+        if low > high:
+            raise wrong
+        if high > LARGEST_SEED or high - low >= MOST_SEEDS:
+            raise ArgumentTypeError(
+                f"may be up to {LARGEST_SEED}, and {MOST_SEEDS} of them, not {quoted(word)}"
+            )
+        seeds += range(low, high + 1)
+    return tuple(seeds)
+
+
+def all_different(lists: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The seeds of all words of a flag, in their order."""
+    seeds = [seed for part in lists for seed in part]
+    if len(set(seeds)) < len(seeds):
+        twice = next(seed for seed in seeds if seeds.count(seed) > 1)
+        raise ArgumentTypeError(f"names {twice} twice: every candidate needs a seed of its own")
+    return tuple(seeds)
+
+
+def quoted(word: str) -> str:
+    """A user's word as part of a message, of bounded length."""
+    return repr(word if len(word) <= _SHOWN else f"{word[: _SHOWN - 1]}…")
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """``; did you mean X?`` if something known is near, else nothing."""
+    near = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""

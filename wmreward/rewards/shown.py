@@ -1,0 +1,30 @@
+"""What people are shown of rewards. Records keep the reward's own score, higher is better.
+
+A surprise is shown as it is everywhere: the lower, the more plausible. All else is called a reward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wmreward.rewards.world import SeamReward, SurpriseReward
+
+_SURPRISES = {SurpriseReward.name: "surprise", SeamReward.name: "surprise with seam"}
+
+
+def shown_name(reward: str) -> str:
+    """Of the column of a reward."""
+    return _SURPRISES.get(reward, f"{reward} reward")
+
+
+def shown_score(reward: str, score: float) -> float:
+    """A score under that name."""
+    return -score if reward in _SURPRISES else score
+
+
+def in_words(scores: Mapping[str, float], digits: int = 6, between: str = ", ") -> str:
+    """Scores by reward, such as ``surprise 0.031415, consensus reward 0.5``."""
+    return between.join(
+        f"{shown_name(name)} {shown_score(name, score):.{digits}f}"
+        for name, score in scores.items()
+    )

@@ -1,0 +1,72 @@
+"""What the embedded world model can judge: it was trained on simulated balls and boxes, and on nothing else.
+
+Whether a clip is simulated cannot be seen for certain, but that it is ours can be known: it comes along, or a
+record of the small generator stands beside it. Of all other clips it is said that the verdict means nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from wmreward.scoring.report import short_names
+
+SMALL = "tiny"
+"""The embedded world model, and the small generator."""
+
+SHIPPED = frozenset(
+    {
+        "ba871528146eed57839f22adf40f7e17ae0a1633a25cb946777aa09808a28a2d",  # example/balls_impossible.mp4
+        "d2c2bd716128011d2f02de221d6d1de60428ba00df6548834ecab1f40a691932",  # example/balls_possible.mp4
+        "3691309699f4c8f23c5cd9376ec56ba35564e4d35c3a2fed6c47f6ffdea1a4ff",  # prompt/embedded/blue_box.mp4
+        "ae05f79164dc984a85c35ce3e250063cc7a247cdb7ad5cd219f43d31e5220936",  # …/checkered_ball.mp4
+        "d2ea175936558705e2c5e694a1267707bc41be232de301892a71385cda3faf5f",  # …/pendulum.mp4
+        "cb36ec8d79ad8f2925147f844f6e7d036619abbd74e4b745f7306ded93293357",  # …/ramp.mp4
+        "dbc1277b44842b0c41f2e9b3434fb685c0375b159e0d1b82ba03b1d40b7a877c",  # …/red_box.mp4
+        "3f786a522e207aa47cebe5478cb58529d1c129ac10c0e7b60bdfa2bb21e4a7c3",  # …/triangle.mp4
+    }
+)
+"""Hashes of the simulated clips that come along."""
+
+_LONGEST_RECORD = 2**24
+
+
+def meaningless(model: str, weights: str | None, videos: Mapping[Path, str]) -> str | None:
+    """One line if videos are judged by a model that never saw their like; None: nothing is known against it.
+
+    Args:
+        model: Name of the world model.
+        weights: Others than its own, of which nothing is known.
+        videos: Their hashes by path.
+    """
+    if model != SMALL or weights is not None:
+        return None
+    foreign = [path for path, sha256 in videos.items() if not _is_ours(path, sha256)]
+    if not foreign:
+        return None
+    who = (
+        short_names(foreign[:1])[0]
+        if len(foreign) == 1
+        else f"{len(foreign)} of {len(videos)} videos"
+    )
+    return (
+        f"note: {SMALL} knows simulated balls and boxes only: unless {who} shows such, its verdict means "
+        "nothing there (--model vitg or vitl for real videos)"
+    )
+
+
+def _is_ours(path: Path, sha256: str) -> bool:
+    return sha256 in SHIPPED or _generator(path) == SMALL
+
+
+def _generator(path: Path) -> str | None:
+    """Of a video that `wmreward generate` wrote, as the record beside it says."""
+    record = path.with_suffix(".json")
+    try:
+        if not record.is_file() or record.stat().st_size > _LONGEST_RECORD:
+            return None
+        said = json.loads(record.read_text(encoding="utf-8"))
+        return str(said["settings"]["model_config"]["model_name"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
