@@ -42,6 +42,12 @@ COMMANDS = (
         ("wmreward.generation.batch.flags:build_parser", "wmreward.batch.cli:status_parser"),
     ),
     Command(
+        "compare",
+        "two files of scores, video by video, with intervals",
+        "wmreward.compare.cli:main",
+        ("wmreward.compare.cli:build_parser",),
+    ),
+    Command(
         "report",
         "one HTML page about a batch run",
         "wmreward.report.cli:main",

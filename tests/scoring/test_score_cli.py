@@ -20,6 +20,7 @@ from fakes import NANO_AC, random_model
 from safetensors.torch import save_file
 
 import compute_wmreward
+from wmreward.commands import ending
 from wmreward.surprise import compute as reward
 from wmreward.surprise.actions import read_motion
 from wmreward.surprise.inputs import Sampling
@@ -342,6 +343,7 @@ def test_script_lets_waiting_threads_sleep(
     if own is None:
         monkeypatch.delenv("OMP_WAIT_POLICY")
     monkeypatch.setattr(sys, "argv", ["compute_wmreward.py", "--version"])
+    monkeypatch.setattr(ending, "have_streams", lambda: None)  # pytest's own stay in place
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(Path(compute_wmreward.__file__)), run_name="__main__")
     assert stop.value.code == 0 and os.environ["OMP_WAIT_POLICY"] == expected

@@ -168,6 +168,13 @@ MODE = Flag(
 RUN = Positional("run", "the folder of a batch run", "RUN", kind=place)
 OUTPUT = Flag("output", "the file that is written", metavar="FILE", kind=place)
 JSON = Flag("json", "print JSON instead of text, one object per line")
+FORMAT = Flag(
+    "format",
+    "how the table is written: text, markdown, csv or latex",
+    metavar="FORM",
+    kind=OneOf(("text", "markdown", "csv", "latex")),
+    default="text",
+)
 PLOT = Flag("plot", "also draw a chart (PNG)")
 COMPAT = Flag(
     "compat",

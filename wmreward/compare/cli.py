@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wmreward.commands import shared
 from wmreward.commands.ending import run_command
-from wmreward.commands.flags import Parser, underscored
+from wmreward.commands.flags import Flag, Parser, Positional
+from wmreward.commands.kinds import place
 
 if TYPE_CHECKING:
     from wmreward.compare.pairs import Comparison
@@ -25,21 +27,19 @@ examples:
 
 def build_parser() -> Parser:
     """All flags."""
-    parser = Parser("Compare two files of scores, video by video.", _ENDS)
-    parser.prog = "wmreward compare"
-    parser.add_argument("first", type=Path, metavar="A", help="a file of scores")
-    parser.add_argument("second", type=Path, metavar="B", help="another one")
-    parser.add(
-        parser,
-        "--format",
-        "how the table is written",
-        default="text",
-        choices=["text", "markdown", "csv", "latex"],
+    return Parser(
+        "wmreward compare",
+        "Compare two files of scores, video by video.",
+        _ENDS,
+        {
+            "result": (
+                shared.FORMAT,
+                Flag("pairs", "also print a line for every pair"),
+                shared.JSON,
+            )
+        },
+        positional=Positional("files", "two files of scores", "A B", kind=place, many=True),
     )
-    parser.add(parser, "--pairs", "also a line for every pair", action="store_true")
-    parser.add(parser, "--json", "one line of JSON instead of the table", action="store_true")
-    parser.add(parser, "--debug", "show where an error came from", action="store_true")
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,21 +49,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     parser = build_parser()
-    values: dict[str, Any] = parser.defaults | vars(parser.parse_args(underscored(argv)))
+    values = parser.read(argv)
+    names = values["files"] or ()
+    if len(names) != 2:
+        parser.error(f"give two files of scores, A and B; got {len(names)}")
     from wmreward.compare.pairs import compare
     from wmreward.errors import UsageError
     from wmreward.records.record_file import RecordFile
 
-    for name in ("first", "second"):
-        if not values[name].is_file():
-            raise UsageError(f"{values[name]}: no such file of scores")
-    found = compare(*(RecordFile(values[name]).read() for name in ("first", "second")))
-    names = (str(values["first"]), str(values["second"]))
+    files = [Path(name) for name in names]
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{file}: no such file of scores")
+    found = compare(*(RecordFile(file).read() for file in files))
     print(_as_json(found, names) if values["json"] else _as_text(found, names, values))
     return 0
 
 
-def _as_json(found: Comparison, names: tuple[str, str]) -> str:
+def _as_json(found: Comparison, names: Sequence[str]) -> str:
     from dataclasses import asdict
 
     from wmreward.records.scored import to_json
@@ -71,7 +74,7 @@ def _as_json(found: Comparison, names: tuple[str, str]) -> str:
     return to_json({"files": list(names), **asdict(found)})
 
 
-def _as_text(found: Comparison, names: tuple[str, str], values: dict[str, Any]) -> str:
+def _as_text(found: Comparison, names: Sequence[str], values: Mapping[str, Any]) -> str:
     from wmreward.tables.layout import render
 
     rows = [
