@@ -67,7 +67,7 @@ def make_pair(kind: str, rng: Rng) -> Pair:
 def _in_view(scene: Scene, film: Film) -> np.ndarray:
     """[T] object 0 lies within the picture."""
     place, size = film.position[:, 0], scene.bodies[0].size
-    return ((place > size) & (place < 1 - size)).all(-1)
+    return np.all((place > size) & (place < 1 - size), axis=-1)
 
 
 def _speed(film: Film) -> np.ndarray:

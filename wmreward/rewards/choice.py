@@ -13,9 +13,11 @@ from vjepa2 import get_config
 from vjepa2.sources import converted_path, find_weights
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.rewards.mix import OWN, How, RewardMix, parse_weights
+from wmreward.rewards.world import SeamReward
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.models import ModelChoice, load
 from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.surprise.windows import cut_windows, reach
 from wmweights import WeightsError, fingerprint_files
 
 
@@ -52,6 +54,7 @@ class RewardChoice:
             similarity=values["similarity"],
             score=values["score"],
             context_grad=context_grad,
+            frame_strides=values["frame_strides"],
         )
         choice = cls(
             weights=parse_weights(values["reward"] or ["surprise"]),
@@ -76,14 +79,24 @@ class RewardChoice:
         """Frames of the shortest video that can be judged."""
         if not self.needs_model:
             return 1
-        mode = self.config.mode
+        mode, config = self.config.mode, self.config
         windows = int(mode.removeprefix("topk")) if mode.startswith("topk") else 1
-        return self.config.window_size + (windows - 1) * self.config.stride
+        longest = max(config.frame_strides)
+        frames = reach(config.window_size, longest)
+        while len(cut_windows(frames, config.window_size, config.stride, (longest,))) < windows:
+            frames += 1
+        return frames
 
     @property
     def context_frames(self) -> int:
         """Frames before new ones that share a window with them, at most."""
-        return max(0, self.config.window_size - self.config.stride) if self.needs_model else 0
+        if not self.needs_model:
+            return 0
+        config = self.config
+        frames = max(0, config.window_size - config.stride)
+        if SeamReward.name in self.weights:
+            frames = max(frames, config.context_frames)
+        return frames * max(config.frame_strides)
 
     def settings(self) -> dict[str, Any]:
         """All that decides a score; reads the ends of the weights' files."""
