@@ -2,6 +2,8 @@
 
     python -m benchmarks.bench_reward                    # ViT-g at its real size, random weights, GPU
     python -m benchmarks.bench_reward --model tiny --device cpu
+    python -m benchmarks.bench_reward --model vitb21 vitl21 vitg21 vitG21 --skip_reference
+    python -m benchmarks.bench_reward --model vitb21 --observed student --crop 256 --device cpu
 
 The reference way: float32, one window at a time, a second copy of the encoder as target encoder, and
 for the gradient the graphs of all windows alive at once. Ours: bfloat16 weights (float32 on a CPU),
@@ -24,18 +26,23 @@ import torch
 from torch import Tensor
 
 from benchmarks.shared.machine import describe, matmul_rate, median_and_peak
-from vjepa2 import VJEPA2, VJEPA2Config, get_config
+from vjepa2 import VJEPA21, ModelConfig, Reading, VJEPA21Config, WorldModel, build_model, get_config
+from vjepa2.world_model21 import Observed
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.tokens import window_surprise
 from wmreward.surprise.windows import window_starts
 
 
-def random_model(config: VJEPA2Config, device: torch.device) -> VJEPA2:
+def random_model(
+    config: ModelConfig, device: torch.device, observed: Observed | None = None
+) -> WorldModel:
     """Weights as V-JEPA initialises them: normal of 0.02, smaller where block i adds to the residual."""
     torch.manual_seed(0)
+    distilled = isinstance(config, VJEPA21Config) and config.teacher is not None
+    reading = Reading(observed=observed) if distilled else None
     with torch.device(device):
-        model = VJEPA2(config)
+        model = build_model(config, reading=reading)
     for name, parameter in model.named_parameters():
         if parameter.ndim >= 2:
             block = re.search(r"blocks\.(\d+)\.(?:attn\.proj|mlp\.fc2)", name)
@@ -46,7 +53,7 @@ def random_model(config: VJEPA2Config, device: torch.device) -> VJEPA2:
     return model.requires_grad_(False).eval()
 
 
-def reference_score(model: VJEPA2, video: Tensor, config: SurpriseConfig) -> Tensor:
+def reference_score(model: WorldModel, video: Tensor, config: SurpriseConfig) -> Tensor:
     """One window after the other; the mean of what is kept of each."""
     pixels = model.preprocess(video)
     losses = []
@@ -57,16 +64,25 @@ def reference_score(model: VJEPA2, video: Tensor, config: SurpriseConfig) -> Ten
     return torch.stack(losses).mean()
 
 
-def flops(config: VJEPA2Config, windows: int, size: int, context: int) -> float:
+def flops(
+    config: ModelConfig, windows: int, size: int, context: int, *, observed: Observed | None = None
+) -> float:
     """Multiply-adds × 2 of scoring: matrix products and attention, per window once each."""
 
     def transformer(tokens: int, width: int, depth: int, mlp: int) -> float:
         return depth * (2 * tokens * (4 * width**2 + 2 * width * mlp) + 4 * tokens**2 * width)
 
+    def encoder(tokens: int, of: ModelConfig) -> float:
+        return transformer(tokens, of.width, of.depth, of.mlp_width)
+
+    target, predictions = config, 1
+    if isinstance(config, VJEPA21Config) and config.teacher is not None:
+        target = config if observed == "student" else config.teacher
+        predictions += observed == "student"  # what is observed goes through the predictor, too
     n, p = config.tokens_per_tubelet, config.predictor
     seen, total = context // config.tubelet * n, size // config.tubelet * n
-    encoder = [transformer(t, config.width, config.depth, config.mlp_width) for t in (seen, total)]
-    return windows * (sum(encoder) + transformer(total, p.width, p.depth, 4 * p.width))
+    predictor = predictions * transformer(total, p.width, p.depth, 4 * p.width)
+    return windows * (encoder(seen, config) + encoder(total, target) + predictor)
 
 
 def gradient(score: Callable[..., Tensor], video: Tensor) -> Tensor:
@@ -74,13 +90,16 @@ def gradient(score: Callable[..., Tensor], video: Tensor) -> Tensor:
     return torch.autograd.grad(score(video=leaf), leaf)[0]
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Measure one model."""
     device = torch.device(args.device)
     cuda = device.type == "cuda"
-    ours_dtype = torch.bfloat16 if cuda else torch.float32
-    config = get_config(args.model)
-    reference = random_model(config, device)
-    reference.target_encoder = copy.deepcopy(reference.encoder)
+    ours_dtype = getattr(torch, args.dtype or ("bfloat16" if cuda else "float32"))
+    config = get_config(name, args.crop)
+    reference = random_model(config, device, args.observed)
+    shared = reference.target_encoder is reference.encoder
+    if shared:
+        reference.target_encoder = copy.deepcopy(reference.encoder)
     video = torch.rand(1, 3, args.frames, config.crop, config.crop, device=device) * 2 - 1
     rate = matmul_rate(device, ours_dtype)
     head = describe(device)
@@ -98,7 +117,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         except torch.cuda.OutOfMemoryError:
             row["seconds"] = row["peak_gib"] = None
         if row["seconds"] and what == "score":
-            row["of_matmul_rate"] = flops(config, windows, 16, 8) / row["seconds"] / rate
+            row["of_matmul_rate"] = (
+                flops(config, windows, 16, 8, observed=args.observed) / row["seconds"] / rate
+            )
         rows.append(row)
         print_row(row)
 
@@ -112,7 +133,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         with torch.no_grad():
             measure("score", "reference", stride, partial(score, video=video), 1)
         measure("gradient", "reference", stride, partial(gradient, score, video), 1)
-    reference.target_encoder = reference.encoder
+    if shared:
+        reference.target_encoder = reference.encoder
     ours = reference.to(ours_dtype)
     if cuda and not args.no_compile:
         ours.compile_blocks()
@@ -126,7 +148,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         rows[-1]["error"] = error
         print(f"  score error against float32: {error:.2e}", file=sys.stderr)
         measure("gradient", "ours", stride, partial(scorer.score_and_gradient, video), args.repeats)
-    return {"benchmark": "reward", "model": args.model, **head, "matmul_flops": rate, "rows": rows}
+    reading = vars(ours.reading) if isinstance(ours, VJEPA21) else {}
+    about = {"model": name, "crop": config.crop, **reading, "dtype": str(ours_dtype)[6:]}
+    return {"benchmark": "reward", **about, **head, "matmul_flops": rate, "rows": rows}
 
 
 def print_row(row: dict[str, Any]) -> None:
@@ -149,7 +173,15 @@ def main(argv: list[str] | None = None) -> int:
     )
     default = "cuda" if torch.cuda.is_available() else "cpu"
     add = parser.add_argument
-    add("--model", default="vitg" if default == "cuda" else "tiny", help="default %(default)s")
+    add(
+        "--model",
+        nargs="+",
+        default=["vitg" if default == "cuda" else "tiny"],
+        help="one or several, a line each; default %(default)s",
+    )
+    add("--crop", type=int, help="V-JEPA 2.1: another side of the picture than the model's own")
+    add("--observed", choices=["teacher", "student"], help="distilled models; default teacher")
+    add("--dtype", help="of ours; default bfloat16 on a GPU, float32 on a CPU")
     add("--device", default=default, help="default %(default)s")
     add("--frames", type=int, default=49, help="frames of the video, default %(default)s")
     add("--strides", type=int, nargs="+", default=[2, 8], help="default 2 8")
@@ -158,7 +190,9 @@ def main(argv: list[str] | None = None) -> int:
     add("--repeats", type=int, default=5, help="timed runs of ours, default %(default)s")
     add("--no_compile", action="store_true", help="eager blocks")
     add("--skip_reference", action="store_true", help="do not time the reference way")
-    print(json.dumps(run(parser.parse_args(argv))))
+    args = parser.parse_args(argv)
+    for name in args.model:
+        print(json.dumps(run(args, name)), flush=True)
     return 0
 
 

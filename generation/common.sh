@@ -52,7 +52,10 @@ find_rendezvous() {
     if [[ -n ${SLURM_JOB_ID:-} ]]; then
         srun=(srun --nodes "$NODES" --ntasks "$NODES" --ntasks-per-node 1 --kill-on-bad-exit=0)
         if [[ -z $endpoint ]]; then
-            endpoint=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):$((20000 + SLURM_JOB_ID % 20000))
+            # Read to its end: closing a pipe after the first line can stop scontrol, and with it this script.
+            local hosts
+            hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+            endpoint=${hosts%%$'\n'*}:$((20000 + SLURM_JOB_ID % 20000))
         fi
     fi
     [[ -n $endpoint ]] || fail "NODES=$NODES needs RDZV_ENDPOINT=host:port, the same on all machines"

@@ -9,7 +9,15 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from vjepa2 import VJEPA2, Branches, PredictorConfig, VJEPA2Config
+from vjepa2 import (
+    VJEPA2,
+    VJEPA21,
+    Branches,
+    PredictorConfig,
+    Reading,
+    VJEPA2Config,
+    VJEPA21Config,
+)
 from wmreward.protocols import WorldModel
 
 
@@ -122,13 +130,31 @@ def random_model(
     seed: int = 0,
 ) -> VJEPA2:
     """A frozen network whose every parameter is random and not zero."""
-    generator = torch.Generator().manual_seed(seed)
     model = VJEPA2(config, branches=branches)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            fan = parameter[0].numel() if parameter.ndim > 1 else 1
-            scale = fan**-0.5 if parameter.ndim > 1 and "mask_tokens" not in name else 0.3
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
-            if "norm" in name and name.endswith("weight"):
-                parameter.add_(1)
+    _fill(model, seed)
     return model.to(dtype).requires_grad_(False).eval()
+
+
+def random_model21(
+    config: VJEPA21Config,
+    *,
+    dtype: torch.dtype = torch.float64,
+    reading: Reading | None = None,
+    seed: int = 0,
+) -> VJEPA21:
+    """The same of V-JEPA 2.1."""
+    model = VJEPA21(config, reading=reading)
+    _fill(model, seed)
+    return model.to(dtype).requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def _fill(model: torch.nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        fan = parameter[0].numel() if parameter.ndim > 1 else 1
+        matrix = parameter.ndim > 1 and not name.endswith("mod_embed")
+        scale = fan**-0.5 if matrix and "mask_tokens" not in name else 0.3
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+        if "norm" in name and name.endswith("weight"):
+            parameter.add_(1)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import vjepa2.config
-from wmreward.generation import search_run
+from wmreward.generation import workshop
 from wmreward.generation.candidate import make_candidates
 from wmreward.surprise import models
 from wmreward.video_io import write_png, write_video
@@ -59,7 +59,7 @@ class Guided(CommandLine):
 
     def __call__(self, *flags: str) -> tuple[int, str, str]:
         weights = str(Path(self.config).parent / "world.safetensors")
-        model = ("--reward_model", "tiny", "--reward_weights", weights, "--reward_stride", "4")
+        model = ("--model", "tiny", "--weights", weights, "--stride", "4")
         return super().__call__(*model, *flags)
 
 
@@ -84,7 +84,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         batches.append(list(options["seeds"]))
         return make_candidates(*arguments, **options)
 
-    monkeypatch.setattr(search_run, "make_candidates", noted)
+    monkeypatch.setattr(workshop, "make_candidates", noted)
     return batches
 
 

@@ -30,6 +30,7 @@ OPTIONAL = {
     "matplotlib",
     "transformers",
     "diffusers",
+    "accelerate",
     "decord",
     "torchvision",
     "timm",
@@ -103,7 +104,16 @@ ROOMS: dict[str, set[str]] = {
     "search": {"rewards", "records", "surprise", "pictures", "tables"},
     "scoring": {"surprise", "records", "pictures", "video", "tables", "commands"},
     "compare": {"records", "tables", "commands"},
-    "select": {"search", "scoring", "rewards", "records", "surprise", "video", "commands"},
+    "select": {
+        "tables",
+        "search",
+        "scoring",
+        "rewards",
+        "records",
+        "surprise",
+        "video",
+        "commands",
+    },
     "physics_iq": {"video", "commands"},
     "prompts": {"physics_iq", "video", "commands"},
     "batch": {"prompts", "physics_iq", "records", "video", "commands"},
@@ -123,6 +133,7 @@ ROOMS: dict[str, set[str]] = {
         *("batch", "prompts", "search", "steering", "rewards", "surprise"),
         *("pictures", "video", "commands"),
     },
+    "pipelines": {"generation", "steering", "rewards", "video", "commands"},
 }
 """The rooms of wmreward, the lowest first, and what each may import besides itself and the files at the root.
 A room's `cli.py` stands above all rooms: a command may bring together what it likes."""

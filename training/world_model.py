@@ -75,7 +75,12 @@ class Trainer(loop.Trainer):
         self, config: TrainConfig, out: Path, device: torch.device, compiled: bool
     ) -> None:
         super().__init__(config, out, Process.current(device))
-        self.shape: VJEPA2Config = get_config(config.model)
+        shape = get_config(config.model)
+        if not isinstance(shape, VJEPA2Config):
+            raise ValueError(
+                f"model {config.model!r} is {shape.generation}: only V-JEPA 2 is trained"
+            )
+        self.shape = shape
         self.stream = ClipStream(
             self.shape,
             batch=config.batch,

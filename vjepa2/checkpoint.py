@@ -4,34 +4,27 @@ and the file.
 
 from __future__ import annotations
 
-import json
-import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vjepa2.config import VJEPA2Config, get_config
+from vjepa2.build import build_model
+from vjepa2.config import ModelConfig, get_config
 from vjepa2.errors import WeightsError
-from vjepa2.key_maps import from_official, from_transformers, is_transformers, is_vjepa21
-from vjepa2.predictor import PARITY_MASK_TOKEN
-from vjepa2.sources import OFFICIAL_SUFFIXES, WeightsSource, converted_path, find_weights
-from vjepa2.world_model import VJEPA2, Branches
-from wmweights import (
-    assemble,
-    dequantise,
-    fingerprint,
-    read_metadata,
-    read_state,
-    write_state,
-)
-
-log = logging.getLogger(__name__)
+from vjepa2.key_maps import from_transformers, is_transformers
+from vjepa2.official import official_part, stored_part
+from vjepa2.recognise import refuse_others
+from vjepa2.sources import OFFICIAL_SUFFIXES, WeightsSource, find_teacher, find_weights
+from vjepa2.world_model import Branches, WorldModel
+from vjepa2.world_model21 import VJEPA21, Reading
+from wmweights import assemble, check_fit, dequantise, fingerprint, read_state
 
 State = dict[str, Tensor]
 
-OFFICIAL_SUBDICT = {"online": "encoder", "ema": "target_encoder"}
+STUDENT_NOTE = "observed=student is ours and unverified: another quantity than the teacher's score"
 
 
 @dataclass(frozen=True)
@@ -47,6 +40,10 @@ class WeightsInfo:
         context_encoder, target_encoder: ``online`` or ``ema``.
         mask_token: Which mask token predicts.
         mask_token_norms: Norm of each stored mask token. One near zero was never trained.
+        crop: Side of the picture in pixels.
+        reading: How a V-JEPA 2.1 model is read.
+        teacher_files, teacher_sha256: The same of the teacher's encoder that a distilled model is
+            compared with.
     """
 
     model: str
@@ -57,9 +54,12 @@ class WeightsInfo:
     target_encoder: str
     mask_token: int
     mask_token_norms: tuple[float, ...]
+    crop: int
+    reading: Reading | None = None
+    teacher_files: tuple[str, ...] = ()
+    teacher_sha256: str | None = None
 
     def __str__(self) -> str:
-        norms = " ".join(f"{norm:.3g}" for norm in self.mask_token_norms) or "none"
         return "\n".join(
             (
                 f"model            {self.model}",
@@ -68,9 +68,49 @@ class WeightsInfo:
                 f"sha256           {self.sha256}",
                 f"context encoder  {self.context_encoder}",
                 f"target encoder   {self.target_encoder}",
-                f"mask token       {self.mask_token} (norms: {norms})",
+                f"mask token       {self.mask_token} (norms: {self.norms})",
+                f"crop             {self.crop}",
+                *self._read_as(),
             )
         )
+
+    @property
+    def norms(self) -> str:
+        """The mask tokens' norms, short."""
+        return " ".join(f"{norm:.3g}" for norm in self.mask_token_norms) or "none"
+
+    def compared_with(self) -> dict[str, str]:
+        """Of a distilled model, for records: the teacher's hash, or that the student was taken instead."""
+        if self.teacher_sha256 is not None:
+            return {"teacher_sha256": self.teacher_sha256}
+        taken = self.reading is not None and self.reading.observed == "student"
+        return {"note": STUDENT_NOTE} if taken else {}
+
+    def remarks(self) -> list[str]:
+        """What should be known of scores of a V-JEPA 2.1 model, one line each."""
+        if self.reading is None:
+            return []
+        lines = [f"{self.model}: mask token {self.mask_token} predicts; norms of all: {self.norms}"]
+        if self.mask_token_norms[self.mask_token % len(self.mask_token_norms)] == 0:
+            lines.append(
+                f"{self.model}: mask token {self.mask_token} is zero: it was never trained"
+            )
+        if self.reading.observed == "student":
+            lines.append(f"{self.model}: {STUDENT_NOTE}")
+        return lines
+
+    def _read_as(self) -> list[str]:
+        if self.reading is None:
+            return []
+        lines = [
+            f"positions        {self.reading.positions}",
+            f"levels           {self.reading.levels}",
+            f"observed         {self.reading.observed}",
+            *(f"teacher file     {file}" for file in self.teacher_files),
+        ]
+        if self.teacher_sha256:
+            lines.append(f"teacher sha256   {self.teacher_sha256}")
+        return lines
 
 
 def load_model(
@@ -78,168 +118,120 @@ def load_model(
     *,
     weights: str | Path | None = None,
     branches: Branches | None = None,
-    mask_token: int = PARITY_MASK_TOKEN,
+    mask_token: int | None = None,
+    crop: int | None = None,
+    reading: Reading | None = None,
+    teacher_weights: str | Path | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-) -> tuple[VJEPA2, WeightsInfo]:
+) -> tuple[WorldModel, WeightsInfo]:
     """A frozen world model with its weights.
 
     Args:
-        model: ``vitl``, ``vith``, ``vitg``, ``vitg384``, ``vitgac`` or ``tiny``.
+        model: One of :data:`vjepa2.config.MODELS`.
         weights: A file or folder to use instead of the places searched by
             :func:`vjepa2.sources.find_weights`.
-        branches: Which stored encoder serves the context and the target side.
-        mask_token: Which mask token predicts (1 in every public loader).
+        branches: Which stored encoder serves the context and the target side; online for V-JEPA 2, as in
+            every public loader, ema for V-JEPA 2.1.
+        mask_token: Which mask token predicts; 1 for V-JEPA 2, as in every public loader, 0 for V-JEPA 2.1.
+        crop: Another side of the picture than the model's own (V-JEPA 2.1 only).
+        reading: How the model is read (V-JEPA 2.1 only).
+        teacher_weights: A file or folder with the teacher of a distilled model, instead of searching.
         device: Where to put it.
         dtype: Precision of the weights.
 
     Raises:
-        ValueError: unknown model.
+        ValueError: unknown model, or settings that it does not have.
         WeightsError: weights missing, damaged, or of another model.
     """
-    config = get_config(model)
-    branches = branches or Branches()
+    config = get_config(model, crop)
+    branches = branches or Branches(config.default_branch, config.default_branch)
+    with torch.device("meta"):
+        built = build_model(config, branches=branches, mask_token=mask_token, reading=reading)
     source = find_weights(model, weights)
-    files = tuple(str(file) for file in source.files)
-    state = _read(source, branches)
-    built = _assemble(config, state, branches, ", ".join(files))
-    built.mask_token = mask_token
-    norms = (
-        tuple(value.float().norm().item() for name, value in state.items() if "mask_tokens" in name)
-        if not config.action_conditioned
-        else ()
-    )
+    teacher = None
+    if isinstance(built, VJEPA21) and built.reading.observed == "teacher":
+        teacher = find_teacher(built.config, source, teacher_weights)
+    elif teacher_weights is not None:
+        raise ValueError(f"teacher_weights: model {model!r} is not compared with a teacher")
+    state = _read(source, config, _wanted(built, branches))
     info = WeightsInfo(
         model=model,
         source=source.description,
-        files=files,
+        files=tuple(map(str, source.files)),
         sha256=fingerprint(state),
         context_encoder=branches.context,
         target_encoder=branches.target,
-        mask_token=mask_token,
-        mask_token_norms=norms,
+        mask_token=built.mask_token,
+        mask_token_norms=tuple(
+            value.float().norm().item() for name, value in state.items() if "mask_tokens" in name
+        ),
+        crop=config.crop,
+        reading=built.reading if isinstance(built, VJEPA21) else None,
     )
+    if teacher is not None:
+        assert isinstance(built, VJEPA21) and built.config.teacher is not None
+        seen = _read(teacher, built.config.teacher, {"encoder": branches.target})
+        seen = {name.removeprefix("encoder."): value for name, value in seen.items()}
+        check_fit(built.target_encoder, seen, teacher.names, built.config.teacher.name)
+        info = replace(
+            info, teacher_files=tuple(map(str, teacher.files)), teacher_sha256=fingerprint(seen)
+        )
+        state |= {f"target_encoder.{name}": value for name, value in seen.items()}
+    assemble(built, state, source.names, model)
     return built.to(device=device, dtype=dtype).requires_grad_(False).eval(), info
-
-
-def _assemble(config: VJEPA2Config, state: State, branches: Branches, where: str) -> VJEPA2:
-    with torch.device("meta"):
-        built = VJEPA2(config, branches=branches)
-    assemble(built, state, where, config.name)
-    return built
 
 
 # --- reading
 
 
-def _read(source: WeightsSource, branches: Branches) -> State:
-    """State with our names: ``encoder.*``, ``predictor.*`` and, for two different branches,
-    ``target_encoder.*``.
-    """
+def _wanted(model: WorldModel, branches: Branches) -> dict[str, str]:
+    """Which parts of its own weights a model takes: ours → ``online``, ``ema`` or ``predictor``."""
+    wanted = {"encoder": branches.context, "predictor": "predictor"}
+    taught = isinstance(model, VJEPA21) and model.reading.observed == "teacher"
+    if model.target_encoder is not model.encoder and not taught:
+        wanted["target_encoder"] = branches.target
+    return wanted
+
+
+def _read(source: WeightsSource, config: ModelConfig, wanted: Mapping[str, str]) -> State:
+    """The parts of :func:`_wanted` with our names: ``encoder.*``, ``predictor.*``, ``target_encoder.*``."""
     first = source.files[0]
     if first.suffix == ".safetensors":
-        return _read_safetensors(source, branches)
+        return _read_safetensors(source, config, wanted)
     if first.suffix in OFFICIAL_SUFFIXES:
-        return _read_official(first, branches)
+        return {
+            f"{ours}.{key}": value
+            for ours, branch in wanted.items()
+            for key, value in official_part(first, stored_part(config, branch), config).items()
+        }
     raise WeightsError(f"{first}: weights must be a .pt, .pth or .safetensors file, or a folder")
 
 
-def _read_safetensors(source: WeightsSource, branches: Branches) -> State:
+def _read_safetensors(
+    source: WeightsSource, config: ModelConfig, wanted: Mapping[str, str]
+) -> State:
     state: State = {}
     for file in source.files:
         state |= read_state(file)
-    where = ", ".join(str(file) for file in source.files)
-    if is_vjepa21(set(state)):
-        raise WeightsError(_vjepa21_message(where))
     if is_transformers(set(state)):
         state = from_transformers(state)
-    if "ema" in (branches.context, branches.target):
-        raise WeightsError(
-            f"{where} holds one encoder (the online one): ema needs the official .pt file, "
-            "which holds both"
-        )
-    return dequantise(state)
-
-
-def _read_official(path: Path, branches: Branches) -> State:
-    needed = {"encoder": OFFICIAL_SUBDICT[branches.context], "predictor": "predictor"}
-    if branches.target != branches.context:
-        needed["target_encoder"] = OFFICIAL_SUBDICT[branches.target]
-    return {
-        f"{ours}.{key}": value
-        for ours, stored in needed.items()
-        for key, value in _official_part(path, stored).items()
-    }
-
-
-def _official_part(path: Path, stored: str) -> State:
-    """One sub-dict of an official file. The first time it is written to a file of its own, which
-    opens at once.
-    """
-    converted = converted_path(path, stored)
-    if _is_current(converted, path):
-        return read_state(converted)
-    state = from_official(_open_official(path, stored))
-    state = {key: value.contiguous() for key, value in state.items()}
-    try:
-        write_state(state, converted, {"made_from": _stamp(path)})
-    except OSError as error:  # a read-only or full disk must not keep anybody from scoring
-        log.warning(
-            "%s could not be written (%s): the next start will be slow too", converted, error
-        )
-    return state
-
-
-def _open_official(path: Path, stored: str) -> State:
-    if path.name.startswith("vjepa2_1_"):
-        raise WeightsError(_vjepa21_message(path))
-    try:
-        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist, and it was never converted") from None
-    except PermissionError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
-    except (
-        Exception
-    ) as error:  # a damaged pickle fails in a dozen ways, and torch advises to trust it
-        raise WeightsError(
-            f"{path} is not an official V-JEPA 2 checkpoint: it is damaged or holds more than weights "
-            f"({type(error).__name__}); download it again"
-        ) from None
-    if not isinstance(checkpoint, dict):
-        raise WeightsError(f"{path} holds a {type(checkpoint).__name__}, not a V-JEPA 2 checkpoint")
-    keys = {str(key) for part in checkpoint.values() if isinstance(part, dict) for key in part}
-    if "ema_encoder" in checkpoint or is_vjepa21(keys):
-        raise WeightsError(_vjepa21_message(path))
-    part = checkpoint.get(stored)
-    if not isinstance(part, dict):
-        found = ", ".join(map(str, checkpoint)) or "nothing"
-        raise WeightsError(f"{path} has no {stored!r}; it holds {found}")
-    for key, value in part.items():
-        if not (isinstance(key, str) and isinstance(value, Tensor)):
-            raise WeightsError(f"{path}: {stored!r} holds {key!r}, which is no tensor")
-    return part
-
-
-def _vjepa21_message(where: str | Path) -> str:
-    return (
-        f"{where} is a V-JEPA 2.1 checkpoint: a different model that is not supported; "
-        "use the V-JEPA 2 weights (vitl, vith, vitg, vitg384)"
+    prefix = "encoder."
+    refuse_others(
+        {
+            name.removeprefix(prefix): value
+            for name, value in state.items()
+            if name.startswith(prefix)
+        },
+        config,
+        source.names,
     )
-
-
-def _stamp(path: Path) -> str:
-    stat = path.stat()
-    return json.dumps({"size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
-
-
-def _is_current(converted: Path, path: Path) -> bool:
-    """Whether ``converted`` was made from ``path`` as it is now (or ``path`` is gone, to save its 16 GB)."""
-    if not converted.exists():
-        return False
-    if not path.exists():
-        return True
-    try:
-        return read_metadata(converted).get("made_from") == _stamp(path)
-    except WeightsError:
-        return False
+    if set(wanted.values()) - {"predictor", config.default_branch}:
+        other = "ema" if config.default_branch == "online" else "online"
+        raise WeightsError(
+            f"{source.names} holds one encoder (the {config.default_branch} one): {other} needs the "
+            "official .pt file, which holds both"
+        )
+    if "predictor" not in wanted:  # a teacher is an encoder only
+        state = {name: value for name, value in state.items() if name.startswith(prefix)}
+    return dequantise(state)

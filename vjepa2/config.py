@@ -1,8 +1,9 @@
-"""What defines each V-JEPA 2 network: widths, depths and patch sizes, and the released sizes by name."""
+"""What defines each network: widths, depths and patch sizes, and the released sizes by name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,8 @@ class PredictorConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VJEPA2Config:
-    """One world model: a video encoder and the predictor that goes with it.
+class ModelConfig:
+    """One world model of either generation: a video encoder and the predictor that goes with it.
 
     Attributes:
         name: The name users type (``vitl`` … ``tiny``).
@@ -44,7 +45,14 @@ class VJEPA2Config:
         patch: Side of a square patch in pixels.
         tubelet: Frames per token in time.
         predictor: The predictor's shape.
+        generation: What the model is called in messages.
+        default_branch: Which stored encoder is used unless asked otherwise: ``online`` or ``ema``.
+        default_mask_token: Which mask token predicts unless asked otherwise.
     """
+
+    generation: ClassVar[str]
+    default_branch: ClassVar[str]
+    default_mask_token: ClassVar[int]
 
     name: str
     width: int
@@ -77,9 +85,69 @@ class VJEPA2Config:
         return self.predictor.action_dim is not None
 
 
+@dataclass(frozen=True, kw_only=True)
+class VJEPA2Config(ModelConfig):
+    """A V-JEPA 2: it predicts the last layer of its own encoder."""
+
+    generation: ClassVar[str] = "V-JEPA 2"
+    default_branch: ClassVar[str] = "online"  # as in every public loader
+    default_mask_token: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class VJEPA21Config(ModelConfig):
+    """A V-JEPA 2.1: it predicts several layers of its own encoder, or the last one of a teacher's.
+
+    Attributes:
+        levels: Blocks whose output is normed and, in a model without a teacher, predicted; the last
+            is the last block.
+        teacher: The model whose last level a distilled model predicts; ``None`` if it predicts its own.
+    """
+
+    generation: ClassVar[str] = "V-JEPA 2.1"
+    default_branch: ClassVar[str] = "ema"
+    default_mask_token: ClassVar[int] = 0  # the trained one
+
+    crop: int = 384
+    predictor: PredictorConfig = field(
+        default_factory=lambda: PredictorConfig(depth=24, mask_tokens=8)
+    )
+    levels: tuple[int, ...]
+    teacher: VJEPA21Config | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop < 2 * self.patch:  # rows and columns are stretched over g − 1 steps
+            raise ValueError(f"crop={self.crop} must be at least {2 * self.patch}: two patches")
+        if sorted(set(self.levels)) != list(self.levels) or self.levels[-1:] != (self.depth - 1,):
+            raise ValueError(
+                f"levels={self.levels} must rise to the last of the {self.depth} blocks, {self.depth - 1}"
+            )
+
+    @property
+    def levels_width(self) -> int:
+        """Width of all levels side by side."""
+        return len(self.levels) * self.width
+
+    @property
+    def context_width(self) -> int:
+        """What the predictor takes of a visible token: all levels, or the last if distilled."""
+        return self.width if self.teacher else self.levels_width
+
+    @property
+    def predicted_width(self) -> int:
+        """What the predictor gives: all levels of its own encoder, or the teacher's last."""
+        return self.teacher.width if self.teacher else self.levels_width
+
+
 _VITG = VJEPA2Config(name="vitg", width=1408, depth=40, heads=22, mlp_width=6144)
 
-MODELS: dict[str, VJEPA2Config] = {
+_TEACHER = VJEPA21Config(
+    name="vitG21", width=1664, depth=48, heads=26, mlp_width=8192, levels=(11, 23, 37, 47)
+)
+_DISTILLED = PredictorConfig(depth=12, mask_tokens=8)
+
+MODELS: dict[str, ModelConfig] = {
     config.name: config
     for config in (
         VJEPA2Config(
@@ -101,14 +169,58 @@ MODELS: dict[str, VJEPA2Config] = {
             name="vitgac",
             predictor=PredictorConfig(width=1024, depth=24, heads=16, mask_tokens=0, action_dim=7),
         ),
+        VJEPA21Config(
+            name="vitb21",
+            width=768,
+            depth=12,
+            heads=12,
+            mlp_width=3072,
+            levels=(2, 5, 8, 11),
+            predictor=_DISTILLED,
+            teacher=_TEACHER,
+        ),
+        VJEPA21Config(
+            name="vitl21",
+            width=1024,
+            depth=24,
+            heads=16,
+            mlp_width=4096,
+            levels=(5, 11, 17, 23),
+            predictor=_DISTILLED,
+            teacher=_TEACHER,
+        ),
+        VJEPA21Config(
+            name="vitg21",
+            width=1408,
+            depth=40,
+            heads=22,
+            mlp_width=6144,
+            levels=(9, 19, 29, 39),
+        ),
+        _TEACHER,
     )
 }
 """The models by name. The weights of all but ``tiny`` are Meta's; ``tiny`` is trained by this project."""
 
 
-def get_config(name: str) -> VJEPA2Config:
-    """The configuration called ``name``; raises ``ValueError`` listing the names there are."""
+def get_config(name: str, crop: int | None = None) -> ModelConfig:
+    """The configuration called ``name``.
+
+    Args:
+        name: One of :data:`MODELS`.
+        crop: Another side of the picture than the model's own; V-JEPA 2.1 only, whose positions stretch.
+
+    Raises:
+        ValueError: no such model, lists those there are; or a crop that the model cannot see.
+    """
     try:
-        return MODELS[name]
+        config = MODELS[name]
     except KeyError:
         raise ValueError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}") from None
+    if crop is None or crop == config.crop:
+        return config
+    if not isinstance(config, VJEPA21Config):
+        raise ValueError(
+            f"crop={crop}: model {name!r} sees {config.crop} pixels; only V-JEPA 2.1 models take another"
+        )
+    return replace(config, crop=crop)

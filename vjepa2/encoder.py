@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vjepa2.config import VJEPA2Config
-from vjepa2.layers import Block, LayerNorm, PatchEmbed, residual
+from vjepa2.layers import Block, LayerNorm, PatchEmbed, keep_tokens, residual
 from vjepa2.rope import grid_tables
 
 
@@ -38,9 +38,7 @@ class Encoder(nn.Module):
         tubelets = pixels.shape[2] // self.patch_embed.tubelet
         x = self.patch_embed(pixels)
         cos, sin = grid_tables(tubelets, rows, columns, self.head_dim, x.dtype, x.device)
-        if keep is not None:
-            x = x.gather(1, keep[:, :, None].expand(-1, -1, x.shape[-1]))
-            cos, sin = cos[keep][:, None], sin[keep][:, None]  # [B, 1, K, d]
+        x, cos, sin = keep_tokens(x, cos, sin, keep)
         x = residual(x)
         for block in self.blocks:
             x = block(x, cos, sin)

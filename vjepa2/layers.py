@@ -100,3 +100,13 @@ class Block(nn.Module):
         """``[B, N, D]`` → ``[B, N, D]``; the other arguments go to :class:`Attention`."""
         x = x + self.attn(self.norm1(x), cos, sin, mask)
         return x + self.mlp(self.norm2(x))
+
+
+def keep_tokens(
+    x: Tensor, cos: Tensor, sin: Tensor, keep: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens ``[B, N, D]`` and their tables ``[N, d]`` at indices ``keep [B, K]``; all for ``None``."""
+    if keep is None:
+        return x, cos, sin
+    kept = x.gather(1, keep[:, :, None].expand(-1, -1, x.shape[-1]))
+    return kept, cos[keep][:, None], sin[keep][:, None]  # [B, 1, K, d]: the same for every head

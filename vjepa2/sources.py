@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from vjepa2.config import ModelConfig, VJEPA21Config, get_config
 from wmweights import WeightsError, first_line
 
 CHECKPOINT_DIR_VARIABLE = "VJEPA_CHECKPOINT_DIR"
@@ -19,7 +20,13 @@ OFFICIAL_FILES = {
     "vitg": "vitg.pt",
     "vitg384": "vitg-384.pt",
     "vitgac": "vjepa2-ac-vitg.pt",
+    "vitb21": "vjepa2_1_vitb_dist_vitG_384.pt",
+    "vitl21": "vjepa2_1_vitl_dist_vitG_384.pt",
+    "vitg21": "vjepa2_1_vitg_384.pt",
+    "vitG21": "vjepa2_1_vitG_384.pt",
 }
+ENCODERS = ("encoder", "target_encoder", "ema_encoder")
+"""Parts of official files that hold an encoder, in one kind of file or another."""
 HUB_IDS = {
     "vitl": "facebook/vjepa2-vitl-fpc64-256",
     "vith": "facebook/vjepa2-vith-fpc64-256",
@@ -35,6 +42,11 @@ class WeightsSource:
     description: str
     files: tuple[Path, ...]
 
+    @property
+    def names(self) -> str:
+        """All files in one line."""
+        return ", ".join(map(str, self.files))
+
 
 def find_weights(model: str, weights: str | Path | None = None) -> WeightsSource:
     """Locate the weights of ``model``; nothing is read yet, but files of the Hub are downloaded.
@@ -46,15 +58,42 @@ def find_weights(model: str, weights: str | Path | None = None) -> WeightsSource
     Raises:
         WeightsError: nothing there; says how to get them.
     """
+    config = get_config(model)
     if weights is not None:
-        return _given(Path(weights).expanduser())
+        return _given(Path(weights).expanduser(), config)
     if model in EMBEDDED:
         return WeightsSource("embedded in the package", (EMBEDDED[model],))
-    for folder in checkpoint_folders():
-        path = folder / OFFICIAL_FILES[model]
-        if path.exists() or was_converted(path):
+    return _in_folders(checkpoint_folders(), config) or _from_hub(model)
+
+
+def find_teacher(
+    config: VJEPA21Config, student: WeightsSource, weights: str | Path | None = None
+) -> WeightsSource:
+    """Locate the weights of a distilled model's teacher: as its own are, and also beside the student's.
+
+    Raises:
+        WeightsError: nothing there; says how to get them and how to do without.
+    """
+    assert config.teacher is not None
+    if weights is None:
+        beside = [student.files[0].parent]
+        if found := _in_folders([*checkpoint_folders(), *beside], config.teacher):
+            return found
+    try:
+        return find_weights(config.teacher.name, weights)
+    except WeightsError as error:
+        raise WeightsError(
+            f"model {config.name!r} predicts what its teacher {config.teacher.name} sees: {error}; or take "
+            "observed=student, which needs no teacher and is another quantity, ours and unverified"
+        ) from None
+
+
+def _in_folders(folders: list[Path], config: ModelConfig) -> WeightsSource | None:
+    for folder in folders:
+        path = folder / OFFICIAL_FILES[config.name]
+        if path.exists() or was_converted(path, config):
             return WeightsSource("official file", (path,))
-    return _from_hub(model)
+    return None
 
 
 def checkpoint_folders() -> list[Path]:
@@ -63,27 +102,42 @@ def checkpoint_folders() -> list[Path]:
     return ([Path(variable).expanduser()] if variable else []) + [Path("checkpoints")]
 
 
-def _given(path: Path) -> WeightsSource:
+def _given(path: Path, config: ModelConfig) -> WeightsSource:
     if path.is_dir():
         files = tuple(sorted(path.glob("*.safetensors")))
         if not files:
             raise WeightsError(f"no *.safetensors files in the weights folder {path}")
         return WeightsSource("local folder", files)
-    if not path.exists() and not was_converted(path):
+    if not path.exists() and not was_converted(path, config):
         raise WeightsError(f"weights file {path} does not exist")
     return WeightsSource("local file", (path,))
 
 
-def converted_path(path: Path, stored: str) -> Path:
-    """``vitg.pt`` → ``vitg.encoder.safetensors`` beside it: where one part of an official file is kept."""
-    return path.with_name(f"{path.stem}.{stored}.safetensors")
+def converted_path(path: Path, stored: str, config: ModelConfig | None = None) -> Path:
+    """``vitg.pt`` → ``vitg.encoder.safetensors`` beside it: where one part of an official file is kept.
+
+    Two official files of V-JEPA 2.1 have names that differ only in case, and some file systems do
+    not: theirs say the width too.
+    """
+    width = f".width{config.width}" if isinstance(config, VJEPA21Config) else ""
+    return path.with_name(f"{path.stem}{width}.{stored}.safetensors")
 
 
-def was_converted(path: Path) -> bool:
+def was_converted(path: Path, config: ModelConfig) -> bool:
     """Whether parts of the official file ``path`` are there: it may itself be gone, to save its 16 GB."""
     return path.suffix in OFFICIAL_SUFFIXES and any(
-        converted_path(path, stored).exists() for stored in ("encoder", "target_encoder")
+        converted_path(path, stored, config).exists() for stored in ENCODERS
     )
+
+
+def standing_files(source: WeightsSource, config: ModelConfig) -> list[Path]:
+    """The files of a source; for an official one that was removed after its conversion, one of its parts."""
+    parts = [
+        converted_path(file, part, config)
+        for file in source.files
+        for part in (*ENCODERS, "predictor")
+    ]
+    return [path for path in (*source.files, *parts) if path.exists()][: len(source.files)]
 
 
 def _from_hub(model: str) -> WeightsSource:

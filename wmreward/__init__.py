@@ -1,7 +1,7 @@
 """WMReward: physics scores for videos from the surprise of a latent world model.
 
-On a CPU, set ``OMP_WAIT_POLICY=PASSIVE`` in the environment before PyTorch is imported, as the commands do for
-themselves: its threads otherwise spin while they wait for one another, which takes time from decoding.
+On a CPU, set ``OMP_WAIT_POLICY=PASSIVE`` in the environment before PyTorch is imported, as the commands do
+for themselves: its threads otherwise spin while they wait for one another, which takes time from decoding.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from wmweights.errors import WeightsError, first_line
 from wmweights.fingerprints import fingerprint, fingerprint_files
+from wmweights.finite import first_not_finite
 from wmweights.fit import assemble, check_fit, places, put
 from wmweights.int8_rows import dequantise, dequantised_specs, is_quantised, quantise
 from wmweights.safetensors_file import (
@@ -23,6 +24,7 @@ __all__ = [
     "fingerprint",
     "fingerprint_files",
     "first_line",
+    "first_not_finite",
     "is_quantised",
     "places",
     "put",

@@ -9,6 +9,6 @@ class WeightsError(RuntimeError):
     exit_code = 1
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error of another package says, as one line."""
     return next(iter(str(error).splitlines()), "") or "no reason is given"

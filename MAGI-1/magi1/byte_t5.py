@@ -89,8 +89,20 @@ def tokenize(prompts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
         ids ``[B, max_length]`` int64 and mask ``[B, max_length]`` int64, 1 where there is a token. A
         prompt that is cut keeps its end of sequence, an empty one has nothing else.
     """
-    rows = [[byte + FIRST_BYTE for byte in prompt.encode()] for prompt in prompts]
-    return padded(rows, max_length)
+    return padded([Bytes.encode(prompt) for prompt in prompts], max_length)
+
+
+class Bytes:
+    """Text ↔ ids: the bytes of its UTF-8."""
+
+    @staticmethod
+    def encode(text: str) -> list[int]:
+        return [byte + FIRST_BYTE for byte in text.encode()]
+
+    @staticmethod
+    def decode(ids: Sequence[int]) -> str:
+        """What begins within a character begins with the next one."""
+        return bytes(i - FIRST_BYTE for i in ids).decode(errors="ignore")
 
 
 def padded(rows: Sequence[Sequence[int]], max_length: int) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ from wmweights import WeightsError, safetensors_file
 
 BANDS = "rope.bands"
 FP8 = torch.float8_e4m3fn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _PACKED = re.compile(r"videodit_blocks\.layers\.(?!\d)")
 _KEEPS_FLOAT32 = "self_attention.linear_proj.weight"
@@ -75,26 +78,11 @@ def load_dit(
         WeightsError: files missing, damaged or of another model; one line with key, shape and file.
         MagiUsageError: a ``dtype`` that the model cannot run in.
     """
-    if dtype is not None:
-        config = replace(config, model_config=replace(config.model_config, params_dtype=str(dtype)))
-    place = find_dit(config, folder)
-    fp8 = config.engine_config.fp8_quant
-    with torch.device("meta"):
-        model = DiT(config.model_config, fp8=fp8)
-    files = _WeightsFiles(place.files)
-    _check_kind(files, fp8=fp8)
-    spare = {}
-    if BANDS not in files.specs:  # some converters leave it out, as it starts from a formula
-        spare[BANDS] = default_bands(config.model_config.kv_channels // 8)
-    wmweights.check_fit(
-        model, {**files.specs, **spare}, files.where, variant(config) or "of this configuration"
-    )
-    as_stored = dtype is None and not files.quantised
-    if as_stored:
-        _check_precision(model, files)
-    _fill(model, spare.items(), device)
-    _fill(model, files.tensors(device), device, kept=_KEEPS_FLOAT32 if as_stored else None)
-    return model.eval(), _loaded("transformer", place.folder, files, model)
+    found = _checked_dit(config, folder, dtype)
+    _fill(found.model, found.spare.items(), device)
+    kept = _KEEPS_FLOAT32 if found.as_stored else None
+    _fill(found.model, found.files.tensors(device), device, kept=kept)
+    return found.model.eval(), _loaded("transformer", found.folder, found.files, found.model)
 
 
 def load_vae(
@@ -115,26 +103,94 @@ def load_vae(
     Raises:
         WeightsError: like :func:`load_dit`.
     """
+    found = _checked_vae(config, folder, dtype)
+    _fill(found.model, found.files.tensors(device), device)
+    return found.model.eval(), _loaded("VAE", found.folder, found.files, found.model)
+
+
+def check_weights(config: MagiConfig, *, dtype: torch.dtype | None = None) -> None:
+    """Read the headers of transformer and VAE, whose weights are needed at different times of a run.
+
+    Args:
+        config: Names their folders.
+        dtype: Like that of :func:`load_dit`.
+
+    Raises:
+        WeightsError: as loading them would; but nothing has been computed.
+    """
+    _checked_dit(config, None, dtype)
+    _checked_vae(config, None, torch.bfloat16)
+
+
+# --- checks that need only the headers
+
+
+@dataclass(frozen=True)
+class _Checked(Generic[Network]):
+    """A network without weights, and files that fit it.
+
+    Attributes:
+        model: On the meta device.
+        folder, files: Where its weights are.
+        spare: Weights that no file needs to have.
+        as_stored: Whether no precision was asked for.
+    """
+
+    model: Network
+    folder: Path
+    files: _WeightsFiles
+    spare: Mapping[str, Tensor] = field(default_factory=dict)
+    as_stored: bool = False
+
+
+def _checked_dit(
+    config: MagiConfig, folder: str | Path | None, dtype: torch.dtype | None
+) -> _Checked[DiT]:
+    if dtype is not None:
+        config = replace(config, model_config=replace(config.model_config, params_dtype=str(dtype)))
+    place = find_dit(config, folder)
+    fp8 = config.engine_config.fp8_quant
+    with torch.device("meta"):
+        model = DiT(config.model_config, fp8=fp8)
+    files = _WeightsFiles(place.files)
+    _check_kind(files, fp8=fp8)
+    spare = {}
+    if BANDS not in files.specs:  # some converters leave it out, as it starts from a formula
+        spare[BANDS] = default_bands(config.model_config.kv_channels // 8)
+    wmweights.check_fit(
+        model, {**files.specs, **spare}, files.where, variant(config) or "of this configuration"
+    )
+    as_stored = dtype is None and not files.quantised
+    if as_stored:
+        _check_precision(model, files)
+    return _Checked(model, place.folder, files, spare, as_stored)
+
+
+def _checked_vae(
+    config: MagiConfig, folder: str | Path | None, dtype: torch.dtype
+) -> _Checked[VAE]:
     place = find_vae(config, folder)
-    shape = _vae_config(place.folder / VAE_CONFIG)
+    shape = read_vae_config(place.folder)
     with torch.device("meta"):
         model = VAE(shape).to(dtype)
     files = _WeightsFiles(tuple(file for file in place.files if file.name != VAE_CONFIG))
     wmweights.check_fit(model, files.specs, files.where, "VAE")
-    _fill(model, files.tensors(device), device)
-    return model.eval(), _loaded("VAE", place.folder, files, model)
+    return _Checked(model, place.folder, files)
 
 
-def _vae_config(file: Path) -> VAEConfig:
+def read_vae_config(folder: Path) -> VAEConfig:
+    """The VAE's sizes, from its folder.
+
+    Raises:
+        WeightsError: the file is not there, damaged, or of something else.
+    """
+    file = folder / VAE_CONFIG
     try:
         return VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
     except MagiUsageError as error:
         raise WeightsError(f"{file}: {error}") from None
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         raise WeightsError(f"{file} is not a VAE's configuration; download it again") from None
-
-
-# --- checks that need only the headers
 
 
 def _check_kind(files: _WeightsFiles, *, fp8: bool) -> None:

@@ -317,7 +317,7 @@ class MagiConfig:
                 out of range; one line that names file, section, field, value and what is allowed.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8-sig")
         except OSError as error:
             raise MagiUsageError(f"{path} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
@@ -331,11 +331,14 @@ class MagiConfig:
     def from_json(cls, text: str) -> MagiConfig:
         """The inverse of :meth:`to_json`; raises ``MagiUsageError`` like :meth:`load`."""
         try:
-            return cls.from_dict(json.loads(text))
+            sections = json.loads(text)
         except json.JSONDecodeError as error:
             raise MagiUsageError(
                 f"not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}"
             ) from None
+        except (ValueError, RecursionError):  # a number of thousands of digits, or brackets
+            raise MagiUsageError("is no configuration: a number or its nesting is absurd") from None
+        return cls.from_dict(sections)
 
     @classmethod
     def from_dict(cls, sections: object) -> MagiConfig:

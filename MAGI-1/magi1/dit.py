@@ -25,7 +25,7 @@ TEXT_ROW, NO_TEXT_ROW = -2, -1
 """Rows of the null caption that tell adaLN whether there is a text; the caption itself never reaches it."""
 
 
-def frequencies() -> Tensor:
+def frequencies(device: torch.device) -> Tensor:
     """10000^(−k/128) for k < 128, in float32: on every machine the bits that the reference had.
 
     Distilled models are told step sizes of up to 32. Times 1000 that turns the last bit of a frequency
@@ -33,9 +33,11 @@ def frequencies() -> Tensor:
     is taken in float64 (of float32 exponents, as in the reference) and rounded here.
     """
     half = SINUSOID // 2
-    exponents = -math.log(10_000) * torch.arange(half, dtype=torch.float32) / half
-    values = exponents.double().exp().float()
-    values[ROUNDED_UP] = values[ROUNDED_UP].nextafter(values.new_ones(()))
+    steps = torch.arange(half, device=device, dtype=torch.float32)
+    values = (-math.log(10_000) * steps / half).double().exp().float()
+    above = values.nextafter(torch.ones_like(values))
+    for k in ROUNDED_UP:
+        values[k] = above[k]
     return values
 
 
@@ -49,10 +51,9 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(first, nn.SiLU(), nn.Linear(width, width, dtype=wide(dtype)))
 
     def forward(self, t: Tensor) -> Tensor:
-        angles = (
-            t[..., None] * frequencies().to(t) * 1000
-        ).double()  # for the same sines everywhere
-        sinusoid = torch.cat((angles.cos(), angles.sin()), dim=-1).to(t.dtype)
+        angles = t[..., None] * frequencies(t.device).to(t.dtype) * 1000
+        wide_angles = angles.double()  # processors differ in the sines of float32, too
+        sinusoid = torch.cat((wide_angles.cos(), wide_angles.sin()), dim=-1).to(t.dtype)
         # The trained model has only ever seen the sinusoid rounded to the precision of its blocks.
         rounded = (
             sinusoid if t.dtype == torch.float64 else sinusoid.to(self.block_dtype).to(t.dtype)

@@ -23,7 +23,9 @@ VAE_CONFIG, VAE_WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 T5_FOLDER = "t5-v1_1-xxl"
 BYTE_T5 = "byte_t5"
 EMBEDDED = "magi1:"
-"""A folder that begins so lies in this package: ``magi1:weights/tiny/vae``."""
+"""A path that begins so lies in this package: ``magi1:weights/tiny/vae``."""
+TINY_CONFIG = "magi1:configs/tiny_config.json"
+"""The configuration of the small generator that comes along."""
 ZSTD = ".zst"
 """A file may be there compressed, with this added to its name."""
 
@@ -151,7 +153,7 @@ def present(path: Path) -> Path | None:
 
 
 def located(folder: str | Path) -> Path:
-    """The folder of a configuration: as given, from the home folder (``~``), or in this package."""
+    """A path of a configuration: as given, from the home folder (``~``), or in this package."""
     text = str(folder)
     if text.startswith(EMBEDDED):
         return Path(__file__).parent / text.removeprefix(EMBEDDED)
@@ -208,7 +210,7 @@ def _shards(folder: Path) -> list[Path]:
     try:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         return [folder / Path(shard).name for shard in shards]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise WeightsError(f"{index} is not an index of weights; download it again") from None
 
 
@@ -229,7 +231,7 @@ def _t5_files(folder: Path) -> list[Path]:
     config = folder / "config.json"
     try:
         reads_bytes = json.loads(config.read_text(encoding="utf-8")).get("model_type") == BYTE_T5
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         raise WeightsError(f"{config} is not a model's configuration; download it again") from None
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     vocabulary = [] if reads_bytes else [folder / "spiece.model"]

@@ -7,7 +7,7 @@ Each network is loaded when it is first needed. The text encoder leaves again on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,22 +15,33 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from magi1.blame import blamed, check_finite
 from magi1.checkpoint import LoadedWeights, load_dit, load_vae
 from magi1.config import MagiConfig
 from magi1.dit import DiT
-from magi1.errors import MagiUsageError
+from magi1.errors import MagiError, MagiUsageError
 from magi1.folders import find_t5
 from magi1.kernels import KernelChoice, find_kernels
 from magi1.kv_cache import KVCache
 from magi1.offload import offload_layers, resident
 from magi1.pixels import from_uint8, to_uint8
+from magi1.prompt_reader import CutPrompt, PromptReader
 from magi1.prompt_tokens import ChunkText, SpecialTokens, chunk_text, load_token_vectors
-from magi1.sampler import FinishedChunk, Guide, LoopState, denoise, make_noise, with_prefix
+from magi1.sampler import (
+    FinishedChunk,
+    Guide,
+    LoopState,
+    NotFiniteError,
+    denoise,
+    make_noise,
+    with_prefix,
+)
 from magi1.schedule import ChunkCall, VideoLayout, chunk_calls, time_steps
 from magi1.text_encoder import ByteEncoder, T5Encoder, TextFeatures, load_text_encoder
 from magi1.tiling import TileMap, Tiling, map_tiles, tiled_decode, tiled_encode
 from magi1.vae import VAE
 from magi1.velocity import MagiVelocity, VideoTexts
+from wmweights import first_not_finite
 
 MAX_PREFIX_FRAMES = 32
 """Given frames that are used at most."""
@@ -53,6 +64,11 @@ class Request:
     given: Tensor | None = None
     tokens: SpecialTokens = field(default_factory=SpecialTokens)
 
+    @property
+    def prompts(self) -> list[str]:
+        """One, or one for each chunk."""
+        return [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -62,11 +78,13 @@ class Prepared:
         layout: Frames and chunks.
         text: Features of every chunk.
         prefix: Latents of the given frames ``[1, C, P, H/8, W/8]``, scaled, or None.
+        cut: Prompts that the text encoder did not read to their ends.
     """
 
     layout: VideoLayout
     text: ChunkText
     prefix: Tensor | None
+    cut: tuple[CutPrompt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +159,8 @@ class Pipeline:
         vae, loaded = load_vae(self.config, device=home, dtype=self.dtype)
         vae.checkpoint = True  # gradients of a guide in bounded memory
         self.weights.append(loaded)
+        if first_not_finite(vae) is not None:
+            raise blamed("", "VAE", vae, self.weights)
         return vae
 
     @cached_property
@@ -171,7 +191,8 @@ class Pipeline:
         prefix = None if request.given is None else self._encode_given(request.given)
         given = 0 if prefix is None else prefix.shape[2]
         layout = VideoLayout.plan(self.config.runtime_config, given)
-        return Prepared(layout, self._encode_text(request, layout), prefix)
+        text, cut = self._encode_text(request, layout)
+        return Prepared(layout, text, prefix, cut)
 
     def _encode_given(self, frames: Tensor) -> Tensor:
         runtime = self.config.runtime_config
@@ -190,11 +211,13 @@ class Pipeline:
         with resident(self.vae, self.device):
             video = from_uint8(frames[:used].to(self.device), self.vae.dtype)[None]
             latents = tiled_encode(self.vae, video, self.tiling, self.tile_map)
+        check_finite(latents, "latents of the given frames", "VAE", self.vae, self.weights)
         return (latents * runtime.scale_factor).float()
 
-    def _encode_text(self, request: Request, layout: VideoLayout) -> ChunkText:
-        prompts = [request.prompt] if isinstance(request.prompt, str) else list(request.prompt)
-        encoded = self._read([*prompts, request.negative_prompt])
+    def _encode_text(
+        self, request: Request, layout: VideoLayout
+    ) -> tuple[ChunkText, tuple[CutPrompt, ...]]:
+        encoded, cut = self._read(request)
         null = self.dit.null_features().float().cpu()
         vectors = load_token_vectors(self.special_tokens, request.tokens)
 
@@ -211,21 +234,28 @@ class Pipeline:
         features, mask = encoded.features.float().cpu(), encoded.mask.cpu()
         text = chunks_of(TextFeatures(features[:-1], mask[:-1]))
         if not request.negative_prompt:
-            return text
+            return text, cut
         against = chunks_of(TextFeatures(features[-1:], mask[-1:]))
         own = slice(layout.offset, None)  # chunks that are given never read a text
         y, m = text.y.clone(), text.mask.clone()
         y[1, own], m[1, own] = against.y[0, own], against.mask[0, own]
-        return ChunkText(y, m)
+        return ChunkText(y, m), cut
 
-    def _read(self, prompts: Sequence[str]) -> TextFeatures:
-        """Text features; the encoder is on its device only for this."""
+    def _read(self, request: Request) -> tuple[TextFeatures, tuple[CutPrompt, ...]]:
+        """Text features of all prompts; the encoder is on its device only for this."""
         on_gpu = self.config.runtime_config.t5_device.startswith("cuda")
         device = self.device if on_gpu else torch.device("cpu")
         if not self.keep_text_encoder:
-            return self._load_text_encoder(device).encode(prompts)
+            return self._read_with(self._load_text_encoder(device), request)
         with resident(self.text_encoder.model, device):
-            return self.text_encoder.encode(prompts)
+            return self._read_with(self.text_encoder, request)
+
+    def _read_with(
+        self, encoder: T5Encoder | ByteEncoder, request: Request
+    ) -> tuple[TextFeatures, tuple[CutPrompt, ...]]:
+        encoded = encoder.encode([*request.prompts, request.negative_prompt])
+        check_finite(encoded.features, "features of the text", "text encoder", encoder.model)
+        return encoded, cut_prompts(encoder.reader, request)
 
     def _load_text_encoder(self, device: torch.device) -> T5Encoder | ByteEncoder:
         length = self.config.model_config.caption_max_length
@@ -260,6 +290,7 @@ class Pipeline:
         """
         runtime, engine = self.config.runtime_config, self.config.engine_config
         layout = prepared.layout
+        _ = self.vae  # what is wrong with it shows before a chunk is sampled
         if noise is None:
             noise = self.noise(layout, runtime.seed if seed is None else seed)
         prefix = prepared.prefix
@@ -285,7 +316,7 @@ class Pipeline:
         )
         # Gradients of a guide pass through the VAE after it was called: it has to stay.
         stays = nullcontext() if guide is None else resident(self.vae, self.device)
-        with stays:
+        with stays, self._blaming():
             for piece in pieces:
                 yield VideoChunk(self.decode(prepared, piece, released=released), piece)
 
@@ -319,8 +350,35 @@ class Pipeline:
 
     def _decode(self, latents: Tensor) -> Tensor:
         """Scaled latents → video in about [−1, 1]; differentiable."""
+        if not torch.isfinite(latents).all():
+            raise MagiError(
+                "latents to be decoded are infinite or not numbers: guidance is too strong; lower "
+                "--guidance_scale"
+            )
         scale = self.config.runtime_config.scale_factor
-        return tiled_decode(self.vae, latents / scale, self.tiling, self.tile_map)
+        video = tiled_decode(self.vae, latents / scale, self.tiling, self.tile_map)
+        check_finite(video, "decoded frames", "VAE", self.vae, self.weights)
+        return video
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Say why a velocity is not finite."""
+        try:
+            yield
+        except NotFiniteError as error:
+            if error.guided:
+                raise
+            scales = self.config.runtime_config
+            largest = max(map(abs, (*scales.text_scales, *scales.prev_chunk_scales)))
+            told = f"{error} (the largest of text_scales and prev_chunk_scales is {largest:g})"
+            raise blamed(told, "transformer", self.dit, self.weights) from error
+
+
+def cut_prompts(reader: PromptReader, request: Request) -> tuple[CutPrompt, ...]:
+    """The prompts of a request that a text encoder does not read to their ends."""
+    found = [reader.cut(prompt, request.tokens.before_text) for prompt in request.prompts]
+    found.append(reader.cut(request.negative_prompt, request.tokens.before_text))
+    return tuple(cut for cut in found if cut is not None)
 
 
 def usable_frames(count: int, unit: int) -> int:

@@ -82,6 +82,11 @@ class SpecialTokens:
             }
         )
 
+    @property
+    def before_text(self) -> int:
+        """How many go before the text of a prompt."""
+        return sum(getattr(self, name) for name in (*_ROWS, "duration"))
+
     def any(self) -> bool:
         """Whether a token is asked for."""
         return self != SpecialTokens()

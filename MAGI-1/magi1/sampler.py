@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from magi1.errors import MagiError, MagiUsageError
 from magi1.schedule import ChunkCall, VideoLayout, per_frame
 
 
@@ -124,6 +125,25 @@ class FinishedChunk:
     state: LoopState
 
 
+class NotFiniteError(MagiError):
+    """A velocity that holds NaN or infinity: what would follow is a black video.
+
+    Attributes:
+        guided: Whether the model's own was finite, and a guide made it so.
+    """
+
+    def __init__(self, call: ChunkCall, *, guided: bool) -> None:
+        where = f"at step {call.steps[0]} of chunk {call.first + 1}"
+        text = f"the velocity {where} is not finite"
+        if guided:
+            text = (
+                f"guidance made the velocity {where} infinite or not a number, where the model's own is "
+                "finite; lower --guidance_scale, or guide with another reward"
+            )
+        super().__init__(text)
+        self.guided = guided
+
+
 def make_noise(layout: VideoLayout, channels: int, height: int, width: int, seed: int) -> Tensor:
     """The noise of a whole video, ``[1, C, T, H, W]``: drawn on the CPU, so the same on every device."""
     generator = torch.Generator().manual_seed(seed)
@@ -167,6 +187,10 @@ def denoise(
 
     Yields:
         Each generated chunk as it is finished.
+
+    Raises:
+        NotFiniteError: a velocity is not finite.
+        MagiUsageError: the guide's has another shape.
     """
     x = (noise if resume is None else resume.latents).clone()
     done = 0 if resume is None else resume.next_call
@@ -181,6 +205,8 @@ def denoise(
         before, after = (times[[k + i for k in call.steps]] for i in (0, 1))
         clean = shown[:, :, layout.of_chunk(call.first - 1)] if call.refresh else None
         v = velocity(call, window, before, clean)
+        if not torch.isfinite(v).all():
+            raise NotFiniteError(call, guided=False)
         ancestors: list[Tensor] = []
         if guide is not None:
 
@@ -203,6 +229,7 @@ def denoise(
                     ancestors=ancestors,
                 )
             )
+            _check_guided(v, window, call)
         x[:, :, frames] = window + per_frame(after - before, layout.chunk_width, x) * v
         for rows in ancestors:
             x = x[rows.to(x.device)]
@@ -212,6 +239,18 @@ def denoise(
         if call.finishes:
             emitted = x[:, :, layout.emitted(call.first)].clone()
             yield FinishedChunk(call.first, emitted, LoopState(x.clone(), call.number + 1))
+
+
+def _check_guided(velocity: object, latents: Tensor, call: ChunkCall) -> None:
+    """A tensor of another shape might fit by broadcasting, and mean something else."""
+    if not isinstance(velocity, Tensor) or velocity.shape != latents.shape:
+        found = list(velocity.shape) if isinstance(velocity, Tensor) else "no tensor"
+        raise MagiUsageError(
+            f"the guide returned {found} as a velocity, expected the shape of the latents, "
+            f"{list(latents.shape)}"
+        )
+    if not torch.isfinite(velocity).all():
+        raise NotFiniteError(call, guided=True)
 
 
 def with_prefix(x: Tensor, prefix: Tensor | None) -> Tensor:

@@ -1,73 +1,74 @@
-"""T5's tokenizer from a local folder: prompts → ids and mask of a fixed length."""
+"""T5's tokenizer from a local folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from magi1.byte_t5 import padded
 from magi1.errors import MagiError
+from magi1.prompt_reader import Tokenizer
 from wmweights import first_line
 
-Tokenize = Callable[[Sequence[str], int], tuple[Tensor, Tensor]]
-"""``(prompts, max_length)`` → ids and mask ``[B, max_length]``, with an end of sequence, padded or cut."""
 
-
-def load_t5_tokenizer(folder: Path) -> Tokenize:
+def load_t5_tokenizer(folder: Path) -> Tokenizer:
     """From ``tokenizer.json``, or from ``spiece.model``, which is what Google released.
 
     Raises:
         MagiError: the extra ``generate`` is not installed, or the files are missing or damaged.
     """
     if (folder / "tokenizer.json").exists():
-        return _from_json(folder)
+        return _Json(folder)
     file = folder / "spiece.model"
     if file.exists():
-        return _from_sentencepiece(file)
+        return _Sentencepiece(file)
     raise MagiError(f"text encoder: {folder} has no tokenizer (tokenizer.json or spiece.model)")
 
 
-def _from_json(folder: Path) -> Tokenize:
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise _missing("transformers") from error
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # the Rust part raises bare Exception
-        raise MagiError(
-            f"text encoder: cannot read the tokenizer in {folder}: {first_line(error)}"
-        ) from error
+class _Json:
+    def __init__(self, folder: Path) -> None:
+        try:
+            from transformers import AutoTokenizer
+        except ImportError as error:
+            raise _missing("transformers") from error
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the Rust part raises bare Exception, and panics
+            raise MagiError(
+                f"text encoder: cannot read the tokenizer in {folder}: {first_line(error)}"
+            ) from error
 
-    def tokenize(prompts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
-        batch = tokenizer(
-            list(prompts),
-            max_length=max_length,
-            padding="max_length",
-            truncation=True,
-            return_tensors="pt",
-        )
-        return batch["input_ids"], batch["attention_mask"]
+    def encode(self, text: str) -> list[int]:
+        # Not verbose: it knows no longer text than 512 tokens by heart, and warns.
+        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return [int(i) for i in ids]
 
-    return tokenize
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids)))
 
 
-def _from_sentencepiece(file: Path) -> Tokenize:
+class _Sentencepiece:
     """Directly: transformers would need protobuf too, only to convert the file."""
-    try:
-        from sentencepiece import SentencePieceProcessor
-    except ImportError as error:
-        raise _missing("sentencepiece") from error
-    try:
-        processor: Any = SentencePieceProcessor(model_file=str(file))
-    except (OSError, RuntimeError) as error:
-        raise MagiError(f"text encoder: cannot read {file}: {first_line(error)}") from error
-    return lambda prompts, max_length: padded(processor.encode(list(prompts)), max_length)
+
+    def __init__(self, file: Path) -> None:
+        try:
+            from sentencepiece import SentencePieceProcessor
+        except ImportError as error:
+            raise _missing("sentencepiece") from error
+        try:
+            self._processor: Any = SentencePieceProcessor(model_file=str(file))
+        except (OSError, RuntimeError) as error:
+            raise MagiError(f"text encoder: cannot read {file}: {first_line(error)}") from error
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._processor.encode(text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._processor.decode(list(ids)))
 
 
 def _missing(package: str) -> MagiError:

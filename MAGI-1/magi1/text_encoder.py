@@ -14,10 +14,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from magi1.byte_t5 import MODEL_TYPE as BYTE_T5
-from magi1.byte_t5 import ByteT5, ByteT5Config, tokenize
+from magi1.byte_t5 import Bytes, ByteT5, ByteT5Config
 from magi1.errors import MagiError, MagiUsageError
 from magi1.prompt_cleaning import clean_prompt
-from magi1.t5_tokenizer import Tokenize, load_t5_tokenizer
+from magi1.prompt_reader import PromptReader
+from magi1.t5_files import check_byte_t5, check_t5
+from magi1.t5_tokenizer import load_t5_tokenizer
 from wmweights import WeightsError, assemble, dequantise, first_line, read_state
 
 log = logging.getLogger(__name__)
@@ -48,14 +50,21 @@ class TextEncoder(Protocol):
     @property
     def max_length(self) -> int: ...
 
+    @property
+    def reader(self) -> PromptReader: ...
+
     def encode(self, prompts: Sequence[str]) -> TextFeatures: ...
 
 
 class T5Encoder:
     """The encoder of a T5 from transformers, over cleaned prompts."""
 
-    def __init__(self, model: Any, tokenize: Tokenize, max_length: int = T5_MAX_LENGTH) -> None:
-        self.model, self.tokenize, self.max_length = model, tokenize, max_length
+    def __init__(self, model: Any, reader: PromptReader) -> None:
+        self.model, self.reader = model, reader
+
+    @property
+    def max_length(self) -> int:
+        return self.reader.max_length
 
     @property
     def width(self) -> int:
@@ -75,7 +84,7 @@ class T5Encoder:
         Raises:
             MagiError: the extra ``generate`` is not installed, or files are missing or damaged.
         """
-        tokenize = load_t5_tokenizer(folder)
+        reader = _t5_reader(folder, max_length)
         try:
             from transformers import T5EncoderModel
         except ImportError as error:
@@ -98,25 +107,20 @@ class T5Encoder:
             raise MagiError(
                 f"text encoder: {folder} lacks {len(missing)} weights (first: {missing[0]})"
             )
-        return cls(model.to(device).requires_grad_(False).eval(), tokenize, max_length)
+        return cls(model.to(device).requires_grad_(False).eval(), reader)
 
     def encode(self, prompts: Sequence[str]) -> TextFeatures:
         """Features of each prompt after :func:`magi1.prompt_cleaning.clean_prompt`."""
-        cleaned = [self._cleaned(prompt) for prompt in prompts]
-        ids, mask = (x.to(self.model.device) for x in self.tokenize(cleaned, self.max_length))
+        for prompt in prompts:
+            if prompt.strip() and not self.reader.clean(prompt):
+                log.warning(
+                    "nothing is left of the prompt %r after cleaning, so the video is generated without "
+                    "text: MAGI-1 reads no Chinese, addresses or codes; describe the video in English",
+                    prompt,
+                )
+        ids, mask = (x.to(self.model.device) for x in self.reader.tokens(prompts))
         features = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         return TextFeatures(_at_least_float32(features), mask)
-
-    @staticmethod
-    def _cleaned(prompt: str) -> str:
-        cleaned = clean_prompt(prompt)
-        if prompt.strip() and not cleaned:
-            log.warning(
-                "nothing is left of the prompt %r after cleaning, so the video is generated without text: "
-                "MAGI-1 reads no Chinese, addresses or codes; describe the video in English",
-                prompt,
-            )
-        return cleaned
 
 
 class ByteEncoder:
@@ -124,7 +128,11 @@ class ByteEncoder:
 
     def __init__(self, model: ByteT5, max_length: int | None = None) -> None:
         self.model = model
-        self.max_length = max_length or model.config.max_length
+        self.reader = _byte_reader(model.config, max_length)
+
+    @property
+    def max_length(self) -> int:
+        return self.reader.max_length
 
     @property
     def width(self) -> int:
@@ -145,12 +153,8 @@ class ByteEncoder:
         Raises:
             MagiError: a file is missing, damaged, or does not fit the other.
         """
-        try:
-            config = ByteT5Config.from_dict(_read_config(folder))
-        except MagiUsageError as error:
-            raise MagiUsageError(f"{error} in {folder / 'config.json'}") from error
         with torch.device("meta"):
-            model = ByteT5(config)
+            model = ByteT5(_byte_config(folder))
         file = folder / "model.safetensors"
         try:
             assemble(model, dequantise(read_state(file)), str(file), BYTE_T5)
@@ -160,9 +164,8 @@ class ByteEncoder:
 
     def encode(self, prompts: Sequence[str]) -> TextFeatures:
         """Features of each prompt; more than ``max_length - 1`` bytes are cut off."""
-        plain = [" ".join(prompt.lower().split()) for prompt in prompts]
         device = self.model.shared.weight.device
-        ids, mask = (x.to(device) for x in tokenize(plain, self.max_length))
+        ids, mask = (x.to(device) for x in self.reader.tokens(prompts))
         return TextFeatures(_at_least_float32(self.model(ids, mask)), mask)
 
 
@@ -184,34 +187,72 @@ def load_text_encoder(
     Raises:
         MagiError: missing, damaged, or neither kind.
     """
-    folder = Path(folder)
-    if not (folder / "config.json").exists() and (folder / T5_FOLDER).is_dir():
-        folder = folder / T5_FOLDER
-    kind = _read_config(folder).get("model_type")
-    if kind == BYTE_T5:
+    folder = _inner(Path(folder))
+    if _kind(folder) == BYTE_T5:
         return ByteEncoder.load(folder, device=device, dtype=dtype, max_length=max_length)
-    if kind == "t5":
-        length = max_length or T5_MAX_LENGTH
-        return T5Encoder.load(folder, device=device, dtype=dtype, max_length=length)
-    raise MagiUsageError(
-        f'text encoder: {folder / "config.json"} has model_type {kind!r}, not "t5" or "{BYTE_T5}"'
-    )
+    length = max_length or T5_MAX_LENGTH
+    return T5Encoder.load(folder, device=device, dtype=dtype, max_length=length)
 
 
-def check_text_encoder(folder: str | Path) -> None:
-    """Whether the packages are installed that the encoder in a folder needs; loads nothing.
+def check_text_encoder(folder: str | Path, max_length: int | None = None) -> PromptReader:
+    """Whether packages, configuration, tokenizer and the headers of the weights are there and fit.
+
+    Args:
+        folder: Like that of :func:`load_text_encoder`; its weights are not read.
+        max_length: Tokens per prompt, likewise.
+
+    Returns:
+        How the encoder takes prompts.
 
     Raises:
-        MagiError: one is not, or the folder holds no encoder.
+        MagiError: something is missing, damaged, or of another model.
     """
-    if _read_config(Path(folder)).get("model_type") == BYTE_T5:
-        return
-    reader = () if (Path(folder) / "tokenizer.json").exists() else ("sentencepiece",)
+    folder = _inner(Path(folder))
+    if _kind(folder) == BYTE_T5:
+        check_byte_t5(folder, _byte_config(folder))
+        return _byte_reader(_byte_config(folder), max_length)
+    reader = () if (folder / "tokenizer.json").exists() else ("sentencepiece",)
     missing = [name for name in (*_T5_PACKAGES, *reader) if find_spec(name) is None]
     if missing:
         raise MagiError(
             f'the T5 text encoder needs {", ".join(missing)}: pip install -e ".[generate]" in the clone'
         )
+    check_t5(folder)
+    return _t5_reader(folder, max_length or T5_MAX_LENGTH)
+
+
+def _inner(folder: Path) -> Path:
+    if not (folder / "config.json").exists() and (folder / T5_FOLDER).is_dir():
+        return folder / T5_FOLDER
+    return folder
+
+
+def _kind(folder: Path) -> str:
+    kind = _read_config(folder).get("model_type")
+    if kind not in (BYTE_T5, "t5"):
+        raise MagiUsageError(
+            f'text encoder: {folder / "config.json"} has model_type {kind!r}, not "t5" or "{BYTE_T5}"'
+        )
+    return str(kind)
+
+
+def _byte_config(folder: Path) -> ByteT5Config:
+    try:
+        return ByteT5Config.from_dict(_read_config(folder))
+    except MagiUsageError as error:
+        raise MagiUsageError(f"{error} in {folder / 'config.json'}") from error
+
+
+def _byte_reader(config: ByteT5Config, max_length: int | None) -> PromptReader:
+    return PromptReader(_plain, Bytes(), "bytes", max_length or config.max_length)
+
+
+def _t5_reader(folder: Path, max_length: int) -> PromptReader:
+    return PromptReader(clean_prompt, load_t5_tokenizer(folder), "tokens", max_length)
+
+
+def _plain(prompt: str) -> str:
+    return " ".join(prompt.lower().split())
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -222,7 +263,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise MagiError(
             f"text encoder: {file} is missing; give the folder that has it, or the one that {T5_FOLDER} is in"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MagiError(f"text encoder: cannot read {file}: {first_line(error)}") from error
     if not isinstance(config, dict):
         raise MagiError(f"text encoder: {file} is not a JSON object")

@@ -87,7 +87,10 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
     try:
         with file.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
             yield stream
-    except (zstandard.ZstdError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        *(zstandard.ZstdError, OSError, ValueError, RecursionError),
+        *(KeyError, TypeError, AttributeError),
+    ) as error:
         raise WeightsError(
             f"{file} cannot be read: {first_line(error)}; download it again"
         ) from None

@@ -38,8 +38,7 @@ from benchmarks.intuitive_physics.judges import Judge, baselines, user_judge, wo
 from benchmarks.intuitive_physics.pair_statistics import auroc, wilson
 from benchmarks.shared.machine import describe
 from simworld import HIDDEN, VIOLATIONS, Pairs
-from vjepa2 import get_config, load_model
-from vjepa2.world_model import VJEPA2
+from vjepa2 import WorldModel, build_model, get_config, load_model
 
 FRAMES = 40
 
@@ -207,9 +206,9 @@ def table(results: dict[str, dict[str, Any]], split: str) -> str:
     return "\n".join(lines)
 
 
-def untrained(name: str, device: torch.device) -> VJEPA2:
+def untrained(name: str, device: torch.device) -> WorldModel:
     torch.manual_seed(0)
-    return VJEPA2(get_config(name)).to(device).requires_grad_(False)
+    return build_model(get_config(name)).to(device).requires_grad_(False)
 
 
 def _factory(path: str) -> Callable[[Tensor], Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vjepa2.world_model import VJEPA2
+from vjepa2.world_model import WorldModel
 from wmreward.surprise.aggregate import aggregate
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.tokens import copy_surprise, window_surprise
@@ -29,7 +29,7 @@ RULES = (
 )
 
 
-def world_model_judge(model: VJEPA2, prefix: str = "", batch: int = 128) -> Judge:
+def world_model_judge(model: WorldModel, prefix: str = "", batch: int = 128) -> Judge:
     """Every rule from one forward pass per window."""
     config = SurpriseConfig()
 

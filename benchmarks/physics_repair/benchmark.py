@@ -62,7 +62,7 @@ from benchmarks.shared.held_out import held_out
 from benchmarks.shared.machine import describe
 from magi1.errors import MagiError
 from simworld.media import write_png
-from vjepa2 import VJEPA2, get_config
+from vjepa2 import WorldModel, build_model, get_config
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import write_text
 from wmreward.surprise.config import SurpriseConfig
@@ -94,7 +94,7 @@ class Models:
 
     guiding: LoadedModel
     second: LoadedModel | None
-    untrained: VJEPA2
+    untrained: WorldModel
 
 
 def load_models(args: argparse.Namespace) -> Models:
@@ -114,7 +114,7 @@ def load_models(args: argparse.Namespace) -> Models:
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        untrained = VJEPA2(get_config(args.world_model))
+        untrained = build_model(get_config(args.world_model))
     untrained = untrained.to(guiding.model.device, guiding.model.dtype)
     return Models(guiding, second, untrained.requires_grad_(False).eval())
 

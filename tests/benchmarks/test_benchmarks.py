@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from vjepa21_goldens import FILE_B, FILE_G
 
 import simworld
 import vjepa2.config
@@ -42,7 +43,7 @@ from benchmarks.intuitive_physics.judges import (
 from benchmarks.intuitive_physics.pair_statistics import auroc, wilson
 from benchmarks.shared import machine
 from simworld import Pairs
-from vjepa2 import VJEPA2
+from vjepa2 import VJEPA2, get_config
 from wmreward.surprise.aggregate import aggregate
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.scorer import SurpriseScorer
@@ -527,6 +528,41 @@ def test_operations_are_counted() -> None:
     # Embeddings and projections are not counted by us.
     assert 0.85 * counted < ours < counted
     assert bench_reward.flops(config, 3, 16, 8) == 3 * ours
+
+
+TFLOP = {
+    ("vitg", None, None): 7.56,
+    ("vitg384", None, None): 20.55,
+    ("vitb21", None, "student"): 3.35,
+    ("vitb21", 256, "student"): 1.05,
+    ("vitl21", 256, "student"): 2.71,
+    ("vitb21", None, None): 24.95,
+    ("vitl21", 256, "teacher"): 9.78,
+    ("vitg21", None, None): 21.18,
+    ("vitG21", None, None): 35.19,
+    ("vitG21", 256, None): 13.36,
+}
+"""Of one window, forward: model, crop and what is observed, as published with the model's description."""
+
+
+@pytest.mark.parametrize("case", TFLOP, ids=str)
+def test_operations_of_the_released_sizes(case: tuple[str, int | None, Any]) -> None:
+    name, crop, observed = case
+    ours = bench_reward.flops(get_config(name, crop), 1, 16, 8, observed=observed)
+    assert ours / 1e12 == pytest.approx(TFLOP[case], rel=0.02)
+
+
+def test_a_row_for_each_model_of_21(
+    quick: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vjepa2.config.MODELS, "vitb21", FILE_B)
+    monkeypatch.setitem(vjepa2.config.MODELS, "vitG21", FILE_G)
+    words = WORDS.replace("tiny", "vitb21 vitG21").split()
+    assert bench_reward.main([*words, "--observed", "student", "--crop", "48"]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = [(record["model"], record["crop"], record["observed"]) for record in records]
+    assert found == [("vitb21", 48, "student"), ("vitG21", 48, "own")]
+    assert all(row["error"] < 1e-5 for r in records for row in r["rows"] if "error" in row)
 
 
 def test_time_is_the_median_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:

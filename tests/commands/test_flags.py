@@ -35,7 +35,7 @@ FLAGS = (
 
 def parser(*, many: bool = True, **how: Any) -> Parser:
     words = Positional("what", "some words", "WHAT", kind=place, many=many)
-    return Parser("test", "Tests.", "", {"all": FLAGS}, positional=words, **how)
+    return Parser("test", "Tests.", "", {"all": FLAGS}, positional=(words,), **how)
 
 
 def values(*argv: str, **how: Any) -> dict[str, Any]:

@@ -116,6 +116,44 @@ def test_as_a_process_and_as_an_installed_command() -> None:
     assert 'version = { attr = "wmreward.version.__version__" }' in project
 
 
+ENTRIES = [
+    ROOT / "compute_wmreward.py",
+    ROOT / "generate_magi1.py",
+    ROOT / "generation" / "batch.py",
+    *sorted((ROOT / "wmreward").rglob("__main__.py")),
+]
+
+WAITING = """
+import os, runpy, sys
+entry, sys.argv = sys.argv[1], ["it", "--version"]
+try:
+    runpy.run_path(entry, run_name="__main__")
+except SystemExit as ended:
+    print(ended.code, os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: str(entry.relative_to(ROOT)))
+def test_every_entry_begins_the_same_way(entry: Path) -> None:
+    """By `start`, before which nothing large is imported: see the test below."""
+    text = entry.read_text(encoding="utf-8")
+    assert 'start("wmreward.' in text and "import torch" not in text and "environ" not in text
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep(own: str | None, expected: str) -> None:
+    """Set before PyTorch is loaded, which reads it once; a user's own choice stays."""
+    given = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", WAITING, str(ROOT / "wmreward" / "__main__.py")],
+        env=given | ({"OMP_WAIT_POLICY": own} if own else {}) | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == f"0 {expected} False"
+
+
 # --- the original repository's command lines ------------------------------------------------------------
 
 

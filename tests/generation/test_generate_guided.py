@@ -74,9 +74,9 @@ def test_what_is_continued_is_guided_unless_told_otherwise(command: Guided, inpu
 
 def test_who_has_no_world_model_learns_how_to_go_without(command: Guided, inputs: Path) -> None:
     video = ("--mode", "v2v", "--init_video", str(inputs / "video.mp4"), "--output_path", "v.mp4")
-    code, _, err = command(*video, "--reward_weights", "none.safetensors")
+    code, _, err = command(*video, "--weights", "none.safetensors")
     assert code == 1 and "none.safetensors" in err and "--guidance_scale 0 generates without" in err
-    code, _, err = command(*video, "--reward_weights", "none.safetensors", "--best_of", "2")
+    code, _, err = command(*video, "--weights", "none.safetensors", "--best_of", "2")
     assert code == 1 and "generates without" not in err
 
 
@@ -182,8 +182,8 @@ def test_a_guided_run_that_was_killed_goes_on_as_if_it_had_not_been(
             "has 48 frames, but the reward needs 48",
         ),
         (("--guidance_scale", "1", "--reward_mode", "best"), "--aggregate must be mean"),
-        (("--guidance_scale", "1", "--reward_model", "vitx"), "vitx"),
-        (("--guidance_scale", "1", "--reward_model", "vitgac"), "needs actions"),
+        (("--guidance_scale", "1", "--model", "vitx"), "vitx"),
+        (("--guidance_scale", "1", "--model", "vitgac"), "needs actions"),
         (
             ("--guidance_scale", "1", "--reward_context_frames", "16"),
             "must be at least 1 and below",
@@ -215,7 +215,7 @@ def test_wrong_steering(command: Guided, flags: tuple[str, ...], says: str) -> N
 
 
 def test_missing_world_model(command: Guided) -> None:
-    flags = ("--guidance_scale", "1", "--reward_weights", "none.safetensors")
+    flags = ("--guidance_scale", "1", "--weights", "none.safetensors")
     assert "none.safetensors does not exist" in command.fails(*T2V, *flags, code=1)
 
 

@@ -14,7 +14,7 @@ from generate_fixtures import ROOT, T2V, script
 from guided_fixtures import SHORT, Guided, candidates_in, latents_of, record_of
 from torch import Tensor
 
-from wmreward.generation import search_run
+from wmreward.generation import workshop
 from wmreward.generation.candidate import make_candidates
 from wmreward.generation.cli import main
 from wmreward.generation.steering import LoadedSteering
@@ -97,7 +97,7 @@ def test_a_killed_search_goes_on(command: Guided, monkeypatch: pytest.MonkeyPatc
             raise KeyboardInterrupt
         return make_candidates(*arguments, **options)
 
-    monkeypatch.setattr(search_run, "make_candidates", killed)
+    monkeypatch.setattr(workshop, "make_candidates", killed)
     assert command(*flags, "torn.mp4")[0] == 130
     assert len(candidates_in("torn.candidates")) == 2 and not Path("torn.mp4").exists()
     assert command(*flags, "torn.mp4")[0] == 0 and calls == 4

@@ -337,7 +337,7 @@ def test_t5_encoder_cuts_long_prompts_and_runs_in_half_precision(t5_folder: Path
     assert features.shape == (2, 6, 16)
     assert features.dtype == torch.float32
     assert mask[0].sum() == 6
-    ids, _ = encoder.tokenize([" ".join(CORPUS)], 6)  # type: ignore[attr-defined]
+    ids, _ = encoder.reader.tokens([" ".join(CORPUS)])
     assert ids[0, -1] == 1  # the end of sequence is kept
 
 

@@ -366,8 +366,8 @@ def test_a_batch_records_the_curve_of_every_score(
     ]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     flags = f"--jobs list.jsonl --config_file {config} --run run --no_progress --device cpu"
-    flags += f" --num_frames 24 --num_steps 4 --reward {reward}=0.5 consensus --reward_model tiny"
-    flags += f" --reward_weights {weights} --reward_stride 4 --reward_mode {mode} --score plain"
+    flags += f" --num_frames 24 --num_steps 4 --reward {reward}=0.5 consensus --model tiny"
+    flags += f" --weights {weights} --stride 4 --reward_mode {mode} --score plain"
     assert generate(flags.split()) == 0
     run = tmp_path / "run"
     records = {Path(r["path"]).name: r for r in read_records(run).made.values()}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, WMRewardError
 from wmreward.protocols import Reward, RewardScores, SetReward
 from wmreward.rewards.mix import Judged, RewardMix
 from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
@@ -369,11 +369,17 @@ def returning(value: Any) -> RewardMix:
         (torch.zeros(1), r"must return RewardScores with scores \[1\] for 1 videos, not Tensor"),
         (RewardScores(torch.zeros(2), {}), r"not \[2\]"),
         (RewardScores(torch.tensor([float("nan")]), {}), "gives nan"),
-        (RewardScores(torch.tensor([float("inf")]), {}), "gives inf"),
+        (RewardScores(torch.tensor([float("inf")]), {}), "gives inf .* the reward is at fault"),
+        (RewardScores(torch.zeros(1), None), "dictionary of parts"),  # type: ignore[arg-type]
+        (
+            RewardScores(torch.zeros(1), {"a": torch.zeros(2)}),
+            r"part 'a' must be \[1\] .* not \[2\]",
+        ),
+        (RewardScores(torch.zeros(1), {"a": torch.tensor([float("nan")])}), "gives a = nan"),
     ],
 )
 def test_what_a_reward_must_return(value: Any, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(WMRewardError, match=says):
         returning(value).judge(videos_of(1)[0])
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import runpy
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from fakes import NANO_AC, random_model
 from safetensors.torch import save_file
 
 import compute_wmreward
-from wmreward.commands import ending
 from wmreward.surprise import compute as reward
 from wmreward.surprise.actions import read_motion
 from wmreward.surprise.inputs import Sampling
@@ -333,17 +330,3 @@ def test_notebooks_import_the_function_from_the_script() -> None:
     assert compute_wmreward.compute_vjepa_surprise is reward.compute_vjepa_surprise
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         compute_wmreward.nothing  # noqa: B018
-
-
-@pytest.mark.parametrize(("own", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_script_lets_waiting_threads_sleep(
-    monkeypatch: pytest.MonkeyPatch, own: str | None, expected: str
-) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", own or "")
-    if own is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
-    monkeypatch.setattr(sys, "argv", ["compute_wmreward.py", "--version"])
-    monkeypatch.setattr(ending, "have_streams", lambda: None)  # pytest's own stay in place
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(Path(compute_wmreward.__file__)), run_name="__main__")
-    assert stop.value.code == 0 and os.environ["OMP_WAIT_POLICY"] == expected

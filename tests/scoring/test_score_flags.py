@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,14 @@ def test_wrong_flags_end_at_once_with_one_line(
     assert result.code == (1 if "cannot write" in message else 2)
     assert result.out == "" and result.err.count("\n") == 1
     assert message in result.err and "Traceback" not in result.err
+
+
+def test_plot_without_matplotlib_names_the_extra(
+    cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = cli("--video_path", videos[0], "--plot")
+    assert result.code == 2 and ".[plot]" in result.err
 
 
 def test_debug_shows_the_traceback(cli: Cli, videos: list[Path]) -> None:

@@ -45,7 +45,7 @@ def select(
 
     def run(*flags: object) -> Result:
         capsys.readouterr()
-        model = ("--reward_model", "tiny", "--reward_weights", weights, "--reward_stride", 4)
+        model = ("--model", "tiny", "--weights", weights, "--stride", 4)
         code = main([str(flag) for flag in (*flags, *model)])
         return Result(code, *capsys.readouterr())
 
@@ -242,7 +242,7 @@ def test_wrong_flags(select: Select, clips: Path, flags: tuple[str, ...], says: 
 def test_missing_weights_are_found_before_anything_is_read(
     clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--reward_model", "tiny", "--reward_weights", "none.safetensors"]
+    flags = ["--model", "tiny", "--weights", "none.safetensors"]
     assert main(["--videos", str(clips), *flags]) == 1
     assert "none.safetensors does not exist" in capsys.readouterr().err
 

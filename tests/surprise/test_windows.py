@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmreward.errors import UsageError
+from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.windows import (
     Window,
     cut_windows,
@@ -165,3 +166,25 @@ def test_a_clip_without_a_clock_has_no_times() -> None:
     (span,) = window_spans([Window(0, 2)], 4, 2, range(7), [math.nan] * 7)
     assert span[:3] == (0, 4, 6) and all(math.isnan(t) for t in span[3:6])
     assert span.frame_stride == 2
+
+
+@given(
+    size=SIZES,
+    stride=st.integers(1, 9),
+    steps=FRAME_STRIDES,
+    kept=st.integers(1, 12),
+)
+def test_the_shortest_video_has_just_the_windows_that_are_kept(
+    size: int, stride: int, steps: list[int], kept: int
+) -> None:
+    config = SurpriseConfig(
+        window_size=size,
+        context_frames=1,
+        stride=stride,
+        mode=f"topk{kept}",
+        frame_strides=tuple(steps),
+    )
+    longest, frames = max(steps), config.min_frames
+    assert len(cut_windows(frames, size, stride, (longest,))) == kept
+    if frames > reach(size, longest):
+        assert len(cut_windows(frames - 1, size, stride, (longest,))) == kept - 1

@@ -39,7 +39,7 @@ def status_parser() -> Parser:
         "How far a run is.",
         "Exit code: 0 when all is made, 1 when not, 2 for a folder without a run.",
         {"output": (shared.JSON,)},
-        positional=shared.RUN,
+        positional=(shared.RUN,),
     )
 
 

@@ -32,7 +32,7 @@ class Share:
     @classmethod
     def parse(cls, text: str) -> Share:
         """From ``2/4``, or ``2-of-4`` as in names of files."""
-        match = re.fullmatch(r"(\d+)(?:/|-of-)(\d+)", text)
+        match = re.fullmatch(r"([0-9]{1,9})(?:/|-of-)([0-9]{1,9})", text)
         if match is None:
             raise UsageError(f"share {text!r} must look like 2/4")
         return cls(int(match[1]), int(match[2]))

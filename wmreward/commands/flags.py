@@ -128,7 +128,7 @@ class Parser(argparse.ArgumentParser):
         prog: How it is called, as ``wmreward score``.
         description: What it does, one sentence or two.
         epilog: What stands below the flags: exit codes, examples.
-        positional: Words without a flag.
+        positional: Words without a flag; of the last there may be many.
         groups: Flags by the title of their group.
         old: Earlier spellings of flags, with the names of now. They work and are not listed.
         elsewhere: Flags of other commands that are known and refused here.
@@ -141,14 +141,14 @@ class Parser(argparse.ArgumentParser):
         epilog: str,
         groups: Mapping[str, Iterable[Flag]],
         *,
-        positional: Positional | None = None,
+        positional: Sequence[Positional] = (),
         old: Mapping[str, str] | None = None,
         elsewhere: Iterable[str] = (),
     ) -> None:
-        words = "" if positional is None else f" {positional.metavar}"
+        words = [f"{word.metavar} …" if word.many else word.metavar for word in positional]
         super().__init__(
             prog=prog,
-            usage=f"{prog}{words}{' …' if positional and positional.many else ''} [--flags]",
+            usage=" ".join([prog, *words, "[--flags]"]),
             description=fill(description, 100),
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -156,11 +156,8 @@ class Parser(argparse.ArgumentParser):
             argument_default=argparse.SUPPRESS,
             add_help=False,
         )
-        self.positional, self.old, self.elsewhere = (
-            positional,
-            dict(old or {}),
-            frozenset(elsewhere),
-        )
+        self.positional, self.elsewhere = tuple(positional), frozenset(elsewhere)
+        self.old = dict(old or {})
         self.groups = {title: tuple(flags) for title, flags in groups.items()}
         self.groups["general"] = (*self.groups.get("general", ()), DEBUG)
         self.flags = {flag.name: flag for flags in self.groups.values() for flag in flags}
@@ -178,9 +175,9 @@ class Parser(argparse.ArgumentParser):
         """
         namespace, extra = self.parse_known_args(self._spelled(argv))
         given = vars(namespace)
-        words = self._left_over(extra)
-        if self.positional is not None and words:
-            given[self.positional.name] = [*given.get(self.positional.name, []), *words]
+        if words := self._left_over(extra):
+            name = self.positional[-1].name
+            given[name] = [*given.get(name, []), *words]
         for name, value in given.items():
             flag = self.flags.get(name)
             if flag is not None and flag.many:
@@ -202,7 +199,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (--help lists all flags)")
 
     def _add_all(self) -> None:
-        if (words := self.positional) is not None:
+        for words in self.positional:
             how: dict[str, Any] = {"nargs": "*", "action": "extend"} if words.many else {}
             self.add_argument(
                 words.name, help=words.text, metavar=words.metavar, type=words.kind, **how
@@ -258,7 +255,7 @@ class Parser(argparse.ArgumentParser):
         return out
 
     def _left_over(self, extra: Sequence[str]) -> list[Any]:
-        """The words of ``extra`` that belong to the positional ones; the rest is refused."""
+        """The words of ``extra`` that belong to the last positional ones; the rest is refused."""
         for word in extra:
             if word.startswith("-") and word != "-":
                 name = word.partition("=")[0]
@@ -267,16 +264,15 @@ class Parser(argparse.ArgumentParser):
                 known = [f"--{flag}" for flag in self.flags]
                 hint = did_you_mean(name, known) or "; --help lists all flags"
                 raise UsageError(f"there is no flag {quoted(name)[1:-1]}{hint}")
-        if extra and not (self.positional and self.positional.many):
+        if not extra:
+            return []
+        if not (self.positional and self.positional[-1].many):
             raise UsageError(f"what is {quoted(extra[0])} for? (--help lists all flags)")
-        return [self._get_value_of_positional(word) for word in extra]
-
-    def _get_value_of_positional(self, word: str) -> Any:
-        assert self.positional is not None
+        last = self.positional[-1]
         try:
-            return self.positional.kind(word)
+            return [last.kind(word) for word in extra]
         except argparse.ArgumentTypeError as error:
-            self.error(f"{self.positional.metavar} {error}")
+            self.error(f"{last.metavar} {error}")
 
 
 class _HelpAll(argparse.Action):

@@ -68,7 +68,8 @@ READ_AHEAD = Flag(
 
 MODEL = Flag(
     "model",
-    "world model: vitg (the paper's), vitl, vith, vitg384 or tiny (built in, for simulated videos)",
+    "world model: vitg (the paper's), vitl, vith, vitg384 or tiny (built in, for simulated videos); "
+    "V-JEPA 2.1: vitb21 (80 M parameters), vitl21 (300 M), vitg21 (1 B) or vitG21 (2 B)",
     metavar="NAME",
     usually="vitg; for what the small generator makes, tiny",
 )
@@ -137,7 +138,53 @@ SIMILARITY = Flag(
     rare=True,
 )
 
-WORLD_MODEL = (MODEL, WEIGHTS)
+READING = (
+    Flag(
+        "crop",
+        "V-JEPA 2.1: side in pixels of the square it sees, a multiple of 16; its published training size, "
+        "256, costs a third of its own 384",
+        metavar="N",
+        kind=Whole(32, 4096),
+        usually="that of the model",
+        rare=True,
+    ),
+    Flag(
+        "positions",
+        "V-JEPA 2.1: how rows and columns count where upstream contradicts itself: rescaled (as in its "
+        "training code), hub (not in the predictor) or raw (its evaluation); all the same at a crop of 256",
+        metavar="RULE",
+        kind=OneOf(("rescaled", "hub", "raw")),
+        usually="rescaled",
+        rare=True,
+    ),
+    Flag(
+        "levels",
+        "V-JEPA 2.1: compare the last level or all four that were trained (distilled models: last only)",
+        metavar="WHICH",
+        kind=OneOf(("last", "all")),
+        usually="last",
+        rare=True,
+    ),
+    Flag(
+        "observed",
+        "distilled V-JEPA 2.1: compare with what the teacher (vitG21) sees, or with the student's own view, "
+        "which needs no teacher and is another quantity, ours and unverified",
+        metavar="WHOSE",
+        kind=OneOf(("own", "teacher", "student")),
+        usually="teacher",
+        rare=True,
+    ),
+    Flag(
+        "teacher_weights",
+        "a .pt or .safetensors file, or a folder, of the teacher of a distilled V-JEPA 2.1",
+        metavar="PATH",
+        kind=place,
+        rare=True,
+    ),
+)
+"""How a V-JEPA 2.1 model is read; without them, in its own way."""
+
+WORLD_MODEL = (MODEL, WEIGHTS, *READING)
 
 
 def surprise(stride: int, score: str) -> tuple[Flag, ...]:
@@ -187,6 +234,13 @@ MODE = Flag(
 
 RUN = Positional("run", "the folder of a batch run", "RUN", kind=place)
 OUTPUT = Flag("output", "the file that is written", metavar="FILE", kind=place)
+FORMAT = Flag(
+    "format",
+    "how tables are written",
+    metavar="NAME",
+    kind=OneOf(("text", "markdown", "csv", "latex")),
+    default="text",
+)
 JSON = Flag("json", "print JSON instead of text, one object per line")
 FORMAT = Flag(
     "format",

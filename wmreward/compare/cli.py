@@ -25,20 +25,20 @@ examples:
 """
 
 
+_PAIRS = Flag("pairs", "also a line for every pair")
+
+
 def build_parser() -> Parser:
     """All flags."""
     return Parser(
         "wmreward compare",
         "Compare two files of scores, video by video.",
         _ENDS,
-        {
-            "result": (
-                shared.FORMAT,
-                Flag("pairs", "also print a line for every pair"),
-                shared.JSON,
-            )
-        },
-        positional=Positional("files", "two files of scores", "A B", kind=place, many=True),
+        {"output": (shared.FORMAT, _PAIRS, shared.JSON)},
+        positional=(
+            Positional("first", "a file of scores", "A", kind=place),
+            Positional("second", "another one", "B", kind=place),
+        ),
     )
 
 
@@ -48,20 +48,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    parser = build_parser()
-    values = parser.read(argv)
-    names = values["files"] or ()
-    if len(names) != 2:
-        parser.error(f"give two files of scores, A and B; got {len(names)}")
+    values = build_parser().read(argv)
     from wmreward.compare.pairs import compare
     from wmreward.errors import UsageError
     from wmreward.records.record_file import RecordFile
 
-    files = [Path(name) for name in names]
-    for file in files:
-        if not file.is_file():
-            raise UsageError(f"{file}: no such file of scores")
-    found = compare(*(RecordFile(file).read() for file in files))
+    names = (values["first"], values["second"])
+    for name in names:
+        if not Path(name).is_file():
+            raise UsageError(f"{name}: no such file of scores")
+    found = compare(*(RecordFile(Path(name)).read() for name in names))
     print(_as_json(found, names) if values["json"] else _as_text(found, names, values))
     return 0
 

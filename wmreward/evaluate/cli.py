@@ -56,7 +56,7 @@ def build_parser() -> Parser:
             "masks": (shared.MASKS, shared.REAL_MASKS),
             "running": (shared.WORKERS, shared.CACHE),
         },
-        positional=shared.RUN,
+        positional=(shared.RUN,),
     )
 
 

@@ -176,6 +176,7 @@ class _Run:
             "fps": runtime.fps,
             "size": list(video.shape[1:3]),
             **facts,
+            **({"prompt_cut": cut} if (cut := [asdict(c) for c in self.prepared.cut]) else {}),
             "batch": len(self.outputs),
             "resumed": self.resumed is not None,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),

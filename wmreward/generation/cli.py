@@ -40,6 +40,13 @@ def _mode_of(values: Values) -> str:
 
 
 def _generate(values: Values) -> int:
+    if values["pipeline"]:
+        from wmreward.pipelines.workshop import generate
+
+        return generate(values)
+    for name in ("pipeline_call", "pipeline_revision"):
+        if name in values.given:
+            raise UsageError(f"--{name} has no meaning without --pipeline: leave it out")
     from wmreward.generation.job import configuration, job_from, plan_table
 
     config = configuration(values)

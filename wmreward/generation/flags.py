@@ -20,6 +20,7 @@ examples:
       --init_image first.png --prompt "waves roll onto a beach" --output beach.mp4
   wmreward generate --config_file ./MAGI-1/example/24B/24B_base_config.json --plan
   wmreward generate --prompt "a ball rolls" --guidance_scale 0.05 --best_of 4 --compare
+  wmreward generate --pipeline Wan-AI/Wan2.1-T2V-1.3B-Diffusers --download --prompt "a ball rolls" --best_of 4
 """
 
 OVERRIDES = {
@@ -66,6 +67,22 @@ _WHAT = (
         kind=place,
         default=TINY_CONFIG,
     ),
+)
+
+_PIPELINE = (
+    Flag(
+        "pipeline",
+        "a folder, or a name on the Hugging Face Hub, such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+        metavar="NAME",
+    ),
+    Flag(
+        "pipeline_call",
+        "more arguments of the pipeline's call, as guidance_scale=6",
+        metavar="NAME=VALUE",
+        many=True,
+        rare=True,
+    ),
+    Flag("pipeline_revision", "branch, tag or commit on the Hub", metavar="REVISION", rare=True),
 )
 
 _SAMPLING = (
@@ -168,6 +185,7 @@ _RUNNING = (
 
 GROUPS = {
     "what": _WHAT,
+    "a video pipeline of diffusers instead of MAGI-1 (docs/pipelines.md)": _PIPELINE,
     "sampling (instead of what the configuration says)": _SAMPLING,
     **STEERING,
     "output": _OUTPUT,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,16 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from magi1.checkpoint import check_weights, read_vae_config
 from magi1.config import MagiConfig
-from magi1.folders import HOW_TO_GET, find_t5, find_vae, missing_files
+from magi1.folders import HOW_TO_GET, find_t5, find_vae, located, missing_files
+from magi1.folders import TINY_CONFIG as EMBEDDED_TINY
 from magi1.kernels import find_kernels
-from magi1.pipeline import Request, usable_frames
+from magi1.pipeline import Request, cut_prompts, usable_frames
 from magi1.plan import RELEASED_VAE, plan
+from magi1.prompt_reader import CutPrompt, PromptReader
 from magi1.prompt_tokens import SpecialTokens, load_token_vectors
 from magi1.schedule import VideoLayout
 from magi1.text_encoder import check_text_encoder
 from magi1.tiling import Tiling
-from magi1.vae import VAEConfig
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
@@ -30,8 +31,7 @@ from wmreward.generation.output import Output, settings_id, settings_of
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.pictures.extra import check_pictures
 from wmreward.rewards.choice import RewardChoice
-
-ROOT = Path(__file__).parents[2]
+from wmweights import WeightsError
 
 _NEEDS = {"t2v": None, "i2v": "init_image", "v2v": "init_video"}
 
@@ -44,6 +44,7 @@ class Job:
         config: The model's configuration, flags applied.
         mode: ``t2v``, ``i2v`` or ``v2v``.
         request: What to generate.
+        cut: Prompts of it that the text encoder does not read to their ends.
         seed: Of the noise.
         output: Where it goes, and what is there already.
         device, dtype, offload, kernels: How it runs; ``dtype`` None is the configuration's.
@@ -57,6 +58,7 @@ class Job:
     config: MagiConfig
     mode: str
     request: Request
+    cut: tuple[CutPrompt, ...]
     seed: int
     output: Output
     device: str
@@ -106,12 +108,7 @@ def configuration(values: Mapping[str, Any]) -> MagiConfig:
     """
     path = Path(values["config_file"])
     if values["config_file"] == TINY_CONFIG and not path.exists():
-        path = ROOT / TINY_CONFIG  # the small model works from any folder
-        if not path.exists():
-            raise UsageError(
-                f"{TINY_CONFIG} is not there: give --config_file (the repository has the configurations "
-                "in MAGI-1/example)"
-            )
+        path = located(EMBEDDED_TINY)  # the small model works from any folder
     config = MagiConfig.load(path)
     changes: dict[str, Any] = {
         number: values[flag]
@@ -139,9 +136,8 @@ not counted             guidance: decoding, the world model and their gradients 
 def plan_table(config: MagiConfig, values: Mapping[str, Any]) -> str:
     """What the run would take, as a table or as JSON; loads no weights."""
     try:
-        file = find_vae(config).folder / "config.json"
-        vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (RuntimeError, OSError, ValueError):  # not there yet: count with the released one
+        vae = read_vae_config(find_vae(config).folder)
+    except WeightsError:  # not there yet: count with the released one
         vae = RELEASED_VAE
     counted = plan(
         config,
@@ -166,14 +162,14 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     _check_mode(values)
     find_device(values["device"])
     find_kernels(values["kernels"])
-    seeds, keep = _seeds(values, config), _kept(values["keep"])
+    seeds, keep = seeds_of(values, config.runtime_config.seed), kept(values["keep"])
     searches = len(seeds) > 1 or values["search"] == "particles" or bool(values["reward"])
     searches = searches or values["compare"]
-    _check_search(values, searches)
+    check_search(values, searches)
     steering = steering_from(values, config, judges=searches)
     dtype = precision(values["dtype"])
     tokens, special_tokens = _tokens(values)
-    _check_files(config)
+    reader = check_parts(config, dtype)
     given = _given(config, values)
     request = Request(
         prompt=values["prompt"],
@@ -184,7 +180,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     context = context_of(request.given, steering.rewards, config)
     if steering.rewards is not None:
         _check_frames(config, request.given, context, steering.rewards)
-        _check_rewards(steering.rewards, needed=searches)
+        check_rewards(steering.rewards, needed=searches)
     settings = {
         "mode": values["mode"],
         "prompt": values["prompt"],
@@ -206,13 +202,14 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     output = Output.check(
         values["output"],
         overwrite=values["overwrite"],
-        config=config,
-        settings=settings,
+        settings=settings | settings_of(config),
         search=None if search is None else search.candidates_id,
+        beside=beside_of(values, searches),
     )
     return Job(
         config=config,
         request=request,
+        cut=cut_prompts(reader, request),
         seed=seeds[0],
         output=output,
         dtype=dtype,
@@ -242,13 +239,6 @@ def _tokens(values: Mapping[str, Any]) -> tuple[SpecialTokens, str]:
     special_tokens = values["special_tokens"] or os.environ.get("SPECIAL_TOKEN_PATH", "")
     load_token_vectors(special_tokens or "special_tokens.npz", tokens)
     return tokens, special_tokens
-
-
-def _check_files(config: MagiConfig) -> None:
-    if missing := missing_files(config):
-        raise WMRewardError(f"{'; '.join(missing)}; {HOW_TO_GET}")
-    _check_vae(config)
-    check_text_encoder(find_t5(config).folder)
 
 
 def _given(config: MagiConfig, values: Mapping[str, Any]) -> GivenFrames | None:
@@ -285,11 +275,23 @@ def _search_plan(
     )
 
 
-def _seeds(values: Mapping[str, Any], config: MagiConfig) -> tuple[int, ...]:
-    """Of all candidates."""
+def beside_of(values: Mapping[str, Any], searches: bool) -> list[str]:
+    """Endings of the files that will stand beside the output."""
+    suffix = Path(values["output"]).suffix
+    wanted = {
+        ".safetensors": values["save_latents"],
+        f".preview{suffix}": values["preview"],
+        ".guidance.png": values["plot"],
+        ".candidates.png": searches,
+        f".compare{suffix}": values["compare"],
+    }
+    return [ending for ending, asked in wanted.items() if asked]
+
+
+def seeds_of(values: Mapping[str, Any], first: int) -> tuple[int, ...]:
+    """Of all candidates; the first one's where no flag says another."""
     count, given = values["best_of"], values["seeds"]
     if given is None:
-        first = config.runtime_config.seed
         return tuple(range(first, first + count))
     if values["seed"] is not None:
         raise UsageError("--seed and --seeds: leave out one")
@@ -298,17 +300,18 @@ def _seeds(values: Mapping[str, Any], config: MagiConfig) -> tuple[int, ...]:
     return tuple(given)
 
 
-def _kept(keep: str) -> int | None:
+def kept(keep: str) -> int | None:
     if keep == "all":
         return None
     if keep == "best":
         return 1
-    if keep.isdigit() and int(keep) > 0:
+    if keep.isdecimal() and len(keep) < 10 and int(keep) > 0:
         return int(keep)
     raise UsageError(f"--keep {keep} must be all, best or a number from 1 on")
 
 
-def _check_search(values: Mapping[str, Any], searches: bool) -> None:
+def check_search(values: Mapping[str, Any], searches: bool) -> None:
+    """That flags of search and of pictures fit, and what draws them is there."""
     if values["preview"] and searches:
         raise UsageError("--preview shows a single video as it grows: leave it out here")
     for flag in ("plot", "compare"):
@@ -342,7 +345,7 @@ def _check_frames(
         )
 
 
-def _check_rewards(rewards: RewardChoice, *, needed: bool) -> None:
+def check_rewards(rewards: RewardChoice, *, needed: bool) -> None:
     """Their weights; guidance is on where no flag says so, and its user may not know that it needs any."""
     try:
         rewards.check_weights()
@@ -363,16 +366,34 @@ def _check_mode(values: Mapping[str, Any]) -> None:
             )
         if flag != needed and values[flag]:
             raise UsageError(f"--{flag} has no meaning with --mode {mode}: leave it out")
+    for flag in ("prompt", "negative_prompt"):
+        if not values[flag].isascii() and any("\ud800" <= c <= "\udfff" for c in values[flag]):
+            raise UsageError(f"--{flag} holds bytes that are no UTF-8 text")
     if mode == "t2v" and not values["prompt"].strip():
         raise UsageError(
             "a video from a text needs a --prompt (else give --init_image or --init_video)"
         )
 
 
+def check_parts(config: MagiConfig, dtype: torch.dtype | None) -> PromptReader:
+    """Look for all weights and read what their files say of themselves, before anything is computed.
+
+    Returns:
+        How the text encoder takes prompts.
+
+    Raises:
+        WMRewardError, MagiError, WeightsError: what is missing, damaged or of another model.
+    """
+    if missing := missing_files(config):
+        raise WMRewardError(f"{'; '.join(missing)}; {HOW_TO_GET}")
+    _check_vae(config)
+    narrower = (
+        None if config.engine_config.fp8_quant or dtype == config.model_config.dtype else dtype
+    )
+    check_weights(config, dtype=narrower)
+    length = config.model_config.caption_max_length
+    return check_text_encoder(find_t5(config).folder, length)
+
+
 def _check_vae(config: MagiConfig) -> None:
-    file = find_vae(config).folder / "config.json"
-    try:
-        vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise WMRewardError(f"{file}: {error}") from error
-    Tiling(frames=config.runtime_config.fps // 2).on(vae)
+    Tiling(frames=config.runtime_config.fps // 2).on(read_vae_config(find_vae(config).folder))

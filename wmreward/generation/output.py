@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ from wmweights import WeightsError, fingerprint_files, read_metadata, read_state
 
 LEAST_ROOM = 64 * 2**20
 """Bytes that must be free where the video goes."""
+
+_NAME_MAX = 255
+"""Bytes of a file name, where the file system does not say."""
+_STEM_KEPT = 100
 
 _NOT_DECISIVE = ("load", "t5_pretrained", "vae_pretrained", "t5_device", "seed")
 """Where things lie and run, and what is recorded elsewhere: they do not decide the video."""
@@ -65,17 +70,17 @@ class Output:
         path: str,
         *,
         overwrite: bool,
-        config: MagiConfig,
         settings: Mapping[str, Any],
         search: str | None = None,
+        beside: Sequence[str] = (),
     ) -> Output:
         """Look at the place and what is there.
 
         Args:
             path: The video.
             overwrite: Replace whatever is there.
-            config: The model.
-            settings: What else decides what the video shows.
+            settings: All that decides what the video shows.
+            beside: What replaces the name's ending in files that will stand beside it.
             search: Id of the candidates it is chosen from: an earlier choice among them may be replaced.
 
         Raises:
@@ -85,10 +90,11 @@ class Output:
         target = Path(path).expanduser()
         if target.suffix.lower() not in WRITABLE_SUFFIXES:
             raise UsageError(f"--output {path} must end in {', '.join(WRITABLE_SUFFIXES)}")
+        _check_names(target, beside)
         if target.is_dir():
             raise UsageError(f"--output {path} is a folder; give the name of a file")
         _check_folder(target.parent)
-        output = cls(target, {**settings, **settings_of(config)})
+        output = cls(target, dict(settings))
         if overwrite or not target.exists():
             return output
         record = _read_record(output.record_path)
@@ -129,7 +135,11 @@ class Output:
     @property
     def resume_path(self) -> Path:
         """What an interrupted run leaves; runs with other settings have another."""
-        return self.path.with_name(f".{self.path.stem}.{self.settings_id}.resume.safetensors")
+        stem = self.path.stem
+        if len(os.fsencode(stem)) > _STEM_KEPT:  # a name that is only just possible must stay so
+            digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:16]
+            stem = f"{os.fsencode(stem)[:_STEM_KEPT].decode(errors='ignore')}.{digest}"
+        return self.path.with_name(f".{stem}.{self.settings_id}.resume.safetensors")
 
     # --- resuming ---------------------------------------------------------------------------------------
 
@@ -170,7 +180,8 @@ class Output:
         write_video(self.path, frames.numpy(), fps)
         write_text(self.record_path, json.dumps(whole, indent=2) + "\n")
         self.resume_path.unlink(missing_ok=True)
-        self.preview_path.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that would be too long
+            self.preview_path.unlink()
         return whole
 
     def adopt(self, chosen: Output, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,6 +263,26 @@ def _check_folder(folder: Path) -> None:
     free = shutil.disk_usage(there).free
     if free < LEAST_ROOM:
         raise WMRewardError(f"{folder}: only {free // 2**20} MiB left on the disk; free some space")
+
+
+def _check_names(target: Path, beside: Sequence[str]) -> None:
+    """Refuse a name to which something is added that the file system will not take."""
+    added = max((target.suffix, ".json", *beside), key=len)
+    length, most = len(os.fsencode(f"{target.stem}{added}")), _longest_name(target.parent)
+    if length > most:
+        raise UsageError(
+            f"--output {target.name[:40]}…: the file name is too long by {length - most} bytes (the "
+            f"longest beside it ends in {added}, and the file system takes {most})"
+        )
+
+
+def _longest_name(folder: Path) -> int:
+    """Bytes of the longest file name there."""
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        return os.pathconf(there, "PC_NAME_MAX")
+    except (OSError, ValueError, AttributeError):
+        return _NAME_MAX
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

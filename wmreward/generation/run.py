@@ -3,36 +3,71 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from magi1.parallel.groups import process_groups
+from magi1.config import EngineConfig
+from magi1.parallel.groups import Place, process_groups
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.generation.candidate import make_candidate
 from wmreward.generation.job import Job
 from wmreward.generation.progress import Progress, say
 from wmreward.generation.search_run import searched
-from wmreward.generation.workshop import Workshop, plot_path, told_and_drawn
+from wmreward.generation.workshop import Makes, Wanted, Workshop, plot_path, told_and_drawn
+
+ALONE = EngineConfig(
+    distributed_backend="nccl",
+    distributed_timeout_minutes=15,
+    pp_size=1,
+    cp_size=1,
+    cp_strategy="none",
+    ulysses_overlap_degree=1,
+    fp8_quant=False,
+    distill_nearly_clean_chunk_threshold=0.3,
+    shortcut_mode="8,16,16",
+    distill=False,
+    kv_offload=False,
+    enable_cuda_graph=False,
+)
+"""Every process works alone; the rest is MAGI-1's and without effect."""
 
 
 def run(job: Job) -> int:
-    """Generate the video of ``job``; returns the exit code."""
+    """Generate the video of ``job`` with MAGI-1; returns the exit code."""
+    if os.environ.get("RANK", "0") == "0":
+        for cut in job.cut:
+            say(f"note: {cut}")
+    return run_with(partial(Workshop, job), job, job.config.engine_config)
+
+
+def run_with(
+    opened: Callable[[torch.device, Place], Makes], job: Wanted, engine: EngineConfig = ALONE
+) -> int:
+    """The same with any generator.
+
+    Args:
+        opened: Makes the workshop for a device and a process among others.
+        job: What is wanted.
+        engine: How many processes share a video; usually each makes its own.
+    """
     if job.output.done is not None and all(path.exists() for path in extras(job)):
         say("already there, made with the same settings")
         report(job, job.output.done)
         return 0
     device = find_device(job.device)
-    with process_groups(job.config.engine_config, device.type) as place:
+    with process_groups(engine, device.type) as place:
         if place.replicas > 1 and (job.search is None or job.search.batch is None):
             raise UsageError(
                 f"{place.replicas} groups of processes for one video: start as many processes as "
                 "engine_config.cp_size (--cp_size) says"
             )
         alone = place.group is None and place.replicas == 1
-        workshop = Workshop(job, device if alone else place.device, place)
+        workshop = opened(device if alone else place.device, place)
         try:
             record = _made(workshop)
         except (torch.OutOfMemoryError, MemoryError) as error:
@@ -45,9 +80,11 @@ def run(job: Job) -> int:
     return 0
 
 
-def _made(workshop: Workshop) -> dict[str, Any] | None:
+def _made(workshop: Makes) -> dict[str, Any] | None:
     """The record, on the process that reports."""
     job = workshop.job
+    if job.steering.rewards is not None:
+        workshop.steering.load()  # what is wrong with their weights shows before anything is sampled
     if job.search is not None:
         return searched(workshop)
     record = job.output.done or _single(workshop)
@@ -57,21 +94,14 @@ def _made(workshop: Workshop) -> dict[str, Any] | None:
     return record
 
 
-def _single(workshop: Workshop) -> dict[str, Any]:
-    job, prepared = workshop.job, workshop.prepared
-    guidance = None if job.steering.guidance is None else workshop.steering.guidance()
+def _single(workshop: Makes) -> dict[str, Any]:
+    job = workshop.job
     with Progress(shown=workshop.place.rank == 0) as progress:
-        return make_candidate(
-            workshop.pipeline,
-            prepared,
-            job.output,
-            seed=job.seed,
-            guidance=guidance,
-            making=workshop.making(progress),
-        )
+        (record,) = workshop.make([job.seed], [job.output], progress, steered=True)
+    return record
 
 
-def extras(job: Job) -> list[Path]:
+def extras(job: Wanted) -> list[Path]:
     """Files beside the output that were asked for."""
     output, found = job.output, []
     if job.plot:
@@ -83,7 +113,7 @@ def extras(job: Job) -> list[Path]:
     return found
 
 
-def report(job: Job, record: dict[str, Any]) -> None:
+def report(job: Wanted, record: dict[str, Any]) -> None:
     """The outcome, on standard output."""
     if job.as_json:
         print(json.dumps(record))

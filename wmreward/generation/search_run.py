@@ -11,10 +11,9 @@ import numpy as np
 from torch import distributed as dist
 
 from magi1.parallel.groups import Place
-from wmreward.generation.candidate import make_candidates
 from wmreward.generation.output import Output
 from wmreward.generation.progress import Progress, say
-from wmreward.generation.workshop import Workshop, told_and_drawn
+from wmreward.generation.workshop import Makes, told_and_drawn
 from wmreward.pictures.extra import has_pictures
 from wmreward.pictures.side_by_side import Side, write_side_by_side
 from wmreward.rewards.shown import in_words
@@ -31,17 +30,17 @@ _SHOWN_BEFORE = 16
 _FACTS = ("frames", "fps", "size", "seconds", "batch", "peak_memory_bytes", "device")
 
 
-def searched(workshop: Workshop) -> dict[str, Any] | None:
+def searched(workshop: Makes) -> dict[str, Any] | None:
     """Make and judge the candidates, write the best one and what shows the choice.
 
     Returns:
         The record beside the output, on the process that reports.
     """
-    job, crew = workshop.job, MagiCrew(workshop.place)
+    job, crew = workshop.job, ProcessCrew(workshop.place)
     plan = job.search
     assert plan is not None
     with Progress(shown=crew.is_first) as progress:
-        guided = MagiMaker(workshop, progress, plan.settings)
+        guided = SeedMaker(workshop, progress, plan.settings)
         choice = _search(workshop, guided, plan.seeds, crew)
         plain = None
         if plan.compare and job.steering.settings():
@@ -50,7 +49,7 @@ def searched(workshop: Workshop) -> dict[str, Any] | None:
                 for key, value in plan.settings.items()
                 if key not in (*job.steering.settings(), "together")
             }
-            maker = MagiMaker(workshop, progress, settings, steered=False)
+            maker = SeedMaker(workshop, progress, settings, steered=False)
             plain = _search(workshop, maker, plan.seeds[:1], crew)
         shown = guided.name(plan.seeds[0])
         gone = plan.compare and not (guided.folder / shown).exists()
@@ -61,7 +60,7 @@ def searched(workshop: Workshop) -> dict[str, Any] | None:
     return _concluded(workshop, guided, choice, plain) if crew.is_first else None
 
 
-class MagiMaker:
+class SeedMaker:
     """Makes candidates of a request for :func:`wmreward.search.best_of_n.search`.
 
     Args:
@@ -77,7 +76,7 @@ class MagiMaker:
 
     def __init__(
         self,
-        workshop: Workshop,
+        workshop: Makes,
         progress: Progress,
         settings: Mapping[str, Any],
         *,
@@ -108,25 +107,13 @@ class MagiMaker:
         return [_facts(record) for record in records.values() if record is not None]
 
     def _made(self, seeds: Sequence[int]) -> list[dict[str, Any]]:
-        workshop = self.workshop
-        prepared, guidance, particles = workshop.prepared, None, None
-        if self.steered and workshop.job.steering.settings():
-            guidance = workshop.steering.guidance()
-            particles = workshop.steering.particles(guidance, seeds[0])
-        if workshop.place.rank == 0:
+        if self.workshop.place.rank == 0:
             say(f"seed {', '.join(map(str, seeds))}")
-        return make_candidates(
-            workshop.pipeline,
-            prepared,
-            [self.output(seed) for seed in seeds],
-            seeds=seeds,
-            guidance=guidance,
-            particles=particles,
-            making=workshop.making(self.progress),
-        )
+        outputs = [self.output(seed) for seed in seeds]
+        return self.workshop.make(seeds, outputs, self.progress, steered=self.steered)
 
 
-class MagiCrew:
+class ProcessCrew:
     """Groups of processes that share a video each, as `torchrun` started them."""
 
     def __init__(self, place: Place) -> None:
@@ -142,7 +129,7 @@ class MagiCrew:
             dist.barrier(self._all)
 
 
-def _search(workshop: Workshop, maker: MagiMaker, seeds: Sequence[int], crew: MagiCrew) -> Choice:
+def _search(workshop: Makes, maker: SeedMaker, seeds: Sequence[int], crew: ProcessCrew) -> Choice:
     plan, rewards = workshop.job.search, workshop.job.steering.rewards
     assert plan is not None and rewards is not None
     store = CandidateStore(
@@ -180,7 +167,7 @@ def _tell(candidate: Candidate) -> None:
 
 
 def _concluded(
-    workshop: Workshop, maker: MagiMaker, choice: Choice, plain: Choice | None
+    workshop: Makes, maker: SeedMaker, choice: Choice, plain: Choice | None
 ) -> dict[str, Any]:
     """Write the best candidate, the sheet and the comparison; show the table."""
     job, plan = workshop.job, workshop.job.search
@@ -224,7 +211,7 @@ _OWN = ("output", "settings_id", "settings")
 """What a record says of the file it stands beside."""
 
 
-def _compared(workshop: Workshop, maker: MagiMaker, choice: Choice, plain: Choice | None) -> Path:
+def _compared(workshop: Makes, maker: SeedMaker, choice: Choice, plain: Choice | None) -> Path:
     """Plain, guided and chosen side by side; those that are the same once."""
     job, first = workshop.job, choice.candidates[0]
     steered = "guided" if job.steering.guidance is not None else "particle"
@@ -248,5 +235,5 @@ def _compared(workshop: Workshop, maker: MagiMaker, choice: Choice, plain: Choic
         wins = candidate.name == choice.winner.name
         sides.append(Side(name, np.concatenate([*before, made]), note, wins=wins))
     count = sum(map(len, before))
-    write_side_by_side(path, sides, job.config.runtime_config.fps, given=count)
+    write_side_by_side(path, sides, first.record["fps"], given=count)
     return path

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from magi1.config import MagiConfig
@@ -68,8 +69,21 @@ def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool
     Raises:
         UsageError: settings that cannot be, or do not fit the sampler.
     """
-    schedule = GuidanceSchedule.make(
+    small = config.model_config.model_name == SMALL_GENERATOR
+    return steering_of(
+        values,
         config.runtime_config.num_steps,
+        default_model=SMALL_GENERATOR if small else "vitg",
+        judges=judges,
+    )
+
+
+def steering_of(
+    values: Mapping[str, Any], steps: int, *, default_model: str, judges: bool
+) -> Steering:
+    """The same for any generator that takes ``steps`` steps, with the world model that usually judges it."""
+    schedule = GuidanceSchedule.make(
+        steps,
         scale=_guidance_scale(values),
         frequency=values["guidance_frequency"],
         which=values["guidance_steps"],
@@ -81,10 +95,9 @@ def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool
         raise UsageError("--plot draws what guidance does: it needs --guidance_scale")
     if not (schedule.acts or searches or judges):
         return Steering()
-    small = config.model_config.model_name == SMALL_GENERATOR
     rewards = RewardChoice.from_flags(
         values,
-        default_model=SMALL_GENERATOR if small else "vitg",
+        default_model=default_model,
         context_grad=values["context_grad"],
     )
     context = rewards.context_frames
@@ -150,8 +163,53 @@ def _check_guides(rewards: RewardChoice, what: str) -> None:
         raise UsageError(f"--reward consensus compares finished candidates: it cannot {what}")
 
 
-class LoadedSteering:
-    """Rewards, loaded when they are first needed, and a guidance for each candidate.
+class LoadedRewards:
+    """Rewards, loaded when they are first needed.
+
+    Args:
+        rewards: Which.
+        device: Where they work.
+    """
+
+    def __init__(self, rewards: RewardChoice, device: torch.device) -> None:
+        self.rewards, self.device = rewards, device
+
+    @cached_property
+    def mix(self) -> RewardMix:
+        """All rewards."""
+        return self.rewards.load(self.device)
+
+    def load(self) -> None:
+        """All rewards, now."""
+        _ = self.mix
+
+    def judge(self, video: Tensor, given: int = 0) -> Judged:
+        """A finished video, ``[3, T, H, W]`` in [−1, 1], after its first ``given`` frames."""
+        with self._visiting.here():
+            return self.mix.judge(video, given)
+
+    def table(self, candidates: Sequence[Judged]) -> dict[str, Tensor]:
+        """Scores of a set of candidates; see `RewardMix`."""
+        return self.mix.table(candidates)
+
+    def totals(self, candidates: Sequence[Judged]) -> Tensor:
+        """Total scores of a set of candidates; the highest wins."""
+        return self.mix.totals(candidates)
+
+    @cached_property
+    def _visiting(self) -> Visiting:
+        return Visiting(self._world_model(), self.device)
+
+    def _world_model(self) -> nn.Module | None:
+        for reward in self.mix.rewards.values():
+            if isinstance(reward, SurpriseReward | Consensus):
+                model = reward.scorer.model
+                return model if isinstance(model, nn.Module) else None
+        return None
+
+
+class LoadedSteering(LoadedRewards):
+    """The same, and a guidance for each candidate.
 
     Args:
         steering: What is wanted.
@@ -162,13 +220,8 @@ class LoadedSteering:
 
     def __init__(self, steering: Steering, pipeline: Pipeline, *, alone: bool) -> None:
         assert steering.rewards is not None
+        super().__init__(steering.rewards, pipeline.device)
         self.steering, self.pipeline, self.alone = steering, pipeline, alone
-        self.rewards = steering.rewards
-
-    @cached_property
-    def mix(self) -> RewardMix:
-        """All rewards."""
-        return self.rewards.load(self.pipeline.device)
 
     def guidance(self) -> Guidance | None:
         """A new one, with its own records."""
@@ -193,30 +246,6 @@ class LoadedSteering:
             min_frames=self.rewards.min_frames,
             guide=guidance,
         )
-
-    def judge(self, video: Tensor, given: int = 0) -> Judged:
-        """A finished video, ``[3, T, H, W]`` in [−1, 1], after its first ``given`` frames."""
-        with self._visiting.here():
-            return self.mix.judge(video, given)
-
-    def table(self, candidates: Sequence[Judged]) -> dict[str, Tensor]:
-        """Scores of a set of candidates; see `RewardMix`."""
-        return self.mix.table(candidates)
-
-    def totals(self, candidates: Sequence[Judged]) -> Tensor:
-        """Total scores of a set of candidates; the highest wins."""
-        return self.mix.totals(candidates)
-
-    @cached_property
-    def _visiting(self) -> Visiting:
-        return Visiting(self._world_model(), self.pipeline)
-
-    def _world_model(self) -> nn.Module | None:
-        for reward in self.mix.rewards.values():
-            if isinstance(reward, SurpriseReward | Consensus):
-                model = reward.scorer.model
-                return model if isinstance(model, nn.Module) else None
-        return None
 
     @cached_property
     def _reliefs(self) -> list[Relief]:
@@ -261,11 +290,11 @@ class Visiting:
 
     Args:
         model: Frozen; None if there is none.
-        pipeline: Knows the device.
+        device: Where that is.
     """
 
-    def __init__(self, model: nn.Module | None, pipeline: Pipeline) -> None:
-        self.model, self.device, self.left = model, pipeline.device, False
+    def __init__(self, model: nn.Module | None, device: torch.device) -> None:
+        self.model, self.device, self.left = model, device, False
 
     def leave(self) -> None:
         """To the host, from now on."""

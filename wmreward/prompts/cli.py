@@ -75,7 +75,7 @@ def check_parser() -> Parser:
         "Check a job list and the files that its jobs start from.",
         _ENDS,
         {"files": (_CHECK,)},
-        positional=Positional("list", "a list of jobs (.jsonl)", "LIST", kind=place),
+        positional=(Positional("list", "a list of jobs (.jsonl)", "LIST", kind=place),),
     )
 
 

@@ -23,16 +23,8 @@ from wmreward.records.scored import Record, to_json, without_repeats
 
 _TEXT_COLUMNS = (
     *("path", "score", "video_sha256", "settings_id", "model", "weights_sha256", "actions_sha256"),
-    *(
-        "frame_strides",
-        "mode",
-        "similarity",
-        "decoder",
-        "context_encoder",
-        "target_encoder",
-        "dtype",
-        "device",
-    ),
+    *("frame_strides", "mode", "similarity", "decoder", "dtype", "device"),
+    *("context_encoder", "target_encoder", "positions", "levels", "observed", "teacher_sha256"),
     *("wmreward", "torch", "av", "python"),
 )
 COLUMNS = (
@@ -41,6 +33,7 @@ COLUMNS = (
     *("model", "weights_sha256", "window_size", "context_frames", "stride", "frame_strides"),
     *("mode", "similarity"),
     *("max_frames", "fps", "decoder", "context_encoder", "target_encoder", "mask_token"),
+    *("crop", "positions", "levels", "observed", "teacher_sha256"),
     *("actions_sha256", "dtype", "device", "wmreward", "torch", "av", "python"),
 )
 

@@ -46,7 +46,7 @@ def build_parser() -> Parser:
                 ),
             ),
         },
-        positional=shared.RUN,
+        positional=(shared.RUN,),
     )
 
 

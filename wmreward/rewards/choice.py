@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from vjepa2 import get_config
-from vjepa2.sources import converted_path, find_weights
+from vjepa2 import ModelConfig, VJEPA21Config
+from vjepa2.sources import WeightsSource, find_teacher, find_weights, standing_files
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.rewards.mix import OWN, How, RewardMix, parse_weights
 from wmreward.rewards.world import SeamReward
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.models import ModelChoice, load
+from wmreward.surprise.models import ModelChoice, load, reading_values
 from wmreward.surprise.scorer import SurpriseScorer
-from wmreward.surprise.windows import cut_windows, reach
 from wmweights import WeightsError, fingerprint_files
 
 
@@ -62,6 +60,7 @@ class RewardChoice:
             model=ModelChoice(
                 name=values["model"] or default_model,
                 weights=values["weights"],
+                **reading_values(values),
                 device=values["device"],
             ),
             config=config,
@@ -77,15 +76,7 @@ class RewardChoice:
     @property
     def min_frames(self) -> int:
         """Frames of the shortest video that can be judged."""
-        if not self.needs_model:
-            return 1
-        mode, config = self.config.mode, self.config
-        windows = int(mode.removeprefix("topk")) if mode.startswith("topk") else 1
-        longest = max(config.frame_strides)
-        frames = reach(config.window_size, longest)
-        while len(cut_windows(frames, config.window_size, config.stride, (longest,))) < windows:
-            frames += 1
-        return frames
+        return self.config.min_frames if self.needs_model else 1
 
     @property
     def context_frames(self) -> int:
@@ -104,7 +95,8 @@ class RewardChoice:
         if self.needs_model:
             judged |= {
                 "model": self.model.name,
-                "weights": fingerprint_files(self._files()),
+                **self._weights(),
+                **self.model.read_as(),
                 **self.config.to_json(),
             }
             del judged["context_grad"]  # decides gradients only
@@ -128,7 +120,8 @@ class RewardChoice:
         self.model.torch_device()
         if not self.needs_model:
             return
-        config = get_config(self.model.name)
+        self.model.check_comparison(self.config)
+        config = self.model.config
         if config.action_conditioned:
             raise UsageError(f"model {self.model.name} needs actions: it cannot judge videos")
         seen = self.config.context_frames // config.tubelet * config.tubelet
@@ -146,13 +139,24 @@ class RewardChoice:
             WMRewardError: they are nowhere; says how to get them.
         """
         if self.needs_model:
-            self._files()
+            self._sources()
 
-    def _files(self) -> list[Path]:
+    def _weights(self) -> dict[str, str]:
+        """Fingerprints of the world model's files, and of its teacher's if it is compared with one."""
+        return {
+            name: fingerprint_files(standing_files(source, config))
+            for name, (source, config) in self._sources().items()
+        }
+
+    def _sources(self) -> dict[str, tuple[WeightsSource, ModelConfig]]:
+        model, config, reading = self.model, self.model.config, self.model.reading
         try:
-            files = find_weights(self.model.name, self.model.weights).files
+            own = find_weights(model.name, model.weights)
+            found: dict[str, tuple[WeightsSource, ModelConfig]] = {"weights": (own, config)}
+            if reading is not None and reading.observed == "teacher":
+                assert isinstance(config, VJEPA21Config) and config.teacher is not None
+                teacher = find_teacher(config, own, model.teacher_weights)
+                found["teacher_weights"] = teacher, config.teacher
         except WeightsError as error:
             raise WMRewardError(str(error)) from error
-        # An official file may have been replaced by its converted parts.
-        parts = [converted_path(file, part) for file in files for part in ("encoder", "predictor")]
-        return [path for path in (*files, *parts) if path.exists()][: len(files)]
+        return found

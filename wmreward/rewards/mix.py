@@ -21,6 +21,7 @@ from torch import Tensor
 
 from wmreward.errors import UsageError
 from wmreward.protocols import ContinuationReward, Reward, RewardScores, SetReward
+from wmreward.rewards.checks import check_finite, checked, checked_set
 from wmreward.rewards.world import OF_STRIDE, Consensus, SeamReward, SurpriseReward
 from wmreward.surprise.scorer import SurpriseScorer
 
@@ -118,6 +119,11 @@ class RewardMix:
         """Whether the weighted sum can guide: every reward judges by itself and passes gradients."""
         return all(getattr(reward, "differentiable", False) for reward in self.rewards.values())
 
+    @property
+    def min_frames(self) -> int:
+        """Frames of the shortest video that all of them can judge, as far as they say."""
+        return max(getattr(reward, "min_frames", 1) for reward in self.rewards.values())
+
     def judging(self) -> RewardMix:
         """Those of them that judge videos one by one, added up.
 
@@ -153,7 +159,7 @@ class RewardMix:
         for name, reward in self.rewards.items():
             if not callable(reward):
                 raise UsageError(f"reward {name!r} compares candidates: it cannot guide")
-            scores, own = _checked(name, reward(videos), len(videos))
+            scores, own = checked(name, reward, reward(videos), videos)
             total = total + self.weights[name] * scores
             parts.update({f"{name}.{part}": value for part, value in own.items()})
         return RewardScores(total, parts)
@@ -168,11 +174,13 @@ class RewardMix:
                     found = reward.after(video[None], given)
                 else:
                     found = reward(video[None])
-                judged = _checked(name, found, 1)
-                scores[name] = _finite(name, judged.scores[0].item())
+                judged = checked(name, reward, found, video[None])
+                scores[name] = judged.scores[0].item()
                 parts.update({f"{name}.{k}": v[0].item() for k, v in judged.parts.items()})
             else:
-                embeddings[name] = reward.embed(video[None])[0].cpu()
+                embedding = reward.embed(video[None])[0]
+                check_finite(name, reward, embedding, video, "an embedding with ")
+                embeddings[name] = embedding.cpu()
         return Judged(scores, parts, embeddings)
 
     def totals(self, candidates: Sequence[Judged]) -> Tensor:
@@ -197,7 +205,8 @@ class RewardMix:
                 embeddings = [c.embeddings[name] for c in candidates]
                 if len({embedding.shape for embedding in embeddings}) > 1:
                     raise UsageError(f"reward {name!r} compares videos of equal length only")
-                scores = reward.compare(torch.stack(embeddings)).cpu()
+                compared = reward.compare(torch.stack(embeddings))
+                scores = checked_set(name, compared, len(candidates)).cpu()
             out[name] = scores.double()
         return out
 
@@ -238,24 +247,6 @@ def _weight(entry: str, number: str) -> float:
     if not math.isfinite(weight):
         raise UsageError(f"reward {entry!r}: {number!r} is not a weight")
     return weight
-
-
-def _checked(name: str, judged: Any, videos: int) -> RewardScores:
-    """What a reward of somebody else's returned."""
-    scores = getattr(judged, "scores", None)
-    if not isinstance(scores, Tensor) or scores.shape != (videos,):
-        found = list(scores.shape) if isinstance(scores, Tensor) else type(judged).__name__
-        raise UsageError(
-            f"reward {name!r} must return RewardScores with scores [{videos}] for {videos} videos, "
-            f"not {found}"
-        )
-    return RewardScores(scores, judged.parts)
-
-
-def _finite(name: str, score: float) -> float:
-    if not math.isfinite(score):
-        raise UsageError(f"reward {name!r} gives {score}")
-    return score
 
 
 def _factory(path: str) -> Any:

@@ -34,6 +34,11 @@ class SurpriseReward:
     def __init__(self, scorer: SurpriseScorer) -> None:
         self.scorer = scorer
 
+    @property
+    def min_frames(self) -> int:
+        """Frames of the shortest video that it can judge."""
+        return self.scorer.config.min_frames
+
     def __call__(self, videos: Tensor) -> RewardScores:
         """``[B, 3, T, H, W]`` in [−1, 1]; raises ``UsageError`` for videos shorter than a window."""
         return self._of(videos, None)

@@ -40,7 +40,7 @@ _ENCODERS = tuple(
         f"which stored encoder sees the {side}: online or ema",
         metavar="NAME",
         kind=OneOf(("online", "ema")),
-        default="online",
+        usually="online; ema for V-JEPA 2.1",
         rare=True,
     )
     for side in ("context", "target")
@@ -67,9 +67,10 @@ _MODEL = (
         "which learned mask token predicts",
         metavar="N",
         kind=Whole(0, 1000),
-        default=1,
+        usually="1; 0 for V-JEPA 2.1",
         rare=True,
     ),
+    *shared.READING,
 )
 
 _OUTPUT = (
@@ -78,6 +79,7 @@ _OUTPUT = (
         "already there with the same settings is not scored again"
     ),
     shared.JSON,
+    shared.FORMAT,
     shared.PLOT.but(note="surprise over time"),
     Flag("map", "write a video with a heat map of the surprise beside the original"),
     Flag(
@@ -116,7 +118,7 @@ def build_parser() -> Parser:
     )
     return Parser(
         "wmreward score",
-        "Score videos by the surprise of a latent world model (V-JEPA 2). "
+        "Score videos by the surprise of a latent world model (V-JEPA 2 or 2.1). "
         "The lower the surprise, the more plausible the physics.",
         _EPILOG,
         {
@@ -126,6 +128,6 @@ def build_parser() -> Parser:
             "output": _OUTPUT,
             "running": _RUNNING,
         },
-        positional=shared.VIDEO,
+        positional=(shared.VIDEO,),
         old=_OLD,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmreward.records.scored import Record, to_json
-from wmreward.tables.layout import render
+from wmreward.tables.layout import Format, render
 
 PATH_WIDTH = 60
 SPEED_TOLERANCE = 0.05
@@ -37,8 +37,8 @@ class Row:
         return to_json(self.record)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Aligned columns in the order given; with several scored videos, the most plausible below."""
+def table(rows: Sequence[Row], form: Format = "text") -> str:
+    """A row for each video in the order given; as text, the most plausible of several below."""
     names = short_names([row.path for row in rows])
     cells = [("video", "surprise", "windows", "effective fps")]
     for name, row in zip(names, rows, strict=True):
@@ -54,11 +54,11 @@ def table(rows: Sequence[Row]) -> str:
                 "-" if rate is None else f"{rate:.2f}",
             )
         )
-    lines = [render(cells[0], cells[1:])]
+    lines = [render(cells[0], cells[1:], form)]
     scored = [
         (row.record["surprise"], name) for name, row in zip(names, rows, strict=True) if row.record
     ]
-    if len(scored) > 1:
+    if len(scored) > 1 and form == "text":
         lines += ["", f"most plausible: {min(scored)[1]}"]
     return "\n".join(lines)
 

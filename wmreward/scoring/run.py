@@ -29,6 +29,7 @@ from wmreward.scoring.report import Row, speed_warning, summary, table
 from wmreward.scoring.settings import Job
 from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.compute import VideoScorer
+from wmreward.surprise.fault import fault_of, has_damaged_weights
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip
@@ -40,6 +41,8 @@ def run(job: Job) -> int:
         ranks.on_first(lambda: _recover(job.output))
         choice = replace(job.choice, device=ranks.device(job.choice.device))
         scorer = ranks.in_turn(lambda: _scorer(job, choice))
+        for remark in scorer.loaded.info.remarks() if ranks.is_first else ():
+            _say(remark)
         shift = Shift(job, ranks, scorer)
         rows = shift.work()
         everyone = [row for part in ranks.gather(rows) for row in part.items()]
@@ -141,7 +144,7 @@ class Shift:
                 lambda records: in_input_order(records, self.job.videos, self.id)
             )
         if not self.job.as_json:
-            print(table(rows), flush=True)
+            print(table(rows, self.job.form), flush=True)
         elif self.ranks.world > 1:
             print("\n".join(row.json_line() for row in rows), flush=True)
         uniform = self.scorer.sampling.fps is None
@@ -209,7 +212,7 @@ class Shift:
             clips = frames.passing(feed.clips()) if frames else feed.clips()
             result = self.scorer.score_clips(clips, feed.path, self.job.motion)
             if not isfinite(result):
-                raise VideoError(feed.path, "its surprise is not finite; try --dtype float32")
+                raise self._no_number(feed.path)
             self.job.pictures.draw(plan.pictures, feed.path, result, self.scorer, frames)
         finally:
             if frames:
@@ -221,6 +224,13 @@ class Shift:
         pictures = self.job.pictures.paths(feed.path, plan.sha256, self.id)
         seconds = time.perf_counter() - begun
         return make_record(feed.path, plan.sha256, result, self.settings, seconds, pictures)
+
+    def _no_number(self, path: Path) -> WMRewardError:
+        """The error of a surprise that is not finite: of this video, or of all."""
+        model = self.scorer.loaded.model
+        if has_damaged_weights(model):
+            return WMRewardError(fault_of(model))
+        return VideoError(path, f"its surprise is no finite number: {fault_of(model)}")
 
     def _memory_advice(self) -> str:
         where = "GPU memory" if self.scorer.loaded.model.device.type == "cuda" else "memory"
@@ -234,7 +244,7 @@ class Shift:
     def _show_unsaved(self, rows: dict[int, Row]) -> None:
         """Results that are in no file would be lost with an interrupted run."""
         if rows and self.job.output is None and not self.job.as_json:
-            print(table(list(rows.values())), flush=True)
+            print(table(list(rows.values()), self.job.form), flush=True)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vjepa2 import get_config
 from vjepa2.predictor import PARITY_MASK_TOKEN
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError, WMRewardError
@@ -20,9 +19,10 @@ from wmreward.scoring.pictures import Pictures
 from wmreward.surprise.actions import STEP_RATE, Motion, read_motion
 from wmreward.surprise.config import RELEASED, SurpriseConfig
 from wmreward.surprise.inputs import Sampling
-from wmreward.surprise.models import ModelChoice
+from wmreward.surprise.models import ModelChoice, reading_values
 from wmreward.surprise.rates import with_rates
 from wmreward.surprise.windows import reach
+from wmreward.tables.layout import Format
 from wmreward.video_io import list_videos
 
 _WINDOWS = ("window_size", "context_frames", "stride", "frame_strides", "similarity", "score")
@@ -67,6 +67,7 @@ class Job:
         output: Where records are appended.
         pictures: Which pictures are drawn, and where.
         as_json: Print JSON lines instead of a table.
+        form: Of the table.
         debug: Show tracebacks.
     """
 
@@ -81,6 +82,7 @@ class Job:
     output: RecordFile | None
     pictures: Pictures
     as_json: bool
+    form: Format
     debug: bool
 
 
@@ -90,7 +92,9 @@ def model_choice(values: Mapping[str, Any]) -> ModelChoice:
         *("weights", "context_encoder", "target_encoder"),
         *("mask_token", "device", "dtype", "compile"),
     )
-    choice = ModelChoice(name=values["model"], **{name: values[name] for name in names})
+    choice = ModelChoice(
+        name=values["model"], **{name: values[name] for name in names}, **reading_values(values)
+    )
     choice.torch_device()
     return choice
 
@@ -104,16 +108,21 @@ def job_from(flags: Values) -> Job:
     """
     given, values = flags.given, dict(flags)
     choice = model_choice(values)
-    acts = get_config(choice.name).action_conditioned
+    acts = choice.config.action_conditioned
     if acts:
         _refuse_other(values, given, _ACTION_FLAGS, f"model {choice.name}")
     if values["compat"]:
+        if choice.reading is not None:
+            raise UsageError(
+                f"--compat released computes what was published with V-JEPA 2; model {choice.name} is 2.1"
+            )
         _refuse_other(values, given, _RELEASED_FLAGS, "--compat released")
         values |= _RELEASED_FLAGS
     values = with_rates(values, given)
     if values["fps"] is not None and "max_frames" in given:
         raise UsageError("--max_frames and --fps are two ways of taking frames: leave out one")
     config = SurpriseConfig(**{setting: values[flag] for flag, setting in _SURPRISE_FLAGS.items()})
+    choice.check_comparison(config)
     sampling = Sampling(**{name: values[name] for name in ("max_frames", "fps", "decoder")})
     if not acts:
         _check_windows(config, sampling, choice)
@@ -133,6 +142,7 @@ def job_from(flags: Values) -> Job:
         output=_output(values["output"]),
         pictures=pictures,
         as_json=values["json"],
+        form=values["format"],
         debug=values["debug"],
     )
 
@@ -153,7 +163,7 @@ def _refuse_other(
 
 def _check_windows(config: SurpriseConfig, sampling: Sampling, choice: ModelChoice) -> None:
     """What depends on two of the three: windows hold whole tubelets, and fit into the clip."""
-    tubelet = get_config(choice.name).tubelet
+    tubelet = choice.config.tubelet
     if not 0 < config.context_frames // tubelet < config.window_size // tubelet:
         raise UsageError(
             f"--context_frames {config.context_frames} of --window_size {config.window_size}: the model "

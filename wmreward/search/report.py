@@ -8,23 +8,26 @@ from pathlib import Path
 from wmreward.pictures.contact_sheet import MOST_ROWS, SheetRow, sheet_frames, write_contact_sheet
 from wmreward.rewards.shown import in_words, shown_name, shown_score
 from wmreward.search.best_of_n import Choice
-from wmreward.tables.layout import render
+from wmreward.tables.layout import Format, render
 
 
-def choice_table(choice: Choice, label: str, name: Callable[[int], str]) -> str:
-    """Aligned columns, the best first; total and rewards are higher-is-better, surprise lower.
+def choice_table(
+    choice: Choice, label: str, name: Callable[[int], str], form: Format = "text"
+) -> str:
+    """A row for each candidate, the best first; total and rewards are higher-is-better, surprise lower.
 
     Args:
         choice: The candidates.
         label: Heads the column of names.
         name: Of the candidate at a place.
+        form: Of the table.
     """
     rewards = list(choice.table)
     cells = [("rank", label, "reward", *map(shown_name, rewards))]
     for rank, place in enumerate(choice.order, 1):
-        scores = (f"{shown_score(name, choice.table[name][place]):.6f}" for name in rewards)
+        scores = (f"{shown_score(own, choice.table[own][place]):.6f}" for own in rewards)
         cells.append((str(rank), name(place), f"{choice.totals[place]:.6f}", *scores))
-    return render(cells[0], cells[1:], words=(1,))
+    return render(cells[0], cells[1:], form, words=(1,))
 
 
 def choice_gain(choice: Choice) -> str:

@@ -64,6 +64,7 @@ _OUTPUT = (
         kind=place,
     ),
     shared.JSON,
+    shared.FORMAT,
 )
 
 
@@ -79,7 +80,7 @@ def build_parser() -> Parser:
             "output": _OUTPUT,
             "running": (shared.DEVICE, shared.READ_AHEAD),
         },
-        positional=shared.VIDEO,
+        positional=(shared.VIDEO,),
         old=_OLD,
     )
 

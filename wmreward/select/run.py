@@ -25,6 +25,7 @@ from wmreward.search.report import choice_gain, choice_table, draw_choice
 from wmreward.select.groups import grouped
 from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.rates import with_rates
+from wmreward.tables.layout import Format
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip
 
@@ -42,6 +43,7 @@ class Job:
         sheets: Where contact sheets go, or None.
         workers: Videos decoded ahead.
         as_json: Print JSON lines instead of tables.
+        form: Of the tables.
     """
 
     groups: Mapping[str, Sequence[Path]]
@@ -52,6 +54,7 @@ class Job:
     sheets: Path | None
     workers: int
     as_json: bool
+    form: Format
 
 
 def job_from(flags: Values) -> Job:
@@ -86,6 +89,7 @@ def job_from(flags: Values) -> Job:
         sheets=places["contact_sheets"],
         workers=values["read_ahead"],
         as_json=values["json"],
+        form=values["format"],
     )
 
 
@@ -203,10 +207,11 @@ def _show(job: Job, group: str, choice: Choice) -> None:
     short = short_names([Path(candidate.name) for candidate in choice.candidates])
     if group:
         print(f"{group}:")
-    print(choice_table(choice, "video", short.__getitem__))
-    print(f"winner: {choice.winner.name}")
-    if len(choice.candidates) > 1:
-        print(choice_gain(choice))
+    print(choice_table(choice, "video", short.__getitem__, job.form))
+    if job.form == "text":
+        print(f"winner: {choice.winner.name}")
+        if len(choice.candidates) > 1:
+            print(choice_gain(choice))
     print(flush=True)
 
 

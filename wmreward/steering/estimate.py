@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wmreward.protocols import DenoiseStep, RewardScores
+from wmreward.steering.checks import checked_scores, gradient_of
 
 
 @dataclass
@@ -41,7 +42,7 @@ class EstimateReward:
             with torch.enable_grad():
                 scores = self._score(step, leaf, rows)
             rewards.append(scores.detach())
-            gradients += torch.autograd.grad(scores.sum(), leaf)
+            gradients.append(gradient_of(scores, leaf))
         return torch.cat(rewards), torch.cat(gradients)
 
     def _portions(self, count: int) -> list[slice]:
@@ -54,7 +55,8 @@ class EstimateReward:
         if context is not None:
             video = torch.cat((context[rows], video), dim=2)
         # Half precision keeps 8 bits of a grey value: too few for a reward.
-        return self.reward(video.to(torch.promote_types(video.dtype, torch.float32))).scores
+        video = video.to(torch.promote_types(video.dtype, torch.float32))
+        return checked_scores(self.reward(video), video)
 
     def frames(self, step: DenoiseStep, latent_frames: int) -> int:
         """How many frames a reward sees of so many latent frames in flight."""

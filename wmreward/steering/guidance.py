@@ -195,6 +195,11 @@ class Guidance:
         before = gradient = None
         for _ in range(self.config.repeats):
             reward, gradient = self._gradient(step, change)
+            if not gradient.isfinite().all():
+                log.warning(
+                    "step %d is not guided: the reward's gradient is not finite", step.steps[0]
+                )
+                return step.velocity
             before = reward if before is None else before
             change = change + self._push(step, gradient, plain + change, strength)
         assert before is not None and gradient is not None
@@ -211,6 +216,11 @@ class Guidance:
             clean = self._clean(step, leaf)[:, :, :frames]
             rewards, of_clean = self._rewards.gradient(step, clean)
             (gradient,) = torch.autograd.grad(clean, leaf, of_clean)
+        if not torch.isfinite(gradient).all():
+            raise WMRewardError(
+                "the gradient through the generator is infinite or no number, while that of the reward is "
+                "finite: --guidance_through x0 passes the decoder only, --dtype float32 is wider"
+            )
         gradient = gradient[:, :, :frames]
         open_frames = torch.arange(frames, device=gradient.device) >= step.given
         return rewards, gradient * open_frames[:, None, None]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from wmreward.protocols import RewardScores
+from wmreward.steering.checks import checked_scores, gradient_of
 
 _TINY = 1e-12
 
@@ -39,8 +40,8 @@ class KeepEdges:
             return self.reward(videos)
         leaf = videos.detach().requires_grad_()
         scored = self.reward(leaf)
-        (gradient,) = torch.autograd.grad(scored.scores.sum(), leaf)
-        (sharpens,) = torch.autograd.grad(edge_energy(leaf).sum(), leaf)
+        gradient = gradient_of(checked_scores(scored, leaf), leaf)
+        sharpens = gradient_of(edge_energy(leaf), leaf, "the edge energy")
         along = (gradient * sharpens).sum(dim=(1, 2, 3, 4), keepdim=True)
         size = sharpens.square().sum(dim=(1, 2, 3, 4), keepdim=True).clamp_min(_TINY)
         kept = gradient - (along / size).clamp(max=0) * sharpens

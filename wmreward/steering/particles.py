@@ -17,6 +17,7 @@ from torch import Tensor
 
 from wmreward.errors import UsageError
 from wmreward.protocols import DenoiseStep, RewardScores
+from wmreward.steering.checks import checked_velocity
 from wmreward.steering.estimate import EstimateReward
 
 
@@ -111,7 +112,9 @@ class ParticleSteering:
         return None if self._log_weights is None else self._log_weights.softmax(dim=0)
 
     def __call__(self, step: DenoiseStep) -> Tensor:
-        velocity = step.velocity if self.guide is None else self.guide(step)
+        velocity = step.velocity
+        if self.guide is not None:
+            velocity = checked_velocity(self.guide(step), step.velocity)
         if self.lineage is None:
             self.lineage = torch.arange(len(velocity))
         shown = self._shown(step) * step.chunk_width

@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vjepa2 import VJEPA2
 from vjepa2.preprocess import from_uint8
+from vjepa2.world_model21 import Levels, Observed, Positions
 from wmreward.errors import UsageError, VideoError
 from wmreward.surprise.actions import STEP_RATE, Motion, action_surprise, check_motion
 from wmreward.surprise.config import ScoreRule, Similarity, SurpriseConfig
@@ -48,8 +50,14 @@ def compute_vjepa_surprise(
     motion: Motion | None = None,
     context_grad: bool = False,
     weights: str | None = None,
-    context_encoder: str = "online",
-    target_encoder: str = "online",
+    context_encoder: str | None = None,
+    target_encoder: str | None = None,
+    mask_token: int | None = None,
+    crop: int | None = None,
+    positions: Positions | None = None,
+    levels: Levels | None = None,
+    observed: Observed | None = None,
+    teacher_weights: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     compile: bool = False,
@@ -62,16 +70,18 @@ def compute_vjepa_surprise(
             ``[3, T, H, W]`` / ``[B, 3, T, H, W]`` with ``value_range``. A tensor that requires
             gradients gives a differentiable ``.score``.
         model: ``vitg`` (the paper's), ``vitl``, ``vith``, ``vitg384``, ``vitgac`` (needs ``motion``), the
-            embedded ``tiny``, or a :class:`.ModelChoice`. Kept in memory between calls.
-        window_size, context_frames, stride, mode, frame_strides, similarity, score, context_grad: see
-            :class:`~wmreward.surprise.config.SurpriseConfig`.
+            embedded ``tiny``, of V-JEPA 2.1 ``vitb21``, ``vitl21``, ``vitg21``, ``vitG21``, or a
+            :class:`.ModelChoice`. Kept in memory between calls.
+        window_size, context_frames, stride, mode, frame_strides, similarity, score,
+            context_grad: see :class:`~wmreward.surprise.config.SurpriseConfig`.
         rates: Frames per second at which windows see a file, in place of ``frame_strides`` and ``fps``: clips
             of any frame rate are then judged alike. See :func:`~wmreward.surprise.rates.at_rates`.
         value_range: Range of a floating-point tensor: ``"-1,1"``, ``"0,1"`` or ``"0,255"``.
         max_frames, fps, decoder: Which frames of a file are used, see :class:`.Sampling`.
         motion: Real actions and states, for ``vitgac`` only. The video is then sampled at 4 fps.
-        weights, context_encoder, target_encoder, device, dtype, compile: see
+        weights, context_encoder, target_encoder, mask_token, device, dtype, compile: see
             :class:`~wmreward.surprise.models.ModelChoice`.
+        crop, positions, levels, observed, teacher_weights: How a V-JEPA 2.1 model is read, see there.
         batch_size: Windows per forward pass; a fitting number by default.
 
     Returns:
@@ -107,6 +117,12 @@ def compute_vjepa_surprise(
             weights=weights,
             context_encoder=context_encoder,
             target_encoder=target_encoder,
+            mask_token=mask_token,
+            crop=crop,
+            positions=positions,
+            levels=levels,
+            observed=observed,
+            teacher_weights=teacher_weights,
             device=device,
             dtype=dtype,
             compile=compile,
@@ -143,6 +159,7 @@ class VideoScorer:
         *,
         batch_size: int | None = None,
     ) -> None:
+        choice.check_comparison(config)
         self.loaded: LoadedModel = load(choice)
         self.choice = choice
         self.config = config
@@ -168,9 +185,11 @@ class VideoScorer:
             **self.config.to_json(),
             "frame_strides": list(self.config.frame_strides),
             "sampling": asdict(self.sampling),
-            "context_encoder": choice.context_encoder,
-            "target_encoder": choice.target_encoder,
-            "mask_token": choice.mask_token,
+            "context_encoder": info.context_encoder,
+            "target_encoder": info.target_encoder,
+            "mask_token": info.mask_token,
+            **choice.read_as(),
+            **info.compared_with(),
             "dtype": str(choice.torch_dtype()).removeprefix("torch."),
             "device": choice.torch_device().type,
             "versions": versions(),
@@ -240,6 +259,7 @@ class VideoScorer:
     def _score_motion(self, video: Tensor, motion: Motion) -> WindowScores:
         check_motion(motion, video.shape[2])
         model = self.loaded.model
+        assert isinstance(model, VJEPA2)  # the only one whose configuration knows actions
         video = self._video_of(video)
         actions, states = (
             side.to(model.device)[None].expand(len(video), -1, -1) for side in motion

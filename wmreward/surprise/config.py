@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from wmreward.errors import UsageError
 from wmreward.surprise.aggregate import selection_size
+from wmreward.surprise.windows import reach
 
 Similarity = Literal["feature", "token"]
 ScoreRule = Literal["plain", "top", "excess", "relative"]
@@ -69,6 +70,14 @@ class SurpriseConfig:
                 f"score={self.score!r} compares tokens one by one: it needs similarity='feature'"
             )
         selection_size(self.mode, sys.maxsize)  # whether topkK has its K windows shows later
+
+    @property
+    def min_frames(self) -> int:
+        """Frames of the shortest video that can be scored."""
+        windows = int(self.mode.removeprefix("topk")) if self.mode.startswith("topk") else 1
+        longest = max(self.frame_strides)
+        later, phase = divmod(windows - 1, longest)
+        return reach(self.window_size, longest) + longest * self.stride * later + phase
 
     def to_json(self) -> dict[str, Any]:
         """All settings; without ``frame_strides`` where every frame counts, as in records before it."""

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from vjepa2 import VJEPA2, Branches, WeightsInfo, get_config, load_model
-from vjepa2.predictor import PARITY_MASK_TOKEN
+from vjepa2 import (
+    Branches,
+    ModelConfig,
+    Reading,
+    VJEPA21Config,
+    WeightsInfo,
+    WorldModel,
+    get_config,
+    load_model,
+)
+from vjepa2.world_model21 import Levels, Observed, Positions
 from wmreward.devices import find_device
 from wmreward.errors import UsageError
+from wmreward.surprise.config import SurpriseConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -21,10 +33,15 @@ class ModelChoice:
     """Which network scores, and how it runs.
 
     Attributes:
-        name: ``vitg`` (the paper's), ``vitl``, ``vith``, ``vitg384``, ``vitgac`` or the embedded ``tiny``.
+        name: ``vitg`` (the paper's), ``vitl``, ``vith``, ``vitg384``, ``vitgac``, the embedded ``tiny``, or
+            of V-JEPA 2.1 ``vitb21``, ``vitl21``, ``vitg21``, ``vitG21``.
         weights: A file or folder to load instead of searching for the model's own.
-        context_encoder, target_encoder: ``online`` or ``ema``; both online as in the reference.
-        mask_token: Which mask token predicts.
+        context_encoder, target_encoder: ``online`` or ``ema``. ``None``: online as in the reference, ema for
+            V-JEPA 2.1.
+        mask_token: Which mask token predicts. ``None``: 1 as in the reference, 0 for V-JEPA 2.1.
+        crop: Side of the picture; ``None`` is the model's own. Like the following for V-JEPA 2.1 only.
+        positions, levels, observed: See :class:`vjepa2.Reading`; ``None`` is the model's own way.
+        teacher_weights: Where the teacher of a distilled model is, instead of searching.
         device: ``auto`` takes a GPU where there is one.
         dtype: ``auto`` is bfloat16 on a GPU (scores within 2e-4) and float32 on a CPU.
         compile: Compile the transformer blocks; pays off from some hundred windows on.
@@ -32,21 +49,63 @@ class ModelChoice:
 
     name: str = "vitg"
     weights: str | None = None
-    context_encoder: str = "online"
-    target_encoder: str = "online"
-    mask_token: int = PARITY_MASK_TOKEN
+    context_encoder: str | None = None
+    target_encoder: str | None = None
+    mask_token: int | None = None
+    crop: int | None = None
+    positions: Positions | None = None
+    levels: Levels | None = None
+    observed: Observed | None = None
+    teacher_weights: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False
 
     def __post_init__(self) -> None:
         try:
-            get_config(self.name)
-            Branches(self.context_encoder, self.target_encoder)
+            reading = self.reading
+            _ = self.branches
         except ValueError as error:
             raise UsageError(str(error)) from None
+        if self.teacher_weights is not None and (reading is None or reading.observed != "teacher"):
+            raise UsageError(f"teacher_weights: model {self.name!r} is not compared with a teacher")
         if self.dtype not in ("auto", *DTYPES):
             raise UsageError(f"dtype={self.dtype!r} must be one of auto, {', '.join(DTYPES)}")
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's sizes; raises ``ValueError`` for a name or a crop that there is not."""
+        return get_config(self.name, self.crop)
+
+    @property
+    def branches(self) -> Branches:
+        own = self.config.default_branch
+        return Branches(self.context_encoder or own, self.target_encoder or own)
+
+    @property
+    def reading(self) -> Reading | None:
+        """How a V-JEPA 2.1 is read, settled; raises ``ValueError`` if the model cannot be read so."""
+        names = ("positions", "levels", "observed")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if isinstance(self.config, VJEPA21Config):
+            return Reading(**given).of(self.config)
+        if given:
+            raise ValueError(
+                f"{next(iter(given))} is a choice of V-JEPA 2.1; model {self.name!r} is "
+                f"{self.config.generation}"
+            )
+        return None
+
+    def read_as(self) -> dict[str, Any]:
+        """What decides a score of a V-JEPA 2.1 besides the weights, for records; empty for others."""
+        return {} if self.reading is None else {"crop": self.config.crop, **asdict(self.reading)}
+
+    def check_comparison(self, config: SurpriseConfig) -> None:
+        """Raise ``UsageError`` unless the model's latents can be compared as ``config`` says."""
+        if self.levels == "all" and config.similarity == "token":
+            raise UsageError(
+                "levels='all' compares the features of every level: it needs similarity='feature'"
+            )
 
     def torch_device(self) -> torch.device:
         """The device to run on; raises ``UsageError`` if it is not there."""
@@ -58,11 +117,17 @@ class ModelChoice:
         return torch.bfloat16 if self.torch_device().type == "cuda" else torch.float32
 
 
+def reading_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of all flags, those of a V-JEPA 2.1 model, named as in :class:`ModelChoice`."""
+    names = ("crop", "positions", "levels", "observed", "teacher_weights")
+    return {name: values[name] for name in names}
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A world model and the record of its weights."""
 
-    model: VJEPA2
+    model: WorldModel
     info: WeightsInfo
 
 
@@ -73,8 +138,11 @@ def load(choice: ModelChoice) -> LoadedModel:
     model, info = load_model(
         choice.name,
         weights=weights,
-        branches=Branches(choice.context_encoder, choice.target_encoder),
+        branches=choice.branches,
         mask_token=choice.mask_token,
+        crop=choice.crop,
+        reading=choice.reading,
+        teacher_weights=choice.teacher_weights,
         device=choice.torch_device(),
         dtype=choice.torch_dtype(),
     )

@@ -9,6 +9,7 @@ The scripts beside this file launch it.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -70,7 +71,10 @@ def _set_up(values: Mapping[str, Any]) -> tuple[Setup, RunFolder]:
     from wmreward.generation.batch.setup import Setup
 
     setup = Setup.of(values)
-    setup.check()
+    cut = setup.check()
+    if cut and os.environ.get("RANK", "0") == "0":
+        job, first = next(iter(cut.items()))
+        print(f"note: job {job}: {first} ({len(cut)} such prompts in the list)", file=sys.stderr)
     return setup, setup.folder()
 
 

@@ -63,11 +63,12 @@ class MagiMaker:
             special_tokens=setup.special_tokens,
             keep_text_encoder=True,
         )
-        parallelise(self.pipeline.dit, place.group)
-        self.pipeline.tile_map = share_tiles(place.group)
         self.steering: BatchSteering | None = None
         if setup.steering.rewards is not None:
             self.steering = BatchSteering(setup.steering, self.pipeline, alone=place.group is None)
+            self.steering.load()  # what is wrong with their weights shows before anything is sampled
+        parallelise(self.pipeline.dit, place.group)
+        self.pipeline.tile_map = share_tiles(place.group)
         self._read: dict[str, _Read] = {}
 
     def __call__(self, candidate: Candidate, folder: Path) -> dict[str, Any]:
@@ -94,6 +95,8 @@ class MagiMaker:
             "given_sha256": job.sha256,
             **{name: record[name] for name in _FROM_RECORD},
         }
+        if "prompt_cut" in record:
+            facts["prompt_cut"] = record["prompt_cut"]
         if "guidance" in record:
             facts["guidance"] = {name: record["guidance"][name] for name in ("summary", "effect")}
         if self.place.rank == 0 and not self.setup.values["no_scores"]:

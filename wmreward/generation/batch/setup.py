@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,23 +11,25 @@ from typing import Any
 
 import torch
 
+from magi1.checkpoint import read_vae_config
 from magi1.config import MagiConfig
-from magi1.folders import HOW_TO_GET, find_t5, find_vae, missing_files
+from magi1.folders import find_vae
 from magi1.kernels import find_kernels
+from magi1.pipeline import Request, cut_prompts
 from magi1.plan import RELEASED_VAE, Mode, Plan, plan
+from magi1.prompt_reader import CutPrompt
 from magi1.prompt_tokens import SpecialTokens, load_token_vectors
-from magi1.text_encoder import check_text_encoder
-from magi1.vae import VAEConfig
 from wmreward.batch.candidates import Candidate, candidates_of
 from wmreward.batch.folder import RunFolder
 from wmreward.batch.share import Share
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.generation.job import configuration, precision
+from wmreward.generation.job import check_parts, configuration, precision
 from wmreward.generation.output import settings_of
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.prompts.cli import problems_with
 from wmreward.prompts.jobs import BatchJob, read_jobs
+from wmweights import WeightsError
 
 GUIDED_COST = 2.0
 """Time of a guided candidate relative to a plain one, for the order and the estimate."""
@@ -102,8 +103,11 @@ class Setup:
     def processes_per_video(self) -> int:
         return self.config.engine_config.cp_size
 
-    def check(self) -> None:
+    def check(self) -> dict[str, CutPrompt]:
         """Look for everything that candidates will need.
+
+        Returns:
+            Prompts that the text encoder does not read to their ends, by job.
 
         Raises:
             UsageError, WMRewardError: weights, packages or files that are not there.
@@ -111,15 +115,23 @@ class Setup:
         find_device(self.values["device"])
         find_kernels(self.values["kernels"])
         load_token_vectors(self.special_tokens or "special_tokens.npz", self.tokens)
-        if missing := missing_files(self.config):
-            raise WMRewardError(f"{'; '.join(missing)}; {HOW_TO_GET}")
-        check_text_encoder(find_t5(self.config).folder)
+        reader = check_parts(self.config, self.dtype)
+        if self.steering.rewards is not None:
+            self.steering.rewards.check_weights()
         files = [job.given for job in self.jobs if job.given]
         if problems := problems_with(files, full=False):
             raise WMRewardError(
                 f"{problems[0]} ({len(problems)} of {len(files)} files of {self.values['jobs']}; "
                 "wmreward prompts check lists all)"
             )
+        cut: dict[str, CutPrompt] = {}
+        for job in self.jobs:
+            request = Request(
+                prompt=job.prompt, negative_prompt=job.negative_prompt, tokens=self.tokens
+            )
+            if found := cut_prompts(reader, request):
+                cut[job.id] = found[0]
+        return cut
 
     def folder(self) -> RunFolder:
         """Where the run is; reads the ends of the weights' files."""
@@ -153,9 +165,8 @@ class Setup:
     def plans(self) -> dict[Mode, Plan]:
         """Of one plain candidate of each mode in the list."""
         try:
-            file = find_vae(self.config).folder / "config.json"
-            vae = VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
-        except (RuntimeError, OSError, ValueError):  # not there yet: count with the released one
+            vae = read_vae_config(find_vae(self.config).folder)
+        except WeightsError:  # not there yet: count with the released one
             vae = RELEASED_VAE
         return {
             mode: plan(

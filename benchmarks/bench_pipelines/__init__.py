@@ -1,0 +1,1 @@
+"""Plain and guided steps of diffusers' video pipelines at real sizes, with random weights."""

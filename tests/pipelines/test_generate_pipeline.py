@@ -1,0 +1,213 @@
+"""`wmreward generate --pipeline`: a tiny Wan from a folder, guided and judged by a nano world model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import guided_fixtures
+import pytest
+
+pytest.importorskip("diffusers")
+
+from cli_fixtures import write_weights
+from fakes import NANO
+from guided_fixtures import candidates_in, record_of
+from tiny_pipelines import image, tiny, wan_with_text
+
+from wmreward.generation.cli import main
+from wmreward.pipelines.workshop import PipelineWorkshop
+from wmreward.search.best_of_n import ALL_FRAMES
+
+small_world = guided_fixtures.small_world
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a pipeline and a world model."""
+    folder = tmp_path_factory.mktemp("saved")
+    wan_with_text().pipe.save_pretrained(folder / "wan")
+    write_weights(folder / "world.safetensors", NANO)
+    return folder
+
+
+class CommandLine:
+    def __init__(self, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.saved, self.capsys = saved, capsys
+
+    def __call__(self, *flags: str, pipeline: str = "") -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        self.capsys.readouterr()
+        code = main(
+            [
+                *("--pipeline", pipeline or str(self.saved / "wan"), "--device", "cpu"),
+                *("--num_frames", "9", "--num_steps", "3", "--video_size_h", "32"),
+                *("--video_size_w", "32", "--model", "tiny"),
+                *("--weights", str(self.saved / "world.safetensors")),
+                *("--window_size", "8", "--context_frames", "4", *flags),
+            ]
+        )
+        shown = self.capsys.readouterr()
+        return code, shown.out, shown.err
+
+    def fails(self, *flags: str, code: int = 2, pipeline: str = "") -> str:
+        """The one line of an error."""
+        got, out, err = self(*flags, pipeline=pipeline)
+        assert got == code and out == "", err
+        lines = [line for line in err.strip().splitlines() if line]
+        assert len(lines) == 1 and lines[0].startswith("error: "), err
+        return lines[0].removeprefix("error: ")
+
+
+@pytest.fixture
+def command(
+    saved: Path,
+    small_world: None,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(saved, capsys)
+
+
+def read_all(video: Path) -> Any:
+    return next(ALL_FRAMES.clips(video)).frames
+
+
+PROMPT = ("--prompt", "a red ball rolls")
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Seeds of the videos that are made."""
+    seeds: list[int] = []
+    plain = PipelineWorkshop._made
+
+    def noted(self: Any, seed: int, *rest: Any, **more: Any) -> Any:
+        seeds.append(seed)
+        return plain(self, seed, *rest, **more)
+
+    monkeypatch.setattr(PipelineWorkshop, "_made", noted)
+    return seeds
+
+
+def test_the_best_guided_candidate_is_the_output(command: CommandLine, made: list[int]) -> None:
+    """Scores, sheet, comparison and plot; more candidates are asked for, and only they are made."""
+    flags = (*PROMPT, "--guidance_scale", "0.1", "--keep", "all", "--best_of")
+    code, out, err = command(*flags, "2", "--compare", "--plot")
+    assert code == 0, err
+    assert "output.mp4: 9 frames of 32×32 at 16 per second" in out
+    assert "the choice among 2 raised the total by" in err and "guidance acted on" in err
+    assert made == [0, 1, 0]  # and the plain one, to compare with
+    for name in ("output.compare.mp4", "output.candidates.png", "output.guidance.png"):
+        assert Path(name).exists(), name
+    record = record_of("output")
+    lines = candidates_in("output.candidates")
+    best = max(
+        lines,
+        key=lambda line: (
+            (line["settings"].get("guidance") is not None) * 1e3 + line["scores"]["surprise"]
+        ),
+    )
+    assert record["seed"] == best["seed"] and record["guidance"]["effect"]["gain"] > 0
+    assert Path("output.mp4").read_bytes() == Path("output.candidates", best["path"]).read_bytes()
+    assert {"torch", "diffusers"} <= record["versions"].keys()
+    assert "already there" in command(*flags, "2", "--compare", "--plot")[2] and len(made) == 3
+    assert command(*flags, "3")[0] == 0 and made[3:] == [2]
+
+
+def test_a_killed_search_goes_on(
+    command: CommandLine, made: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = (*PROMPT, "--best_of", "2")
+    video = PipelineWorkshop._video
+
+    def killed(self: Any, pipe: Any, seed: int) -> Any:
+        if seed == 1:
+            raise KeyboardInterrupt
+        return video(self, pipe, seed)
+
+    monkeypatch.setattr(PipelineWorkshop, "_video", killed)
+    assert command(*flags)[0] == 130
+    assert len(candidates_in("output.candidates")) == 1 and not Path("output.mp4").exists()
+    monkeypatch.setattr(PipelineWorkshop, "_video", video)
+    assert command(*flags)[0] == 0
+    assert made == [0, 1, 1]
+
+
+def test_a_single_plain_video(command: CommandLine) -> None:
+    """Without a world model; the file, the record and the pipeline's own arguments."""
+    code, out, err = command(
+        *PROMPT, "--seed", "3", "--json", "--pipeline_call", "guidance_scale=1.5"
+    )
+    assert code == 0, err
+    record = json.loads(out)
+    assert record["seed"] == 3 and "guidance" not in record
+    assert record["settings"]["call"]["guidance_scale"] == 1.5
+    assert len(read_all(Path("output.mp4"))) == 9
+    changed = command.fails(*PROMPT, "--seed", "3")
+    assert "made with other settings" in changed
+
+
+def test_offloaded(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    offloaded: list[Any] = []
+    import diffusers
+
+    monkeypatch.setattr(
+        diffusers.DiffusionPipeline,
+        "enable_model_cpu_offload",
+        lambda self, device: offloaded.append(device),
+    )
+    assert command(*PROMPT, "--offload")[0] == 0 and [str(d) for d in offloaded] == ["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ((), "--pipeline needs a --prompt"),
+        ((*PROMPT, "--init_image", "image.png"), "makes videos from text alone"),
+        ((*PROMPT, "--init_video", "a.mp4"), "--init_video has no meaning with --pipeline"),
+        ((*PROMPT, "--search", "particles"), "use --best_of"),
+        ((*PROMPT, "--guidance_through", "dit", "--guidance_scale", "1"), "use x0"),
+        ((*PROMPT, "--pipeline_call", "guidance"), "must be NAME=VALUE"),
+        ((*PROMPT, "--pipeline_call", "latents=1"), "with a name of its own"),
+        ((*PROMPT, "--pipeline_call", "speed=3"), "WanPipeline does not take speed"),
+        (
+            (*PROMPT, "--best_of", "2", "--window_size", "16"),
+            "the video has 9 frames, but the reward needs 16",
+        ),
+        ((*PROMPT, "--guidance_scale", "1", "--guidance_scales", "1x5"), "is for 5 steps"),
+    ],
+)
+def test_wrong_flags(command: CommandLine, flags: tuple[str, ...], says: str) -> None:
+    assert says in command.fails(*flags)
+
+
+def test_pipelines_that_are_not_there_or_not_known(command: CommandLine, saved: Path) -> None:
+    assert "there is no model_index.json" in command.fails(*PROMPT, pipeline=".")
+    gone = command.fails(*PROMPT, pipeline="nobody/nothing", code=1)
+    assert "--pipeline nobody/nothing is not on this machine: --download fetches it" in gone
+    assert "neither a folder nor a name" in command.fails(*PROMPT, pipeline="no/such/folder")
+    Path("strange").mkdir()
+    Path("strange/model_index.json").write_text(json.dumps({"_class_name": "StrangePipeline"}))
+    assert "StrangePipeline is not a pipeline that can be guided" in command.fails(
+        *PROMPT, pipeline="strange"
+    )
+    shutil.copytree(saved / "wan", "torn")
+    Path("torn/vae/diffusion_pytorch_model.safetensors").write_bytes(b"torn")
+    code, _, err = command(*PROMPT, pipeline="torn")
+    assert code == 1 and err.splitlines()[-1].startswith("error: torn cannot be loaded: ")
+
+
+def test_an_image_opens_the_video(command: CommandLine, tmp_path: Path) -> None:
+    """Refused without one; with one it decides the settings, and guidance is on by default."""
+    tiny("wan_5b_i2v").pipe.save_pretrained(tmp_path / "i2v")
+    pipeline = str(tmp_path / "i2v")
+    assert "starts from an image: give --init_image" in command.fails(*PROMPT, pipeline=pipeline)
+    image().save("image.png")
+    # Its text encoder is missing, which the pipeline finds in its own words.
+    code, _, err = command(*PROMPT, "--init_image", "image.png", pipeline=pipeline)
+    assert code == 1 and "error:" in err

@@ -1,0 +1,23 @@
+"""Guidance for diffusers' video pipelines: any pipeline of a known family, steered while it runs.
+
+    guide.py         `guide_pipeline`; begin here
+    borrowed.py      objects that behave otherwise for a while: how a pipeline and its scheduler are held
+    coordinates.py   where a sample is between noise and data, for every scheduler
+    step.py          one step of a pipeline, as guidance sees it
+    decoding.py      latents to video and back, in bounded memory
+    checkpoints.py   the exact gradient of a decoder that keeps little
+    families/        what differs between pipelines; a new one is a class of ten lines
+    slices.py        parts of a video along time
+    loading.py       a pipeline by name, known before a weight is read
+    job.py           from flags to what a run needs: `wmreward generate --pipeline`
+    workshop.py      the pipeline at work, its videos and their records
+
+The room that knows diffusers; even here it is imported only where a pipeline is loaded. Files, candidates and
+rewards are those of `generation`. Pipelines are held by their public interface: the scheduler's ``step()``,
+and the call.
+"""
+
+from wmreward.pipelines.families import Family
+from wmreward.pipelines.guide import PipelineGuidance, guide_pipeline
+
+__all__ = ["Family", "PipelineGuidance", "guide_pipeline"]

@@ -1,0 +1,135 @@
+"""A pipeline of diffusers by name: found and known before a weight is read."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wmreward.errors import UsageError, WMRewardError
+from wmreward.pipelines.families import Family, family_named
+from wmweights import fingerprint_files
+
+_INDEX = "model_index.json"
+
+
+@dataclass(frozen=True)
+class FoundPipeline:
+    """A pipeline on this machine.
+
+    Attributes:
+        name: As it was asked for.
+        folder: Where its files are.
+        kind: Its class in diffusers.
+        family: What is known of it.
+    """
+
+    name: str
+    folder: Path
+    kind: Any
+    family: type[Family]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of configurations and weights; reads the ends of the files."""
+        files = [*self.folder.rglob("*.json"), *self.folder.rglob("*.safetensors")]
+        return fingerprint_files(sorted(files))
+
+    def load(self, device: torch.device, dtype: torch.dtype, *, offload: bool) -> Any:
+        """The pipeline, on the device, or waiting on the host until each part is used."""
+        try:
+            with warnings.catch_warnings():
+                # Later versions call it dtype, and drop this name with 1.0; the oldest know no other.
+                warnings.filterwarnings("ignore", ".*torch_dtype", FutureWarning)
+                pipe = self.kind.from_pretrained(
+                    str(self.folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True
+                )
+        except (OSError, ValueError, ImportError) as error:
+            raise WMRewardError(f"{self.name} cannot be loaded: {_line(error)}") from error
+        for part in pipe.components.values():
+            if isinstance(part, torch.nn.Module):
+                part.requires_grad_(False)
+        if offload:
+            pipe.enable_model_cpu_offload(device=device)
+        else:
+            pipe.to(device)
+        return pipe
+
+
+def find_pipeline(
+    name: str, *, revision: str | None = None, download: bool = False
+) -> FoundPipeline:
+    """A local folder, or what the Hugging Face Hub knows by this name.
+
+    Args:
+        name: Folder or id.
+        revision: Of the Hub's repository.
+        download: Fetch what is missing.
+
+    Raises:
+        UsageError: it is no pipeline that can be guided.
+        WMRewardError: diffusers is not installed, or the pipeline is not there.
+    """
+    try:
+        import diffusers
+    except ImportError as error:
+        raise WMRewardError(
+            "--pipeline needs diffusers: pip install 'wmreward[diffusers]'"
+        ) from error
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        folder = _from_hub(diffusers.DiffusionPipeline, name, revision, download)
+    kind = str(_index(folder / _INDEX, name).get("_class_name"))
+    family = family_named(kind)
+    found = getattr(diffusers, kind, None)
+    if found is None:
+        raise WMRewardError(
+            f"{name} is a {kind}, which diffusers {metadata.version('diffusers')} does not have: "
+            "pip install --upgrade diffusers"
+        )
+    return FoundPipeline(name, folder, found, family)
+
+
+def _index(file: Path, name: str) -> Mapping[str, Any]:
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--pipeline {name}: there is no {_INDEX} in this folder") from error
+    except ValueError as error:
+        raise WMRewardError(f"{file}: {error}") from error
+    if not isinstance(index, dict):
+        raise WMRewardError(f"{file}: this is no description of a pipeline")
+    return index
+
+
+def _from_hub(hub: Any, name: str, revision: str | None, download: bool) -> Path:
+    """The folder of the Hub's files on this machine; its class is looked at before its weights."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HFValidationError
+
+    options: dict[str, Any] = {"revision": revision, "local_files_only": not download}
+    try:
+        index = _index(Path(hf_hub_download(name, _INDEX, **options)), name)
+        family_named(str(index.get("_class_name")))
+        return Path(hub.download(name, use_safetensors=True, **options))
+    except HFValidationError as error:
+        raise UsageError(f"--pipeline {name} is neither a folder nor a name on the Hub") from error
+    except WMRewardError:
+        raise
+    except (OSError, ValueError) as error:
+        if not download:
+            raise WMRewardError(
+                f"--pipeline {name} is not on this machine: --download fetches it from the Hugging Face Hub"
+            ) from error
+        raise WMRewardError(f"{name} cannot be fetched: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    """The first line of what another library says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

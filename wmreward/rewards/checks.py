@@ -1,0 +1,81 @@
+"""What a reward says, which may be somebody else's: its shape, and who is at fault if it is no number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wmreward.errors import UsageError, WMRewardError
+from wmreward.protocols import RewardScores
+from wmreward.surprise.fault import fault_of
+
+
+def checked(name: str, reward: object, judged: Any, videos: Tensor) -> RewardScores:
+    """Scores and parts, ``[B]`` each and finite, of videos ``[B, 3, T, H, W]``.
+
+    Raises:
+        UsageError: another shape.
+        WMRewardError: not finite; blames the video, the world model's weights or the reward.
+    """
+    count, scores = len(videos), getattr(judged, "scores", None)
+    if not isinstance(scores, Tensor) or scores.shape != (count,):
+        found = list(scores.shape) if isinstance(scores, Tensor) else type(judged).__name__
+        raise UsageError(
+            f"reward {name!r} must return RewardScores with scores [{count}] for {count} videos, not {found}"
+        )
+    parts = getattr(judged, "parts", None)
+    if not isinstance(parts, Mapping):
+        raise UsageError(f"reward {name!r} must return RewardScores with a dictionary of parts")
+    for part, value in parts.items():
+        if not isinstance(value, Tensor) or value.shape != (count,):
+            found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise UsageError(
+                f"reward {name!r}: its part {part!r} must be [{count}] for {count} videos, not {found}"
+            )
+        check_finite(name, reward, value, videos, f"{part} = ")
+    check_finite(name, reward, scores, videos)
+    return RewardScores(scores, parts)
+
+
+def check_finite(name: str, reward: object, values: Tensor, videos: Tensor, of: str = "") -> None:
+    """Refuse what is not finite, after looking at what it was made of.
+
+    Raises:
+        WMRewardError: says what is at fault.
+    """
+    wrong = values[~torch.isfinite(values)]
+    if not len(wrong):
+        return
+    if not torch.isfinite(videos).all():
+        raise WMRewardError(
+            f"reward {name!r} was given a video that holds infinity or no numbers: the video is at fault"
+        )
+    told = f"reward {name!r} gives {of}{wrong.flatten()[0].item()} for a video whose pixels are all finite"
+    model = getattr(getattr(reward, "scorer", None), "model", None)
+    if not isinstance(model, nn.Module):
+        raise WMRewardError(f"{told}: the reward is at fault")
+    raise WMRewardError(f"{told}: {fault_of(model)}")
+
+
+def checked_set(name: str, scores: Any, count: int) -> Tensor:
+    """The scores ``[N]`` of a reward that compares candidates.
+
+    Raises:
+        UsageError: another shape.
+        WMRewardError: not finite.
+    """
+    if not isinstance(scores, Tensor) or scores.shape != (count,):
+        found = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise UsageError(
+            f"reward {name!r} must compare {count} candidates by scores [{count}], not {found}"
+        )
+    for value in scores.tolist():
+        if not math.isfinite(value):
+            raise WMRewardError(
+                f"reward {name!r} gives {value} where it compares candidates: the reward is at fault"
+            )
+    return scores

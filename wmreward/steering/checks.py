@@ -1,0 +1,68 @@
+"""What rewards and guides hand over, checked: a wrong shape may fit by broadcasting, NaN goes unseen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wmreward.errors import UsageError, WMRewardError
+
+
+def checked_scores(judged: Any, videos: Tensor) -> Tensor:
+    """The scores ``[B]`` of what a reward said of videos ``[B, 3, T, H, W]``.
+
+    Raises:
+        UsageError: they have another shape.
+        WMRewardError: they, or the videos, are not finite.
+    """
+    scores, count = getattr(judged, "scores", None), len(videos)
+    if not isinstance(scores, Tensor) or scores.shape != (count,):
+        found = list(scores.shape) if isinstance(scores, Tensor) else "none"
+        raise UsageError(
+            f"a reward must return RewardScores with scores [{count}] for {count} videos, not {found}"
+        )
+    if not torch.isfinite(scores).all():
+        if not torch.isfinite(videos).all():
+            raise WMRewardError(
+                "the video that is shown to the reward holds infinity or no numbers: the generator's "
+                "decoder is at fault, by its weights or its precision"
+            )
+        raise WMRewardError(
+            f"the reward gives {scores[~torch.isfinite(scores)][0].item()} for a video whose pixels are all "
+            "finite: the reward is at fault; guide with another one"
+        )
+    return scores
+
+
+def gradient_of(scores: Tensor, of: Tensor, what: str = "the reward") -> Tensor:
+    """The gradient of the sum of ``scores`` with respect to ``of``.
+
+    Raises:
+        UsageError: none flows.
+        WMRewardError: it is not finite.
+    """
+    gradient = None
+    if scores.requires_grad:
+        (gradient,) = torch.autograd.grad(scores.sum(), of, allow_unused=True)
+    if gradient is None:
+        raise UsageError(f"no gradient flows through {what}: it cannot guide")
+    if not torch.isfinite(gradient).all():
+        raise WMRewardError(
+            f"the gradient of {what} is infinite or no number, although its value is finite: it cannot be "
+            "differentiated there; guide with another one, or in fewer steps (--guidance_range)"
+        )
+    return gradient
+
+
+def checked_velocity(velocity: Any, like: Tensor) -> Tensor:
+    """The velocity of a guide, which must have the shape of the generator's own.
+
+    Raises:
+        UsageError: it has another one.
+    """
+    if not isinstance(velocity, Tensor) or velocity.shape != like.shape:
+        found = list(velocity.shape) if isinstance(velocity, Tensor) else "no tensor"
+        raise UsageError(f"a guide returned {found} as a velocity, expected {list(like.shape)}")
+    return velocity
