@@ -188,7 +188,7 @@ def test_messages_of_the_troubleshooting_page_exist() -> None:
 
 def _texts_of_code() -> set[str]:
     found: set[str] = set()
-    for package in ("wmreward", "vjepa2", "wmweights", "MAGI-1/magi1"):
+    for package in ("wmreward", "vjepa2", "wmfiles", "wmweights", "MAGI-1/magi1"):
         for file in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.JoinedStr):
