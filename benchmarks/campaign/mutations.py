@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.campaign.text_mutations import text_mutations
+
 Random = np.random.Generator
 
 
@@ -63,13 +65,20 @@ MUTATIONS: dict[str, Callable[[bytearray, Random], None]] = {
 }
 
 
-def mutate(data: bytes, seed: int) -> tuple[str, bytes]:
-    """The name of a mutation and the mutant; the same seed gives the same mutant."""
+def mutate(data: bytes, seed: int, name: str = "") -> tuple[str, bytes]:
+    """A kind of mutation and the mutant; the same seed gives the same mutant.
+
+    Args:
+        data: the intact file.
+        seed: of all choices.
+        name: of the file; text has kinds of its own.
+    """
     random = np.random.default_rng(seed)
-    name = str(random.choice(list(MUTATIONS)))
+    kinds = MUTATIONS | text_mutations(name)
+    kind = str(random.choice(list(kinds)))
     mutant = bytearray(data)
-    MUTATIONS[name](mutant, random)
-    return name, bytes(mutant)
+    kinds[kind](mutant, random)
+    return kind, bytes(mutant)
 
 
 def _run(data: bytearray, random: Random) -> tuple[int, int]:

@@ -8,7 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-TARGETS = {"videos": "benchmarks.campaign.videos"}
+TARGETS = {
+    "videos": "benchmarks.campaign.videos",
+    "lists": "benchmarks.campaign.lists",
+    "weights": "benchmarks.campaign.weights",
+}
 """Targets by name, and the module of each, which has a function ``target()``."""
 
 

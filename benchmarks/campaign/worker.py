@@ -22,7 +22,7 @@ Verdict = tuple[str, str]
 
 def judge(target: Target, sample: Sample, seed: int) -> Verdict:
     """Make one mutant, read it, and say what became of it."""
-    kind, data = mutate(sample.data, seed)
+    kind, data = mutate(sample.data, seed, sample.name)
     with tempfile.TemporaryDirectory(prefix="campaign_") as folder:
         intact, path = Path(folder, "intact", sample.name), Path(folder, "mutant", sample.name)
         for file, content in ((intact, sample.data), (path, data)):

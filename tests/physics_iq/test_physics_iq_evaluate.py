@@ -313,7 +313,7 @@ def test_own_videos(bench: Bench, suffix: str) -> None:
     ("text", "message"),
     [
         ("{}", "must be a list"),
-        ("[", "cannot be read"),
+        ("[", "list.json: not JSON"),
         ('[{"take_1": "a.mp4"}]', "no such file"),
         ('[{"take_3": "a.mp4"}]', "unknown field 'take_3'"),
         ("[{}]", "'take_1' is missing"),
@@ -342,8 +342,8 @@ def test_lists_that_are_wrong(text: str, message: str, tmp_path: Path) -> None:
         ("--real {real} --generated {generated} --frames 3", "--frames"),
         ("--list a.json --real {real}", "--real has no place beside --list"),
         ("--list a.json --real_masks released", "--real_masks has no place"),
-        ("--list absent.json", "absent.json: cannot be read"),
-        ("--real {real} --generated {generated} --descriptions {real}", "not the descriptions"),
+        ("--list absent.json", "absent.json: no such file"),
+        ("--real {real} --generated {generated} --descriptions {real}", "real: is a folder"),
         ("--real {real} --generated {generated} --real_masks x", "x: no such folder"),
     ],
 )

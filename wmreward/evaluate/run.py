@@ -21,8 +21,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wmfiles import read_json
 from wmreward.batch.submission import ClipForm, whole_rate, write_clip
-from wmreward.errors import UsageError, VideoError, WMRewardError
+from wmreward.errors import FileError, UsageError, VideoError, WMRewardError
 from wmreward.files import write_text
 from wmreward.physics_iq.cache import fingerprint
 from wmreward.physics_iq.dataset import Job, find_jobs
@@ -313,10 +314,11 @@ def read_results(run: Path) -> dict[str, dict[str, Any]]:
 
 def _read_results(file: Path) -> dict[str, Any] | None:
     try:
-        results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return results if {"scores", "samples", "failures"} <= results.keys() else None
-    except (OSError, ValueError, AttributeError):
+        results = read_json(file, refuse=FileError)
+    except FileError:
         return None
+    known = isinstance(results, dict) and {"scores", "samples", "failures"} <= results.keys()
+    return results if known else None
 
 
 def _hash(values: Mapping[str, Any]) -> str:

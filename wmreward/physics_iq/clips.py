@@ -54,9 +54,7 @@ class Take(Header):
 
     def is_like(self, other: Take) -> bool:
         """Do frames of both have the same proportions, up to what rounding to blocks of pixels does?"""
-        mine, theirs = (
-            clip.width * clip.sample_aspect / clip.height for clip in (self, other)
-        )
+        mine, theirs = (clip.width * clip.sample_aspect / clip.height for clip in (self, other))
         return abs(mine / theirs - 1) <= _SAME_PROPORTIONS
 
 

@@ -11,15 +11,15 @@ file is renamed, moved or written.
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wmfiles import csv_rows, read_json, short
 from wmreward.errors import UsageError, VideoError
+from wmreward.files import misused, user_path
 from wmreward.physics_iq.categories import CATEGORIES
 from wmreward.physics_iq.clips import read_header, same_rate
 from wmreward.video_io import VIDEO_SUFFIXES
@@ -92,15 +92,22 @@ def read_descriptions(path: Path) -> list[Description]:
     Raises:
         UsageError: if it cannot be read or is something else.
     """
+    rows = csv_rows(path, needs=_COLUMNS, refuse=misused)
+    return [_description(row, f"{path}, line {number}") for number, row in rows]
+
+
+_COLUMNS = ("scenario", "description", "category", "generated_video_name")
+
+
+def _description(row: Mapping[str, str], where: str) -> Description:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return [_description(row) for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:
-        raise UsageError(f"{path}: not the descriptions of Physics-IQ ({error})") from error
-
-
-def _description(row: Mapping[str, str]) -> Description:
-    number, view, take, scenario = row["scenario"].split("_")
+        number, view, take, scenario = row["scenario"].split("_")
+        int(take.removeprefix("take-"))
+    except ValueError:
+        raise UsageError(
+            f"{where}: not a description of Physics-IQ: {short(row['scenario'])} does not look like "
+            "0001_perspective-left_take-1_trimmed-ball-falls.mp4"
+        ) from None
     return Description(
         id=number,
         scenario=scenario,
@@ -267,12 +274,15 @@ def read_list(path: Path) -> list[Job]:
         where = f"{path}: entry {number}"
         known = {"id", "scenario", "view", "category", "take_1", "take_2", "generated"}
         if unknown := entry.keys() - known:
-            raise UsageError(f"{where}: unknown field {sorted(unknown)[0]!r}")
+            raise UsageError(f"{where}: unknown field {short(sorted(unknown)[0])}")
         files = {}
         for field in ("take_1", "take_2", "generated"):
             if not entry.get(field):
                 raise UsageError(f"{where}: {field!r} is missing")
-            files[field] = path.parent / str(entry[field])
+            try:
+                files[field] = path.parent / user_path(str(entry[field]))
+            except UsageError as error:
+                raise UsageError(f"{where}: {field}: {error}") from None
             if not files[field].is_file():
                 raise UsageError(f"{where}: {field}: no such file: {files[field]}")
         jobs.append(
@@ -291,15 +301,10 @@ def read_list(path: Path) -> list[Job]:
 
 
 def _entries(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = (
-            list(csv.DictReader(text.splitlines()))
-            if path.suffix.lower() == ".csv"
-            else json.loads(text)
-        )
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
-        raise UsageError(f"{path}: cannot be read as a JSON or CSV list ({error})") from error
+    if path.suffix.lower() == ".csv":
+        rows: Any = [row for _, row in csv_rows(path, refuse=misused)]
+    else:
+        rows = read_json(path, refuse=misused)
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UsageError(f"{path}: must be a list of objects with take_1, take_2 and generated")
     yield from rows

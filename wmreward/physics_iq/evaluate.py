@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from wmreward.errors import UsageError, VideoError, WMRewardError
+from wmreward.files import user_path
 from wmreward.physics_iq.cache import (
     cache_name,
     default_folder,
@@ -346,7 +347,7 @@ def _folder(cache: str | Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="physics_iq_") as temporary:
             yield Path(temporary)
     else:
-        yield default_folder() if cache is None else Path(cache).expanduser()
+        yield default_folder() if cache is None else user_path(cache)
 
 
 @contextmanager

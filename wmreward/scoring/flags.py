@@ -19,10 +19,17 @@ examples:
 
 _OLD = {"mode": "aggregate", "out_dir": "pictures", "workers": "read_ahead"}
 
+_STRICT = Flag(
+    "strict",
+    "refuse videos about which something is doubtful (errors while decoding, missing or repeated frames, "
+    "gaps, a container that contradicts itself), which are scored with a warning otherwise",
+)
+
 _VIDEOS = (
     shared.VIDEO_PATH,
     shared.MAX_FRAMES,
     shared.FPS,
+    shared.RATES,
     Flag(
         "decoder",
         "pyav or decord",
@@ -31,11 +38,7 @@ _VIDEOS = (
         default="pyav",
         rare=True,
     ),
-    Flag(
-        "strict",
-        "refuse videos about which something is doubtful (errors while decoding, missing or repeated frames, "
-        "gaps, a container that contradicts itself); else they are scored with a warning",
-    ),
+    _STRICT,
 )
 
 _ENCODERS = tuple(

@@ -15,17 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from wmfiles.names import cut
 from wmreward.errors import WMRewardError
 from wmreward.pictures.map_video import surprise_map_video
 from wmreward.pictures.plot import Curve, surprise_figure, write_figure
 from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.result import SurpriseResult
-from wmreward.surprise.windows import frame_maps, window_starts
+from wmreward.surprise.windows import Window, frame_maps
 from wmreward.video.resize import as_shown
 from wmreward.video_io import Clip
 
 MAP_SIZE = 480, 1920
 """Frames beside a heat map are shrunk to this many rows and columns at most: maps have 8 to 24."""
+_LONGEST_STEM = 120
+"""Bytes of a video's name in those of its pictures."""
 SLOWEST_MAP = 4.0
 """Frames per second of a map video at least; few frames of an hour would otherwise stand for minutes."""
 
@@ -54,7 +57,8 @@ class Pictures:
         key = hashlib.sha256(f"{sha256}{settings}".encode()).hexdigest()[:8]
         wanted = (("plot.png", self.plot), ("map.mp4", self.map))
         # Long names leave no room for what is added to them.
-        return [self.folder / f"{stem[:60]}-{key}-{kind}" for kind, draw in wanted if draw]
+        stem = cut(stem, _LONGEST_STEM)
+        return [self.folder / f"{stem}-{key}-{kind}" for kind, draw in wanted if draw]
 
     def draw(
         self,
@@ -81,13 +85,14 @@ def _plot(path: Path, video: Path, result: SurpriseResult) -> None:
 def _map(path: Path, result: SurpriseResult, scorer: VideoScorer, frames: FrameStore) -> None:
     assert result.surprise_map is not None, "similarity='token' is refused before"
     maps = result.surprise_map.float()
-    config, model = scorer.config, scorer.loaded.model.config
+    model = scorer.loaded.model.config
     count = result.num_frames
     if model.action_conditioned:  # each step predicts the frame after it
-        per_frame = frame_maps(maps, range(count - 1), 1, 1, count)
+        steps = [Window(start) for start in range(count - 1)]
+        per_frame = frame_maps(maps, steps, 1, 1, count)
     else:
-        starts = window_starts(count, config.window_size, config.stride)
-        per_frame = frame_maps(maps, starts, scorer.scorer.target_offset, model.tubelet, count)
+        windows = scorer.scorer.windows(count)
+        per_frame = frame_maps(maps, windows, scorer.scorer.target_offset, model.tubelet, count)
     fps = max(result.effective_fps or SLOWEST_MAP, SLOWEST_MAP)
     surprise_map_video(path, frames.frames(), per_frame.double().numpy(), fps)
 

@@ -15,6 +15,7 @@ import torch
 from vjepa2 import WeightsError
 from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.ranks import Ranks, joined
+from wmreward.records.lock import Lock, reserved
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import (
     Finished,
@@ -38,13 +39,14 @@ from wmreward.video_io import Clip
 
 def run(job: Job) -> int:
     """Score all videos of ``job`` and return the exit code."""
-    with joined() as ranks:
+    file = job.output.path if job.output else None
+    with joined() as ranks, reserved(file, ranks) as lock:
         ranks.on_first(lambda: _recover(job.output))
         choice = replace(job.choice, device=ranks.device(job.choice.device))
         scorer = ranks.in_turn(lambda: _scorer(job, choice))
         for remark in scorer.loaded.info.remarks() if ranks.is_first else ():
             _say(remark)
-        shift = Shift(job, ranks, scorer)
+        shift = Shift(job, ranks, scorer, lock)
         rows = shift.work()
         everyone = [row for part in ranks.gather(rows) for row in part.items()]
         ordered = [row for _, row in sorted(everyone, key=lambda item: item[0])]
@@ -109,8 +111,8 @@ class Shift:
         fatal: What ended it early, if anything did.
     """
 
-    def __init__(self, job: Job, ranks: Ranks, scorer: VideoScorer) -> None:
-        self.job, self.ranks, self.scorer = job, ranks, scorer
+    def __init__(self, job: Job, ranks: Ranks, scorer: VideoScorer, lock: Lock) -> None:
+        self.job, self.ranks, self.scorer, self.lock = job, ranks, scorer, lock
         self.settings = scorer.settings | {"actions_sha256": job.motion_sha256}
         self.id = settings_id(self.settings)
         self.finished = Finished(job.output.read() if job.output else [], self.id)
@@ -211,6 +213,7 @@ class Shift:
                 raise VideoError(feed.path, f"{faults} (--strict refuses it)")
             _say(f"warning: {feed.path}: {faults}; scored all the same (--strict refuses it)")
         if self.output is not None and record not in self.finished:
+            self.lock.check()
             self.output.append(record)
         return Row(feed.path, record, was_known=plan.known is not None)
 
