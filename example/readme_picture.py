@@ -29,7 +29,7 @@ from compute_wmreward import compute_vjepa_surprise
 from wmreward.pictures.colors import color_table
 from wmreward.pictures.heat import heat_overlay
 from wmreward.surprise.result import SurpriseResult
-from wmreward.surprise.windows import frame_maps
+from wmreward.surprise.windows import Window, frame_maps
 from wmreward.video_io import Clip, read_uniform
 
 COLORS = {"possible": "#0072B2", "impossible": "#D55E00"}
@@ -75,10 +75,10 @@ def main() -> None:
 def maps_of_frames(result: SurpriseResult) -> np.ndarray:
     """Surprise of every frame, ``[T, 8, 8]``; NaN where none is predicted."""
     windows = result.windows
-    starts = [window.start for window in windows]
+    places = [Window(window.start, window.frame_stride) for window in windows]
     offset = windows[0].target - windows[0].start
     assert result.surprise_map is not None
-    return frame_maps(result.surprise_map, starts, offset, TUBELET, result.num_frames).numpy()
+    return frame_maps(result.surprise_map, places, offset, TUBELET, result.num_frames).numpy()
 
 
 def draw_strip(

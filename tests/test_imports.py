@@ -47,6 +47,8 @@ OPTIONAL = {
     "pandas",
     "hypothesis",
     "pytest",
+    "pymunk",
+    "PIL",
 }
 """What may be missing: used only where asked for, or by the tests."""
 

@@ -6,6 +6,7 @@
 mutations.py   what is done to the bytes
 text_mutations.py  what is done to text
 targets.py     what a target is: intact samples, a reader, and a judge of what no reader can notice
+run.py         all mutants of a target; begin here
 worker.py      a process that reads mutants, is watched, and may die
 verdicts.py    refused, same, warned, legal or wrong; and the table
 videos.py      a target: clips of every container and many codecs

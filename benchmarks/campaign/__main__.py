@@ -9,36 +9,10 @@ from collections import Counter
 
 import torch
 
-from benchmarks.campaign.targets import TARGETS, load
+from benchmarks.campaign.run import campaign
+from benchmarks.campaign.targets import TARGETS
 from benchmarks.campaign.verdicts import VERDICTS, table
-from benchmarks.campaign.worker import Keeper
 from benchmarks.shared.machine import describe
-
-
-def campaign(
-    name: str,
-    count: int,
-    seed: int,
-    *,
-    seconds: float = 20.0,
-    gibibytes: float = 4.0,
-    verbose: frozenset[str] = frozenset({"wrong"}),
-) -> dict[str, Counter[str]]:
-    """Read ``count`` mutants of each sample of a target; verdicts by sample."""
-    samples = list(load(name).samples())
-    counts: dict[str, Counter[str]] = {sample.name: Counter() for sample in samples}
-    keeper = Keeper(name, samples, seconds=seconds, gibibytes=gibibytes)
-    try:
-        for index, sample in enumerate(samples):
-            for offset in range(count):
-                mutant = seed + index * 1_000_003 + offset
-                verdict, detail = keeper.judge(index, mutant)
-                counts[sample.name][verdict] += 1
-                if verdict in verbose:
-                    print(f"{verdict}: {sample.name}, seed {mutant}: {detail}", file=sys.stderr)
-    finally:
-        keeper.close()
-    return counts
 
 
 def main() -> int:
@@ -60,7 +34,7 @@ def main() -> int:
     args = parser.parse_args()
     everything: dict[str, Counter[str]] = {}
     for name in args.targets:
-        counts = campaign(name, args.count, args.seed, verbose=frozenset(args.show))
+        counts = campaign(name, args.count, args.seed, show=frozenset(args.show))
         print(f"\n{name}\n{table(counts)}")
         everything[name] = sum(counts.values(), Counter())
     print(

@@ -31,7 +31,7 @@ def _zeros(data: bytearray, random: Random) -> None:
 
 def _cut(data: bytearray, random: Random) -> None:
     """The end is missing."""
-    del data[int(random.integers(1, len(data))) :]
+    del data[int(random.integers(len(data))) :]
 
 
 def _drop(data: bytearray, random: Random) -> None:

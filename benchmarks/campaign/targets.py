@@ -56,6 +56,6 @@ class Target(Protocol):
 
 
 def load(name: str) -> Target:
-    """A target by its name in ``TARGETS``."""
-    found: Target = import_module(TARGETS[name]).target()
+    """A target by its name in ``TARGETS``, or by the name of its module."""
+    found: Target = import_module(TARGETS.get(name, name)).target()
     return found

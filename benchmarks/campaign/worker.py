@@ -9,17 +9,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks.campaign.mutations import mutate
-from benchmarks.campaign.targets import Reading, Sample, load
+from benchmarks.campaign.targets import Sample, Target, load
 from wmreward.errors import WMRewardError
 
 LONGEST_LINE = 400
 """Characters of a refusal or a warning at most: it fits on a screen."""
 
 
-def judge(target_name: str, samples: list[Sample], index: int, seed: int) -> tuple[str, str]:
-    """Make one mutant, read it, and give the verdict and a detail."""
-    target = load(target_name)
-    sample = samples[index]
+Verdict = tuple[str, str]
+"""One of `verdicts.VERDICTS`, and a detail."""
+
+
+def judge(target: Target, sample: Sample, seed: int) -> Verdict:
+    """Make one mutant, read it, and say what became of it."""
     kind, data = mutate(sample.data, seed, sample.name)
     with tempfile.TemporaryDirectory(prefix="campaign_") as folder:
         intact, path = Path(folder, "intact", sample.name), Path(folder, "mutant", sample.name)
@@ -30,26 +32,24 @@ def judge(target_name: str, samples: list[Sample], index: int, seed: int) -> tup
         try:
             found = target.read(path)
         except WMRewardError as error:
-            return _refusal(kind, str(error).replace(str(path), sample.name))
-        except BaseException as error:
+            return _of_refusal(kind, str(error).replace(str(path), sample.name))
+        except MemoryError:
+            raise
+        except Exception as error:
             return "wrong", f"{kind}: {type(error).__name__}: {error}"[:LONGEST_LINE]
-        return _reading(kind, expected, found, lambda: target.is_legal(path, expected, found))
+        if found.warning is not None:
+            return "warned", f"{kind}: {found.warning}"
+        if found.content == expected.content:
+            return "same", kind
+        if target.is_legal(path, expected, found):
+            return "legal", kind
+        return "wrong", f"{kind}: another result and no word"
 
 
-def _refusal(kind: str, line: str) -> tuple[str, str]:
+def _of_refusal(kind: str, line: str) -> Verdict:
     if "\n" in line or len(line) > LONGEST_LINE:
-        return "wrong", f"{kind}: a refusal of {len(line)} characters: {line[:80]}"
+        return "wrong", f"{kind}: a refusal of {len(line)} characters: {line[:80]!r}"
     return "refused", f"{kind}: {line}"
-
-
-def _reading(kind, expected: Reading, found: Reading, is_legal) -> tuple[str, str]:  # type: ignore[no-untyped-def]
-    if found.warning is not None:
-        return "warned", f"{kind}: {found.warning}"
-    if found.content == expected.content:
-        return "same", kind
-    if is_legal():
-        return "legal", kind
-    return "wrong", f"{kind}: another result and no word"
 
 
 class Keeper:
@@ -69,15 +69,15 @@ class Keeper:
         self._seconds = seconds
         self._start()
 
-    def judge(self, index: int, seed: int) -> tuple[str, str]:
-        """See `judge`; an endless, a dead and a swollen worker are wrong."""
+    def judge(self, index: int, seed: int) -> Verdict:
+        """`judge` of the sample at ``index``; a worker that does not end, or dies, is wrong."""
         self._connection.send((index, seed))
         if not self._connection.poll(self._seconds):
             self._restart()
             return "wrong", f"no end within {self._seconds:g} s"
         try:
-            verdict: tuple[str, str] = self._connection.recv()
-        except EOFError:
+            verdict: Verdict = self._connection.recv()
+        except (EOFError, ConnectionError):
             self._process.join(5)
             code = self._process.exitcode
             self._restart()
@@ -103,8 +103,8 @@ class Keeper:
             raise RuntimeError("the worker does not start")
 
 
-def _work(connection: Connection, target: str, samples: list[Sample], gibibytes: float) -> None:
-    load(target)  # imports, outside the limits
+def _work(connection: Connection, name: str, samples: list[Sample], gibibytes: float) -> None:
+    target = load(name)  # imports, outside the limits
     limit = int(gibibytes * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     connection.send("ready")
@@ -113,4 +113,8 @@ def _work(connection: Connection, target: str, samples: list[Sample], gibibytes:
             index, seed = connection.recv()
         except EOFError:
             return
-        connection.send(judge(target, samples, index, seed))
+        try:
+            verdict = judge(target, samples[index], seed)
+        except MemoryError:
+            verdict = "wrong", f"more than {gibibytes:g} GiB of memory"
+        connection.send(verdict)

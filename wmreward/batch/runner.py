@@ -79,7 +79,7 @@ def run_batch(
         sorted(candidates_of(jobs, variants), key=options.cost, reverse=True)
     )
     lock = RunLock(run.locks, run.share)
-    with Stopping(options.grace_s, lambda: run.leave(team.rank)) as stopping:
+    with team.failing(), Stopping(options.grace_s, lambda: run.leave(team.rank)) as stopping:
         try:
             with stopping.making():
                 plan = _Plan.agreed(run, jobs, variants, candidates, team, lock)
@@ -134,8 +134,6 @@ class _Plan:
         team.tell(f"process/{team.rank}", json.dumps(asdict(Process.this())))
         if not team.is_first:
             told = json.loads(team.await_told("plan"))
-            if "error" in told:
-                raise error_of(told["error"], told["exit_code"])
             attempts = {int(number): count for number, count in told.pop("attempts").items()}
             return cls(attempts=attempts, **told)
         try:
@@ -146,11 +144,10 @@ class _Plan:
             run.begin(jobs, variants)
             plan = cls._made(run, candidates, team)
         except Exception as error:
-            lock.release()
+            with suppress(WMRewardError, OSError):  # the first error is the one to tell
+                lock.release()
             text = disk_trouble(error) or in_words(error)
-            code = getattr(error, "exit_code", 1)
-            team.tell("plan", json.dumps({"error": text, "exit_code": code}))
-            raise error_of(text, code) from error
+            raise error_of(text, getattr(error, "exit_code", 1)) from error
         team.tell("plan", json.dumps(asdict(plan)))
         return plan
 

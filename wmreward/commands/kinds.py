@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
+from typing import TypeVar
+
+_Value = TypeVar("_Value", int, float)
 
 LARGEST_SEED = 2**63 - 1
 MOST_SEEDS = 100_000
@@ -136,6 +139,14 @@ def all_different(lists: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         twice = Counter(seeds).most_common(1)[0][0]
         raise ArgumentTypeError(f"names {twice} twice: every candidate needs a seed of its own")
     return tuple(seeds)
+
+
+def different(values: Sequence[_Value]) -> tuple[_Value, ...]:
+    """The values of all words of a flag, each given once."""
+    if len(set(values)) < len(values):
+        twice = next(value for value in values if values.count(value) > 1)
+        raise ArgumentTypeError(f"names {twice:g} twice")
+    return tuple(values)
 
 
 def quoted(word: str) -> str:

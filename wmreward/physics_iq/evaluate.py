@@ -192,7 +192,7 @@ def plan_job(
 
 
 def _note(job: Job, generated: Take, real: Take) -> str:
-    """Every clip is brought to the shape of the first take whatever its own is, as the benchmark does."""
+    """Every clip is brought to the shape of the first take, as the benchmark does: that may squash it."""
     if generated.is_like(real):
         return ""
     return (

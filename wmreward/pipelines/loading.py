@@ -14,7 +14,8 @@ import torch
 from wmfiles import read_json
 from wmreward.errors import FileError, UsageError, WMRewardError
 from wmreward.files import user_path
-from wmreward.pipelines.families import Family, family_named
+from wmreward.pipelines.families.base import Family
+from wmreward.pipelines.families.known import family_named
 from wmweights import fingerprint_files
 
 _INDEX = "model_index.json"

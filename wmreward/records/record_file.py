@@ -36,14 +36,15 @@ _ROOM_FOR_RANK = ".rank000000"
 
 _TEXT_COLUMNS = (
     *("path", "score", "video_sha256", "settings_id", "model", "weights_sha256", "actions_sha256"),
-    *("mode", "similarity", "decoder", "context_encoder", "target_encoder", "dtype", "device"),
-    *("positions", "levels", "observed", "teacher_sha256"),
+    *("frame_strides", "mode", "similarity", "decoder", "dtype", "device"),
+    *("context_encoder", "target_encoder", "positions", "levels", "observed", "teacher_sha256"),
     *("wmreward", "torch", "av", "python"),
 )
 COLUMNS = (
     *("path", "surprise", "reward", "score", "num_windows", "num_frames", "unused_tail_frames"),
     *("effective_fps", "source_fps", "video_sha256", "settings_id", "seconds"),
-    *("model", "weights_sha256", "window_size", "context_frames", "stride", "mode", "similarity"),
+    *("model", "weights_sha256", "window_size", "context_frames", "stride", "frame_strides"),
+    *("mode", "similarity"),
     *("max_frames", "fps", "decoder", "context_encoder", "target_encoder", "mask_token"),
     *("crop", "positions", "levels", "observed", "teacher_sha256"),
     *("actions_sha256", "dtype", "device", "wmreward", "torch", "av", "python"),
@@ -296,6 +297,8 @@ def _flat(record: Record) -> Record:
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
     return None if isinstance(value, float) and value != value else value
 
 

@@ -26,6 +26,8 @@ NOT_DECISIVE = frozenset({"versions", "device", "weights_source"})
 def settings_id(settings: Mapping[str, Any]) -> str:
     """Short hash of all settings that decide a score."""
     decisive = {key: value for key, value in settings.items() if key not in NOT_DECISIVE}
+    if decisive.get("frame_strides") == [1]:
+        del decisive["frame_strides"]  # records from before there was a choice have the same id
     sampling = dict(settings["sampling"])
     if sampling["fps"] is not None:
         del sampling["max_frames"]  # has no part in sampling at a true rate

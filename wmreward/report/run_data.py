@@ -238,9 +238,13 @@ def _spans(record: Mapping[str, Any]) -> list[tuple[Any, Any]]:
         return [(window.get("target_s"), window.get("end_s")) for window in windows or ()]
     if not fps:
         return []
-    target, last = windows["target"], windows["size"] - 1
+    target, last, starts = windows["target"], windows["size"] - 1, windows["starts"]
+    strides = windows.get("frame_strides") or [1] * len(starts)
     # Windows over given frames may begin to predict before the video begins.
-    return [(max(0, start + target) / fps, (start + last) / fps) for start in windows["starts"]]
+    return [
+        (max(0, start + target * step) / fps, (start + last * step) / fps)
+        for start, step in zip(starts, strides, strict=True)
+    ]
 
 
 def _find_judge(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -29,6 +29,7 @@ _VIDEOS = (
     shared.VIDEO_PATH,
     shared.MAX_FRAMES,
     shared.FPS,
+    shared.RATES,
     Flag(
         "decoder",
         "pyav or decord",

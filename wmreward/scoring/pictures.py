@@ -21,7 +21,7 @@ from wmreward.pictures.map_video import surprise_map_video
 from wmreward.pictures.plot import Curve, surprise_figure, write_figure
 from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.result import SurpriseResult
-from wmreward.surprise.windows import frame_maps, window_starts
+from wmreward.surprise.windows import Window, frame_maps
 from wmreward.video.resize import as_shown
 from wmreward.video_io import Clip
 
@@ -85,13 +85,14 @@ def _plot(path: Path, video: Path, result: SurpriseResult) -> None:
 def _map(path: Path, result: SurpriseResult, scorer: VideoScorer, frames: FrameStore) -> None:
     assert result.surprise_map is not None, "similarity='token' is refused before"
     maps = result.surprise_map.float()
-    config, model = scorer.config, scorer.loaded.model.config
+    model = scorer.loaded.model.config
     count = result.num_frames
     if model.action_conditioned:  # each step predicts the frame after it
-        per_frame = frame_maps(maps, range(count - 1), 1, 1, count)
+        steps = [Window(start) for start in range(count - 1)]
+        per_frame = frame_maps(maps, steps, 1, 1, count)
     else:
-        starts = window_starts(count, config.window_size, config.stride)
-        per_frame = frame_maps(maps, starts, scorer.scorer.target_offset, model.tubelet, count)
+        windows = scorer.scorer.windows(count)
+        per_frame = frame_maps(maps, windows, scorer.scorer.target_offset, model.tubelet, count)
     fps = max(result.effective_fps or SLOWEST_MAP, SLOWEST_MAP)
     surprise_map_video(path, frames.frames(), per_frame.double().numpy(), fps)
 

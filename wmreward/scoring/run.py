@@ -27,7 +27,7 @@ from wmreward.records.scored import (
     video_sha256,
 )
 from wmreward.scoring.pictures import FrameStore, shrunk
-from wmreward.scoring.report import Row, speed_warning, summary, table
+from wmreward.scoring.report import Row, printable, speed_warning, summary, table
 from wmreward.scoring.settings import Job
 from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.compute import VideoScorer
@@ -275,4 +275,5 @@ def _say(text: str) -> None:
     """One line on standard error, above a progress bar if there is one."""
     from tqdm import tqdm
 
-    tqdm.write(text, file=sys.stderr)
+    # A file name may hold line ends and commands for the terminal.
+    tqdm.write(printable(text), file=sys.stderr)

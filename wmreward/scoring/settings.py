@@ -20,11 +20,14 @@ from wmreward.surprise.actions import STEP_RATE, Motion, read_motion
 from wmreward.surprise.config import RELEASED, SurpriseConfig
 from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.models import ModelChoice, reading_values
+from wmreward.surprise.rates import with_rates
+from wmreward.surprise.windows import reach
 from wmreward.tables.layout import Format
 from wmreward.video_io import list_videos
 
+_WINDOWS = ("window_size", "context_frames", "stride", "frame_strides", "similarity", "score")
 _SURPRISE_FLAGS = {
-    **{name: name for name in ("window_size", "context_frames", "stride", "similarity", "score")},
+    **{name: name for name in _WINDOWS},
     "aggregate": "mode",
 }
 """Flags, and the settings that they are."""
@@ -33,6 +36,7 @@ _RELEASED_FLAGS = {
     **{flag: getattr(RELEASED, setting) for flag, setting in _SURPRISE_FLAGS.items()},
     "max_frames": 49,
     "fps": None,
+    "rates": None,
     "context_encoder": "online",
     "target_encoder": "online",
     "mask_token": PARITY_MASK_TOKEN,
@@ -45,6 +49,7 @@ _ACTION_FLAGS = {
     "fps": STEP_RATE,
     "decoder": "pyav",
     **dict.fromkeys(("compat", "window_size", "context_frames", "stride", "max_frames")),
+    **dict.fromkeys(("frame_strides", "rates")),
 }
 """What the action-conditioned model fixes; None: has no meaning for it."""
 
@@ -62,8 +67,8 @@ class Job:
         output: Where records are appended.
         pictures: Which pictures are drawn, and where.
         as_json: Print JSON lines instead of a table.
-        strict: Refuse videos about which something is doubtful.
         form: Of the table.
+        strict: Refuse videos about which something is doubtful.
         debug: Show tracebacks.
     """
 
@@ -78,8 +83,8 @@ class Job:
     output: RecordFile | None
     pictures: Pictures
     as_json: bool
-    strict: bool
     form: Format
+    strict: bool
     debug: bool
 
 
@@ -115,6 +120,7 @@ def job_from(flags: Values) -> Job:
             )
         _refuse_other(values, given, _RELEASED_FLAGS, "--compat released")
         values |= _RELEASED_FLAGS
+    values = with_rates(values, given)
     if values["fps"] is not None and "max_frames" in given:
         raise UsageError("--max_frames and --fps are two ways of taking frames: leave out one")
     config = SurpriseConfig(**{setting: values[flag] for flag, setting in _SURPRISE_FLAGS.items()})
@@ -138,8 +144,8 @@ def job_from(flags: Values) -> Job:
         output=_output(values["output"]),
         pictures=pictures,
         as_json=values["json"],
-        strict=values["strict"],
         form=values["format"],
+        strict=values["strict"],
         debug=values["debug"],
     )
 
@@ -166,9 +172,12 @@ def _check_windows(config: SurpriseConfig, sampling: Sampling, choice: ModelChoi
             f"--context_frames {config.context_frames} of --window_size {config.window_size}: the model "
             f"sees {tubelet} frames at a time and needs at least {tubelet} to see and {tubelet} to predict"
         )
-    if sampling.fps is None and sampling.max_frames < config.window_size:
+    longest = max(config.frame_strides)
+    if sampling.fps is None and sampling.max_frames < reach(config.window_size, longest):
+        spread = f", every frame in {longest}" if longest > 1 else ""
         raise UsageError(
-            f"--max_frames {sampling.max_frames} is less than one window (--window_size {config.window_size})"
+            f"--max_frames {sampling.max_frames} is less than one window (--window_size "
+            f"{config.window_size}{spread})"
         )
 
 

@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from wmreward.commands.flags import Values
 from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.files import user_path
 from wmreward.ranks import Ranks, joined
@@ -24,6 +24,7 @@ from wmreward.search.report import choice_gain, choice_table, draw_choice
 from wmreward.select.copies import copy_winners, slug
 from wmreward.select.groups import grouped
 from wmreward.surprise.inputs import Sampling
+from wmreward.surprise.rates import with_rates
 from wmreward.tables.layout import Format
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip
@@ -56,13 +57,14 @@ class Job:
     form: Format
 
 
-def job_from(values: Mapping[str, Any]) -> Job:
+def job_from(flags: Values) -> Job:
     """Check all flags and find the videos, before anything is loaded.
 
     Raises:
         UsageError: flags that make no sense, videos that are not there.
         WMRewardError: weights that are not there.
     """
+    values = with_rates(flags, flags.given)
     rewards = RewardChoice.from_flags(values, default_model="vitg")
     sampling = Sampling(max_frames=values["max_frames"], fps=values["fps"])
     if sampling.fps is None and sampling.max_frames < rewards.min_frames:

@@ -164,11 +164,17 @@ def _refuse_size(path: Path, log: list[tuple[int, str, str]]) -> None:
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     """The stream that players show: the first that is marked as the default, else the first."""
-    streams = [stream for stream in container.streams.video if not _is_aside(stream)]
+    # A cover picture or a strip of thumbnails is no video.
+    aside = ("attached_pic", "timed_thumbnails")
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not any(_is_marked(stream, mark) for mark in aside)
+    ]
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams}))
         raise VideoError(path, f"has no video stream, only {kinds or 'an empty container'}")
-    stream = next((stream for stream in streams if "default" in _disposition(stream)), streams[0])
+    stream = next((stream for stream in streams if _is_marked(stream, "default")), streams[0])
     if stream.codec_context is None:
         raise VideoError(
             path, "its codec is unknown to this build of PyAV; convert the video to H.264"
@@ -176,14 +182,10 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     return stream
 
 
-def _is_aside(stream: VideoStream) -> bool:
-    """Is the stream a cover picture, or a strip of thumbnails?"""
-    return any(word in _disposition(stream) for word in ("attached_pic", "timed_thumbnails"))
-
-
-def _disposition(stream: VideoStream) -> str:
-    # A flag, or (PyAV before 13) nothing.
-    return str(getattr(stream, "disposition", "")).lower()
+def _is_marked(stream: VideoStream, mark: str) -> bool:
+    """Is a stream marked as the default, or as something else that FFmpeg has a name for?"""
+    marks: Any = getattr(stream, "disposition", 0)  # PyAV before 13 cannot tell
+    return bool(marks & getattr(type(marks), mark, 0))
 
 
 def probe_file(path: Path) -> VideoInfo:

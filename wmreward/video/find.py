@@ -15,7 +15,7 @@ from wmreward.video.images import images_in, natural_key
 VIDEO_SUFFIXES = frozenset(
     {
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts"),
-        *(".m2ts", ".mts", ".wmv", ".flv", ".ogv", ".3gp"),
+        *(".m2ts", ".mts", ".wmv", ".flv", ".ogv", ".3gp", ".y4m"),
     }
 )
 

@@ -66,7 +66,10 @@ def riff(file: BinaryIO, size: int) -> Evidence:
         if length in (0, 0xFFFFFFFF):
             return Evidence(damage="its header was never finished")
         position += 8 + length + length % 2
-    return CUT if position > size + 1 else WHOLE
+        # The byte that makes a length even is often left out at the end.
+        if position - length % 2 > size:
+            return CUT
+    return WHOLE
 
 
 def gif(file: BinaryIO, size: int) -> Evidence:

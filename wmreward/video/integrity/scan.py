@@ -153,7 +153,8 @@ def scan(path: Path) -> Scan:
     )
     times_s = sorted_pts.astype(np.float64) * tick_s if clock is None else clock
     _note_times(faults, times_s, tick_s, file_format)
-    lost = (duration_s - end_s) * rate
+    # Some writers count the duration from 0, whenever the first frame comes.
+    lost = (duration_s - max(end_s, end_s + start_s)) * rate
     # A Matroska reader skips over damage without a word. With even times the duration tells; with
     # uneven ones the last frame may well be meant to stay on the screen.
     allowed = 1.5 if "matroska" in file_format else 3.5
