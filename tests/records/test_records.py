@@ -349,6 +349,20 @@ def test_a_stray_quote_of_the_reports(tmp_path: Path) -> None:
     assert copy.read_bytes() == given.read_bytes()
 
 
+def test_a_table_of_an_earlier_version_goes_on_as_it_is(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path / "s.csv")
+    earlier = [name for name in COLUMNS if name not in ("crop", "levels", "teacher_sha256")]
+    row = ["a.mp4", "0.5", *[""] * (len(earlier) - 2)]
+    file.path.write_text(f"{','.join(earlier)}\n{','.join(row)}\n")
+    file.append(record("b.mp4"))
+    assert paths(file.repair()) == ["a.mp4", "b.mp4"] and file.read()[1]["stride"] == 2
+    assert file.path.read_text().splitlines()[0] == ",".join(earlier)
+    file.part(0).append(record("c.mp4"))
+    file.merge_parts()
+    assert paths(file.read()) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert file.path.read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
 def test_records_that_an_editor_saved_anew(file: RecordFile) -> None:
     for name in ("a.mp4", "é.mp4"):
         file.append(record(name))
