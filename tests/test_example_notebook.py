@@ -55,7 +55,7 @@ def test_stored_notebook_is_small_and_clean() -> None:
 # jupyter_client speaks TCP to the kernel where it is told nothing else, and says so on import or start.
 def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a newcomer would: started in example/, here of a copy that shares the code by links."""
-    for name in ("compute_wmreward.py", "wmreward", "vjepa2", "wmweights"):
+    for name in ("compute_wmreward.py", "wmreward", "vjepa2", "wmweights", "wmfiles"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "example").mkdir()
     for video in NOTEBOOK.parent.glob("balls_*.mp4"):

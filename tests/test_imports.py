@@ -14,13 +14,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "wmweights": set(),
+    "wmfiles": set(),
+    "wmweights": {"wmfiles"},
     "simworld": set(),
-    "vjepa2": {"wmweights"},
-    "magi1": {"wmweights"},
-    "wmreward": {"vjepa2", "magi1", "wmweights"},
+    "vjepa2": {"wmweights", "wmfiles"},
+    "magi1": {"wmweights", "wmfiles"},
+    "wmreward": {"vjepa2", "magi1", "wmweights", "wmfiles"},
     "training": {"vjepa2", "simworld", "magi1", "wmweights"},
-    "benchmarks": {"vjepa2", "simworld", "wmreward", "magi1", "training", "wmweights"},
+    "benchmarks": {"vjepa2", "simworld", "wmreward", "magi1", "training", "wmweights", "wmfiles"},
     "compute_wmreward": {"wmreward"},
     "generate_magi1": {"wmreward"},
 }

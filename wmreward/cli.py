@@ -36,12 +36,6 @@ COMMANDS = (
         ("wmreward.select.cli:build_parser",),
     ),
     Command(
-        "compare",
-        "two files of scores, video by video",
-        "wmreward.compare.cli:main",
-        ("wmreward.compare.cli:build_parser",),
-    ),
-    Command(
         "batch",
         "the videos of a whole job list, on any number of processes; batch status RUN",
         "wmreward.batch.cli:main",

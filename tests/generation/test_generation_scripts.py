@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from magi1_fakes import write_nano
 
-from wmreward.batch.lock import read as read_lock
 from wmreward.batch.status import Status
 from wmreward.generation.batch.cli import main
+from wmreward.records.lock import read as read_lock
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "generation"
@@ -251,11 +251,56 @@ def test_sigterm_to_the_script(nano: Path, jobs: Path, uninterrupted: dict[str, 
     launch.process.send_signal(signal.SIGTERM)
     code, err = launch.end()
     assert code == 143 and "the same command goes on from here" in err
+    assert len(err.splitlines()) == 2, err  # and nothing of torchrun's own
     before = contents(launch.runs)
     assert 2 <= len(before) < 12
     arguments = ("--jobs", str(jobs), "--config_file", str(nano), "--runs", str(launch.runs))
     assert main([*arguments, *FLAGS]) == 1
     assert contents(launch.runs) == uninterrupted and before.items() <= uninterrupted.items()
+
+
+def run_script(
+    jobs: Path, nano: Path, *words: str, nproc: int = 1
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", SCRIPTS[0], *FLAGS, *words],
+        env=environment(CONFIG=nano, JOBS=jobs, RUNS=jobs.parent / "runs", NPROC=nproc),
+        cwd=jobs.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_words_of_the_module_reach_it_through_the_script(nano: Path, jobs: Path) -> None:
+    """torchrun would take --run for its own --run-path."""
+    jobs.write_text(jobs.read_text().splitlines()[0])
+    done = run_script(jobs, nano, "--run", "own", "--max_seeds", "1", "--num_steps", "8")
+    assert done.returncode == 0, done.stderr
+    assert (jobs.parent / "own" / "candidates" / "red.plain.1" / "video.mp4").exists()
+    assert not (jobs.parent / "runs").exists()
+
+
+def test_an_error_that_would_come_again_starts_nothing_again(nano: Path, jobs: Path) -> None:
+    (jobs.parent / "runs").write_text("a file, where folders were to be made")
+    done = run_script(jobs, nano, nproc=2)
+    assert done.returncode != 0 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_ctrl_c_to_the_script_before_anything_is_loaded(nano: Path, jobs: Path) -> None:
+    process = subprocess.Popen(
+        ["bash", SCRIPTS[0], *FLAGS],
+        env=environment(CONFIG=nano, JOBS=jobs, RUNS=jobs.parent / "runs", NPROC=1),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # as a terminal has it: the signal goes to all
+    )
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and out == "" and err in ("interrupted\n", ""), err
 
 
 def test_guided_and_judged(nano: Path, jobs: Path, tmp_path: Path) -> None:

@@ -15,8 +15,16 @@ from test_magi1_dit import NANO, golden_dit, nano
 from torch import Tensor
 
 from magi1.config import EngineConfig, MagiConfig, RuntimeConfig
+from magi1.errors import MagiError
 from magi1.kv_cache import KVCache
-from magi1.sampler import DenoiseStep, FinishedChunk, LoopState, denoise, make_noise
+from magi1.sampler import (
+    DenoiseStep,
+    FinishedChunk,
+    LoopState,
+    NotFiniteError,
+    denoise,
+    make_noise,
+)
 from magi1.schedule import (
     ChunkCall,
     VideoLayout,
@@ -401,6 +409,33 @@ def test_what_a_guide_sees() -> None:
     assert len(seen) == 14
     assert all((step.next_times > step.times).all() for step in seen)
     assert not torch.equal(guided[0].latents, plain[0].latents)
+
+
+@pytest.mark.parametrize(
+    ("guide", "says"),
+    [
+        (lambda step: step.velocity[:1, :, :1], r"returned \[1, 5, 1, 2, 3\] as a velocity"),
+        (lambda step: step.velocity.mean(), r"returned \[\] as a velocity"),
+        (lambda step: None, "no tensor as a velocity"),
+        (lambda step: step.velocity / 0, "guidance made the velocity at step 0 of chunk 1"),
+    ],
+)
+def test_a_guide_must_return_a_velocity(guide: Any, says: str) -> None:
+    """Of another shape it would fit by broadcasting; without numbers the video would be black."""
+    with pytest.raises(MagiError, match=says):
+        straight_loop(guide=guide)
+
+
+def test_a_model_that_makes_no_numbers_stops_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = Straight.__call__
+
+    def broken(self: Straight, call: ChunkCall, *given: Any) -> Tensor:
+        return straight(self, call, *given) * (float("nan") if call.number == 3 else 1.0)
+
+    monkeypatch.setattr(Straight, "__call__", broken)
+    with pytest.raises(NotFiniteError, match="the velocity at step 3 of chunk 1 is not") as found:
+        straight_loop(guide=lambda step: step.velocity)
+    assert not found.value.guided
 
 
 def test_a_guide_changes_the_context_of_later_chunks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import logging
+import shutil
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor
 from magi1.byte_t5 import ByteT5, ByteT5Config, relative_buckets, tokenize
 from magi1.errors import MagiError, MagiUsageError
 from magi1.prompt_cleaning import clean_prompt
+from magi1.prompt_reader import PromptReader
 from magi1.prompt_tokens import (
     ChunkText,
     SpecialTokens,
@@ -244,11 +246,11 @@ def test_folders_that_are_no_text_encoder(tmp_path: Path) -> None:
         load_text_encoder(tmp_path)
     config = tmp_path / "config.json"
     for content, message in (
-        ("{", "cannot read"),
+        ("{", "config.json: not JSON"),
         ("[]", "not a JSON object"),
         ('{"model_type": "bert"}', "'bert'"),
         ('{"model_type": "byte_t5"}', "'d_ff' is missing in .*config.json"),
-        (json.dumps(TINY.to_dict()), "model.safetensors cannot be read"),
+        (json.dumps(TINY.to_dict()), "model.safetensors: no such file"),
         ('{"model_type": "t5"}', "has no tokenizer"),
     ):
         config.write_text(content)
@@ -395,6 +397,75 @@ def test_t5_with_a_weight_missing_or_damaged_files(t5_folder: Path, tmp_path: Pa
     (tmp_path / "spiece.model").write_bytes(b"not a tokenizer")
     with pytest.raises(MagiError, match="cannot read"):
         load_text_encoder(tmp_path)
+
+
+def test_t5_is_checked_by_the_headers_of_its_files(t5_folder: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    whole = tmp_path / "whole"
+    shutil.copytree(t5_folder, whole)
+    assert check_text_encoder(whole).max_length == 800
+    state = transformers.T5EncoderModel.from_pretrained(t5_folder).state_dict()
+    (whole / "model.safetensors").unlink()
+    torch.save(state, whole / "pytorch_model.bin")
+    check_text_encoder(whole)
+    torch.save(state, whole / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    check_text_encoder(whole)  # an old file has no list of contents: loading it tells
+
+    def refused(name: str, content: bytes, says: str) -> None:
+        folder = tmp_path / "damaged"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(t5_folder, folder)
+        if name.endswith(".bin"):
+            (folder / "model.safetensors").unlink()
+        (folder / name).write_bytes(content)
+        with pytest.raises(MagiError, match=says) as found:
+            check_text_encoder(folder)
+        assert "damaged" in str(found.value) and "\n" not in str(found.value)
+
+    good = (t5_folder / "model.safetensors").read_bytes()
+    refused("model.safetensors", good[: len(good) // 2], "model.safetensors cannot be read")
+    torch.save(state, tmp_path / "state.bin")
+    packed = (tmp_path / "state.bin").read_bytes()
+    refused("pytorch_model.bin", packed[: len(packed) // 2], "pytorch_model.bin cannot be read")
+    refused("pytorch_model.bin", b"", "pytorch_model.bin cannot be read")
+    for name, says in (
+        ("spiece.model", "cannot read"),
+        ("tokenizer.json", "cannot read the token"),
+    ):
+        for content in (b"", b"{}", good[:1000]):
+            refused(name, content, says)
+    config = json.loads((t5_folder / "config.json").read_text())
+    for changes, says in (
+        ({"d_model": 24}, "has shape"),
+        ({"num_layers": 3}, "lacks 9 weights"),
+        ({"d_model": "wide"}, "config.json' is not|config.json is not"),
+        ({"model_type": "bert"}, "has model_type 'bert'"),
+    ):
+        refused("config.json", json.dumps(config | changes).encode(), says)
+
+
+def test_what_is_cut_of_a_prompt(t5_folder: Path) -> None:
+    def cut(reader: PromptReader, prompt: str, special: int = 0) -> tuple[int, int, str] | None:
+        found = reader.cut(prompt, special)
+        return None if found is None else (found.length, found.read, found.unread)
+
+    bytes_ = ByteEncoder(byte_t5()).reader  # 40 tokens, end of sequence included
+    exact = "a red ball on the left falls on the mat"
+    assert len(exact) == 39 and cut(bytes_, exact) is None
+    assert cut(bytes_, exact.replace(" ", "   ").upper()) is None
+    assert cut(bytes_, exact + "s and stops") == (50, 39, "mats and stops")
+    assert cut(bytes_, exact + " and stops") == (49, 39, "and stops")
+    assert cut(bytes_, exact, special=1) is None  # only the end of sequence falls off
+    assert cut(bytes_, exact, special=3) == (39, 37, "mat")
+    assert cut(bytes_, "é" * 30) == (60, 39, "é" * 30)  # one word
+    assert cut(bytes_, "") is None
+    reader = check_text_encoder(t5_folder, 8)
+    length, read, unread = cut(reader, " ".join(CORPUS)) or (0, 0, "")
+    assert read == 7 < length and " ".join(CORPUS).endswith(unread) and unread.count(" ") > 20
+    ids, mask = reader.tokens([" ".join(CORPUS)])
+    assert ids.shape == (1, 8) and mask.all() and ids[0, -1] == 1
+    told = str(reader.cut(" ".join(CORPUS)))
+    assert f"reads 7 of its {length} tokens, and nothing from" in told and len(told) < 200
 
 
 def test_a_prompt_that_loses_its_text_is_reported(
@@ -719,7 +790,7 @@ def test_files_of_vectors_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(MagiError, match="other_tokens"):
         load_token_vectors(file, hq)
     save_vectors(file, other_tokens=np.array([{"code": "to run"}], dtype=object))
-    with pytest.raises(MagiError, match="allow_pickle"):
+    with pytest.raises(MagiError, match="is damaged, or not a"):
         load_token_vectors(file, hq)
     save_vectors(file, other_tokens=np.zeros((17, 8)))
     load_token_vectors(file, hq)
@@ -732,7 +803,7 @@ def test_packages_are_checked_before_anything_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "config.json"
-    config.write_text(json.dumps({"model_type": "byte_t5"}))
+    save_byte_t5(byte_t5(), tmp_path)
     monkeypatch.setattr("magi1.text_encoder.find_spec", lambda name: None)
     check_text_encoder(tmp_path)  # needs none
     config.write_text(json.dumps({"model_type": "t5"}))

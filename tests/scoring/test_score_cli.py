@@ -18,6 +18,8 @@ from fakes import NANO_AC, random_model
 from safetensors.torch import save_file
 
 import compute_wmreward
+from wmfiles import Process
+from wmreward.records.lock import Lock, Lost
 from wmreward.records.record_file import RecordFile
 from wmreward.surprise import compute as reward
 from wmreward.surprise.actions import read_motion
@@ -143,9 +145,9 @@ def test_finished_videos_are_not_decoded_again(
     decoded: list[str] = []
     clips = Sampling.clips
 
-    def noted(self: Sampling, path: str | Path) -> Any:
+    def noted(self: Sampling, path: str | Path, *reduction: Any) -> Any:
         decoded.append(Path(path).name)
-        return clips(self, path)
+        return clips(self, path, *reduction)
 
     first = cli("--video_path", *videos[:2], "--output", name)
     written = Path(name).read_text()
@@ -346,6 +348,34 @@ def test_full_disk_ends_the_run_with_one_line(
         result = cli("--video_path", *videos, "--output", "s.jsonl")
     assert result.code == 1 and result.out == "" and result.err.count("\n") == 1
     assert "No space left" in result.err and Path("s.jsonl").read_bytes() == before
+
+
+def test_an_output_in_use_is_refused_before_anything_is_loaded(
+    cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("--video_path", videos[0], "--output", "s.jsonl")
+    before = Path("s.jsonl").read_bytes()
+    holder = Lock.of(Path("s.jsonl"))
+    holder.acquire([Process.this()])
+    monkeypatch.setattr("wmreward.scoring.run.load", pytest.fail)
+    result = cli("--video_path", *videos, "--output", "s.jsonl")
+    assert result.code == 2 and result.out == "" and result.err.count("\n") == 1
+    assert f"s.jsonl is in use by process {os.getpid()}" in result.err
+    assert Path("s.jsonl").read_bytes() == before
+    holder.beat()
+
+
+def test_a_run_that_lost_its_output_stops(
+    cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a night in a sleeping laptop, when another machine went on with the file."""
+
+    def fails(_: Lock) -> None:
+        raise Lost("s.jsonl is in use by process 1 on another-host")
+
+    monkeypatch.setattr(Lock, "check", fails)
+    result = cli("--video_path", *videos, "--output", "s.jsonl")
+    assert result.code == 2 and "another-host" in result.err and not Path("s.jsonl").exists()
 
 
 def test_interrupted_without_output_shows_what_there_is(

@@ -318,7 +318,8 @@ def test_missing_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_video_tensor_keeps_gradients_and_memory() -> None:
     video = (torch.rand(3, 4, 8, 8) * 2 - 1).requires_grad_()
     assert video_tensor(video, "-1,1").data_ptr() == video.data_ptr()
-    (grad,) = torch.autograd.grad(video_tensor(video, "0,255").sum(), video)
+    bright = (100 * video.detach() + 120).requires_grad_()
+    (grad,) = torch.autograd.grad(video_tensor(bright, "0,255").sum(), bright)
     torch.testing.assert_close(grad, torch.full_like(grad, 1 / 127.5))
 
 

@@ -11,9 +11,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from wmfiles import Process
 from wmreward.batch.candidates import Candidate, Maker, Unfit, candidates_of
 from wmreward.batch.folder import RunFolder
-from wmreward.batch.lock import Lock, Process
+from wmreward.batch.lock import RunLock
 from wmreward.batch.queue import ATTEMPTS, Queue
 from wmreward.batch.stopping import GRACE_S, Interrupted, Stopping
 from wmreward.batch.team import LostContact, Team, error_of
@@ -21,6 +22,7 @@ from wmreward.batch.trouble import disk_trouble
 from wmreward.batch.watch import Watch
 from wmreward.errors import WMRewardError, in_words
 from wmreward.prompts.jobs import BatchJob
+from wmreward.records.lock import Lock
 
 _SETTLE_S = 60.0
 """Processes that share a candidate end within so long of one another, or something is wrong."""
@@ -76,8 +78,8 @@ def run_batch(
     candidates = run.share.deal(
         sorted(candidates_of(jobs, variants), key=options.cost, reverse=True)
     )
-    lock = Lock(run.locks, run.share)
-    with Stopping(options.grace_s, lambda: run.leave(team.rank)) as stopping:
+    lock = RunLock(run.locks, run.share)
+    with team.failing(), Stopping(options.grace_s, lambda: run.leave(team.rank)) as stopping:
         try:
             with stopping.making():
                 plan = _Plan.agreed(run, jobs, variants, candidates, team, lock)
@@ -132,8 +134,6 @@ class _Plan:
         team.tell(f"process/{team.rank}", json.dumps(asdict(Process.this())))
         if not team.is_first:
             told = json.loads(team.await_told("plan"))
-            if "error" in told:
-                raise error_of(told["error"], told["exit_code"])
             attempts = {int(number): count for number, count in told.pop("attempts").items()}
             return cls(attempts=attempts, **told)
         try:
@@ -144,11 +144,10 @@ class _Plan:
             run.begin(jobs, variants)
             plan = cls._made(run, candidates, team)
         except Exception as error:
-            lock.release()
+            with suppress(WMRewardError, OSError):  # the first error is the one to tell
+                lock.release()
             text = disk_trouble(error) or in_words(error)
-            code = getattr(error, "exit_code", 1)
-            team.tell("plan", json.dumps({"error": text, "exit_code": code}))
-            raise error_of(text, code) from error
+            raise error_of(text, getattr(error, "exit_code", 1)) from error
         team.tell("plan", json.dumps(asdict(plan)))
         return plan
 

@@ -10,7 +10,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 _PATIENCE = timedelta(minutes=10)
 _LOOK_AGAIN_S = 0.05
+_FAILED = "failed process"
 
 
 class LostContact(WMRewardError):
@@ -116,8 +118,14 @@ class Team:
         return bytes(self._ask(lambda: self.store.get(key))).decode()
 
     def await_told(self, key: str, on_wait: Callable[[], None] = lambda: None) -> str:
-        """Wait until it is told. ``on_wait`` may raise to give up."""
+        """Wait until it is told. ``on_wait`` may raise to give up.
+
+        Raises:
+            WMRewardError: meanwhile another process failed, and would never tell it; see :meth:`failing`.
+        """
         while (text := self.told(key)) is None:
+            if (failure := self.told(_FAILED)) is not None:
+                raise error_of(*json.loads(failure))
             on_wait()
             time.sleep(_LOOK_AGAIN_S)
         return text
@@ -145,6 +153,17 @@ class Team:
         if error is not None:
             raise error
         return value  # type: ignore[return-value]
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """What fails in here fails for all that wait for this process."""
+        try:
+            yield
+        except LostContact:  # they notice, or are told nothing any more
+            raise
+        except Exception as error:
+            self.tell(_FAILED, told_error(error))
+            raise
 
     def _ask(self, question: Callable[[], Any]) -> Any:
         try:

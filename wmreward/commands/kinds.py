@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -123,7 +124,7 @@ def seed_range(word: str) -> tuple[int, ...]:
         low, high = int(first), int(last if dash else first)
         if low > high:
             raise wrong
-        if high > LARGEST_SEED or high - low >= MOST_SEEDS:
+        if high > LARGEST_SEED or len(seeds) + high - low >= MOST_SEEDS:
             raise ArgumentTypeError(
                 f"may be up to {LARGEST_SEED}, and {MOST_SEEDS} of them, not {quoted(word)}"
             )
@@ -135,7 +136,7 @@ def all_different(lists: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """The seeds of all words of a flag, in their order."""
     seeds = [seed for part in lists for seed in part]
     if len(set(seeds)) < len(seeds):
-        twice = next(seed for seed in seeds if seeds.count(seed) > 1)
+        twice = Counter(seeds).most_common(1)[0][0]
         raise ArgumentTypeError(f"names {twice} twice: every candidate needs a seed of its own")
     return tuple(seeds)
 

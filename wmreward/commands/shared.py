@@ -234,13 +234,6 @@ MODE = Flag(
 
 RUN = Positional("run", "the folder of a batch run", "RUN", kind=place)
 OUTPUT = Flag("output", "the file that is written", metavar="FILE", kind=place)
-FORMAT = Flag(
-    "format",
-    "how tables are written",
-    metavar="NAME",
-    kind=OneOf(("text", "markdown", "csv", "latex")),
-    default="text",
-)
 JSON = Flag("json", "print JSON instead of text, one object per line")
 FORMAT = Flag(
     "format",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wmfiles import JSONError, parse_json
 from wmreward.commands.flags import Values
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
@@ -207,8 +207,8 @@ def _call(
 def _value(word: str) -> Any:
     """A number, true, false, null, a list; else the word itself."""
     try:
-        return json.loads(word)
-    except ValueError:
+        return parse_json(word)
+    except JSONError:
         return word
 
 

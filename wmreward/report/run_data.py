@@ -16,7 +16,6 @@ candidate itself, and a `.safetensors` holds what rewards that compare candidate
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wmreward.batch.candidates import Candidate, candidates_of
-from wmreward.batch.folder import Records, read_records
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.batch.records import Records, read_head, read_records
 from wmreward.prompts.jobs import BatchJob, read_jobs
 from wmreward.records.scored import Record
 from wmreward.video_io import VIDEO_SUFFIXES
@@ -152,14 +150,8 @@ def read_run(run: Path) -> RunData:
         UsageError: there is no run, or files of something else.
         WMRewardError: a file cannot be read.
     """
-    file = run / "run.json"
-    if not file.is_file():
-        raise UsageError(f"{run}: no run there (run.json is missing); give the folder of a run")
-    try:
-        head = json.loads(file.read_text(encoding="utf-8"))
-        variants = tuple(head["variants"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WMRewardError(f"{file}: cannot be read ({error})") from error
+    head = read_head(run)
+    variants = tuple(head["variants"])
     jobs = read_jobs(run / "jobs.jsonl")
     records = read_records(run)
     return RunData(

@@ -21,7 +21,7 @@ from wmreward.errors import VideoError, WMRewardError
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import Finished, make_record, settings_id, video_sha256
 from wmreward.report.run_data import Curve, Entry, RunData
-from wmreward.scoring.pictures import FrameStore, Pictures
+from wmreward.scoring.pictures import FrameStore, Pictures, shrunk
 from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.inputs import Sampling
@@ -145,7 +145,8 @@ def _draw(
         return None
     frames = FrameStore(pictures.folder)
     try:
-        result = scorer.score_clips(frames.passing(_ALL_FRAMES.clips(video)), video)
+        clips = _ALL_FRAMES.clips(video, scorer.reduction(shrunk))
+        result = scorer.score_clips(frames.passing(clips), video)
         pictures.draw(paths, video, result, scorer, frames)
     except VideoError as error:
         return str(error)

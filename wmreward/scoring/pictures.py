@@ -15,16 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from wmfiles.names import cut
 from wmreward.errors import WMRewardError
 from wmreward.pictures.map_video import surprise_map_video
 from wmreward.pictures.plot import Curve, surprise_figure, write_figure
 from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.result import SurpriseResult
 from wmreward.surprise.windows import Window, frame_maps
+from wmreward.video.resize import as_shown
 from wmreward.video_io import Clip
 
-MAP_HEIGHT = 480
-"""Frames beside a heat map are shrunk to this many rows: maps have 8 to 24."""
+MAP_SIZE = 480, 1920
+"""Frames beside a heat map are shrunk to this many rows and columns at most: maps have 8 to 24."""
+_LONGEST_STEM = 120
+"""Bytes of a video's name in those of its pictures."""
 SLOWEST_MAP = 4.0
 """Frames per second of a map video at least; few frames of an hour would otherwise stand for minutes."""
 
@@ -53,7 +57,8 @@ class Pictures:
         key = hashlib.sha256(f"{sha256}{settings}".encode()).hexdigest()[:8]
         wanted = (("plot.png", self.plot), ("map.mp4", self.map))
         # Long names leave no room for what is added to them.
-        return [self.folder / f"{stem[:60]}-{key}-{kind}" for kind, draw in wanted if draw]
+        stem = cut(stem, _LONGEST_STEM)
+        return [self.folder / f"{stem}-{key}-{kind}" for kind, draw in wanted if draw]
 
     def draw(
         self,
@@ -105,9 +110,10 @@ class FrameStore:
         self._count = 0
 
     def passing(self, clips: Iterable[Clip]) -> Iterator[Clip]:
-        """The same clips, kept."""
+        """The same clips, whose ``pictures`` (made by `shrunk`) are kept, as wide as a player shows them."""
         for clip in clips:
-            small = _shrunk(clip.frames)
+            assert clip.pictures is not None, "clips are read with a reduction that makes pictures"
+            small = as_shown(clip.pictures, clip.source)
             self._shape = small.shape[1:]
             self._count += len(small)
             try:
@@ -127,16 +133,13 @@ class FrameStore:
         self._file.close()
 
 
-def _shrunk(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = frames.shape[1:3]
-    if height <= MAP_HEIGHT:
-        return frames
-    size = MAP_HEIGHT, max(1, math.floor(width * MAP_HEIGHT / height))
-    shrunk = np.empty((len(frames), *size, 3), dtype=np.uint8)
-    for index, frame in enumerate(
-        frames
-    ):  # one by one: as floats a clip would take four times its memory
-        pixels = torch.from_numpy(np.ascontiguousarray(frame)).movedim(-1, 0)[None].float()
-        small = F.interpolate(pixels, size, mode="area")[0].round().byte()
-        shrunk[index] = small.movedim(0, -1).numpy()
-    return shrunk
+def shrunk(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame ``[H, W, 3]`` of at most `MAP_SIZE`, each pixel the mean of what it stands for."""
+    height, width = frame.shape[:2]
+    scale = min(MAP_SIZE[0] / height, MAP_SIZE[1] / width)
+    if scale >= 1:
+        return frame
+    size = max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
+    pixels = torch.from_numpy(np.ascontiguousarray(frame)).movedim(-1, 0)[None].float()
+    small = F.interpolate(pixels, size, mode="area")[0].round().byte()
+    return small.movedim(0, -1).contiguous().numpy()

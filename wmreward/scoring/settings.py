@@ -68,6 +68,7 @@ class Job:
         pictures: Which pictures are drawn, and where.
         as_json: Print JSON lines instead of a table.
         form: Of the table.
+        strict: Refuse videos about which something is doubtful.
         debug: Show tracebacks.
     """
 
@@ -83,6 +84,7 @@ class Job:
     pictures: Pictures
     as_json: bool
     form: Format
+    strict: bool
     debug: bool
 
 
@@ -143,6 +145,7 @@ def job_from(flags: Values) -> Job:
         pictures=pictures,
         as_json=values["json"],
         form=values["format"],
+        strict=values["strict"],
         debug=values["debug"],
     )
 

@@ -6,10 +6,11 @@ record of the small generator stands beside it. Of all other clips it is said th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from wmfiles import read_json
+from wmreward.errors import FileError
 from wmreward.scoring.report import short_names
 
 SMALL = "tiny"
@@ -64,9 +65,7 @@ def _generator(path: Path) -> str | None:
     """Of a video that `wmreward generate` wrote, as the record beside it says."""
     record = path.with_suffix(".json")
     try:
-        if not record.is_file() or record.stat().st_size > _LONGEST_RECORD:
-            return None
-        said = json.loads(record.read_text(encoding="utf-8"))
+        said = read_json(record, refuse=FileError, most=_LONGEST_RECORD)
         return str(said["settings"]["model_config"]["model_name"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (FileError, KeyError, TypeError):
         return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from torch import Tensor
 from vjepa2 import VJEPA2
 from vjepa2.preprocess import from_uint8
 from vjepa2.world_model21 import Levels, Observed, Positions
-from wmreward.errors import UsageError, VideoError
+from wmreward.errors import UsageError, VideoError, VideoWarning
 from wmreward.surprise.actions import STEP_RATE, Motion, action_surprise, check_motion
 from wmreward.surprise.config import ScoreRule, Similarity, SurpriseConfig
 from wmreward.surprise.inputs import Sampling, ValueRange, video_tensor
@@ -26,7 +27,8 @@ from wmreward.surprise.result import SurpriseBatch, SurpriseResult
 from wmreward.surprise.scorer import SurpriseScorer, WindowScores
 from wmreward.surprise.windows import Window, WindowSpan, reach, window_spans
 from wmreward.version import versions
-from wmreward.video_io import Clip
+from wmreward.video.types import UInt8Array
+from wmreward.video_io import Clip, Faults, Reduction
 
 Video = str | PathLike[str] | NDArray[np.uint8] | Sequence[NDArray[np.uint8]] | Tensor
 
@@ -91,6 +93,10 @@ def compute_vjepa_surprise(
         UsageError: an argument that makes no sense (also a ``ValueError``).
         VideoError: a file that cannot be read.
         WeightsError: weights that cannot be had; says how to get them.
+
+    Warns:
+        VideoWarning: a file about which something is doubtful (see ``SurpriseResult.faults``), or values
+            outside their range.
     """
     if rates is not None:
         if tuple(frame_strides) != (1,) or fps is not None:
@@ -133,7 +139,11 @@ def compute_vjepa_surprise(
         if not path.exists():  # cheap, before any weights are loaded
             raise VideoError(path, "does not exist")
         scorer = VideoScorer(choice, config, sampling, batch_size=batch_size)
-        return scorer.score_clips(scorer.sampling.clips(path), path, motion)
+        clips = scorer.sampling.clips(path, scorer.reduction())
+        result = scorer.score_clips(clips, path, motion)
+        if result.faults:
+            warnings.warn(f"{path}: {result.faults}", VideoWarning, stacklevel=2)
+        return result
     tensor = video_tensor(video, value_range)
     scorer = VideoScorer(choice, config, sampling, batch_size=batch_size)
     batch = scorer.score_tensor(tensor, motion)
@@ -195,6 +205,21 @@ class VideoScorer:
             "versions": versions(),
         }
 
+    def reduction(self, picture: Callable[[UInt8Array], UInt8Array] | None = None) -> Reduction:
+        """What is kept of each frame while a video is decoded: what the model sees of it, as float32.
+
+        The arithmetic is that of whole frames, so scores are the same to the last bit, and memory does not
+        depend on the size of the frames. ``picture`` makes a smaller frame for people to look at.
+        """
+        model = self.loaded.model
+
+        def seen(frame: UInt8Array) -> NDArray[np.float32]:
+            pixels = torch.from_numpy(frame).movedim(-1, 0)[None, :, None].to(model.device)
+            small = from_uint8(pixels, model.config.crop)[0, :, 0]
+            return cast(NDArray[np.float32], small.cpu().numpy())
+
+        return Reduction(seen, picture)
+
     @torch.no_grad()
     def score_clips(
         self, clips: Iterable[Clip], name: Path, motion: Motion | None = None
@@ -210,7 +235,7 @@ class VideoScorer:
             for clip in clips:
                 # What the result needs of a clip is its clock, not its frames.
                 seen.append(_without_frames(clip))
-                yield self._video_of(torch.from_numpy(clip.frames).movedim(-1, 0)[None])
+                yield self._video_of(_tensor_of(clip))
 
         try:
             if motion is not None:
@@ -221,7 +246,9 @@ class VideoScorer:
             times = np.concatenate([clip.times_s for clip in seen]).tolist()
             span = times[-1] - times[0]
             rate = (len(times) - 1) / span if span > 0 else None
-            return self._results(scores, indices, times, rate, seen[0].source.fps)[0]
+            return self._results(
+                scores, indices, times, rate, seen[0].source.fps, faults=seen[-1].faults
+            )[0]
         except UsageError as error:  # the video is too short for the settings
             raise VideoError(name, str(error)) from None
 
@@ -279,6 +306,7 @@ class VideoScorer:
         effective_fps: float | None,
         source_fps: float | None,
         score: Tensor | None = None,
+        faults: Faults | None = None,
     ) -> SurpriseBatch:
         windows, used = self._spans(scores, indices, times)
         values = scores.values
@@ -297,6 +325,7 @@ class VideoScorer:
                 num_frames=len(indices),
                 unused_tail_frames=len(indices) - used,
                 settings=settings,
+                faults=faults,
             )
             for i in range(len(values))
         ]
@@ -348,6 +377,11 @@ def score_stream(scorer: SurpriseScorer, parts: Iterable[Tensor]) -> WindowScore
     )
 
 
+def _tensor_of(clip: Clip) -> Tensor:
+    """``[1, 3, T, H, W]`` of a clip, whose frames are whole or what `VideoScorer.reduction` made of them."""
+    frames = torch.from_numpy(clip.frames)
+    return (frames.movedim(-1, 0) if frames.dtype == torch.uint8 else frames.movedim(0, 1))[None]
+
+
 def _without_frames(clip: Clip) -> Clip:
-    empty = np.empty((0, 0, 0, 3), dtype=np.uint8)
-    return Clip(empty, clip.indices, clip.times_s, clip.source, clip.num_source_frames)
+    return replace(clip, frames=np.empty((0, 0, 0, 3), dtype=np.uint8), pictures=None)

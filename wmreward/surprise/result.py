@@ -8,6 +8,7 @@ from typing import Any, overload
 from torch import Tensor
 
 from wmreward.surprise.windows import WindowSpan
+from wmreward.video_io import Faults
 
 
 class SurpriseResult(float):
@@ -24,6 +25,7 @@ class SurpriseResult(float):
         num_frames: Frames that were sampled.
         unused_tail_frames: Sampled frames after the last window, which no window saw.
         settings: Everything that determined the number: model, weights hash, windows, sampling, versions.
+        faults: What is doubtful about the file; empty, and so false, for a sound one and for a tensor.
     """
 
     score: Tensor
@@ -35,6 +37,7 @@ class SurpriseResult(float):
     num_frames: int
     unused_tail_frames: int
     settings: dict[str, Any]
+    faults: Faults
 
     def __new__(cls, score: Tensor, **_: Any) -> SurpriseResult:
         return super().__new__(cls, score.item())
@@ -51,6 +54,7 @@ class SurpriseResult(float):
         num_frames: int,
         unused_tail_frames: int,
         settings: dict[str, Any],
+        faults: Faults | None = None,
     ) -> None:
         self.score = score
         self.per_window = per_window
@@ -61,6 +65,7 @@ class SurpriseResult(float):
         self.num_frames = num_frames
         self.unused_tail_frames = unused_tail_frames
         self.settings = settings
+        self.faults = faults or Faults()
 
     @property
     def reward(self) -> float:
