@@ -99,7 +99,7 @@ ROOMS: dict[str, set[str]] = {
     "tables": set(),
     "steering": set(),
     "pictures": {"video"},
-    "surprise": {"video"},
+    "surprise": {"video", "pictures"},
     "rewards": {"surprise"},
     "records": {"surprise", "video"},
     "search": {"rewards", "records", "surprise", "pictures", "tables"},
