@@ -19,7 +19,9 @@ def offered(first: str = SMALL) -> list[str]:
     """
     config = ModelChoice(name=first).config
     if config.action_conditioned:
-        raise UsageError(f"model {first} needs what a robot did: it cannot judge the clips of this page")
+        raise UsageError(
+            f"model {first} needs what a robot did: it cannot judge the clips of this page"
+        )
     find_weights(first)
     found = [name for name in MODELS if _can_judge(name)]
     return [first, *(name for name in found if name != first)]
