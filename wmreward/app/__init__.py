@@ -10,6 +10,6 @@
     models.py      the world models that can be chosen here
     limits.py      what may be uploaded
 
-Only `page.py` and `server.py` know Gradio, from the extra ``app``; the rest are plain functions. No other room
-may import this one.
+Only `page.py` and `server.py` know Gradio, from the extra ``app``; the rest are plain functions. No other
+room may import this one.
 """

@@ -28,7 +28,7 @@ def build_parser() -> Parser:
     """All flags."""
     return Parser(
         "wmreward app",
-        "Open a page to try it in a browser: the surprise of your clips, and generation, plain beside guided.",
+        "Open a page to try it in a browser: the surprise of your clips; generation, plain beside guided.",
         _ENDS,
         {
             "page": (_PORT,),

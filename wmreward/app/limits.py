@@ -1,4 +1,4 @@
-"""What may be uploaded to the page: enough to try it. All else is for the command line, which has no limits."""
+"""What may be uploaded to the page: enough to try it. The command line has no such limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is where on the page, and which button does what. What the buttons do lies in `scoring` and `generating`.
+"""What is where on the page, and which button does what; the work lies in `scoring` and `generating`.
 
 Gradio, from the extra ``app``, is imported when the page is built.
 """
@@ -32,15 +32,22 @@ _ONE_AT_A_TIME: dict[str, Any] = {
 }
 """All work waits in one queue: two models at work would only slow each other down."""
 
+_RESULT: dict[str, Any] = {"visible": False, "interactive": False, "show_label": False}
+_PLAYED: dict[str, Any] = {"autoplay": True, "loop": True, "buttons": ["download"]}
+
 
 def theme() -> gradio.Theme:
     """Fonts of the system, so that none is fetched."""
     import gradio as gr
 
-    return gr.themes.Default(
+    plain = gr.themes.Default(
         primary_hue="blue",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
+    )
+    return plain.set(
+        body_text_color_subdued="*neutral_500",  # the theme's own is too pale to be read
+        block_info_text_color="*neutral_500",
     )
 
 
@@ -69,6 +76,7 @@ def build_page(
 def _score_tab(models: Sequence[str], device: str, folder: Path, debug: bool) -> None:
     import gradio as gr
 
+    _progress = gr.Progress()
     with gr.Row():
         with gr.Column(scale=2):
             gr.Markdown(words.SCORE_HINT, elem_classes="wm-hint")
@@ -84,27 +92,27 @@ def _score_tab(models: Sequence[str], device: str, folder: Path, debug: bool) ->
             )
             with gr.Row():
                 if twins := [path for name in _TWINS if (path := _EXAMPLES / name).is_file()]:
-                    button = gr.Button("Two example clips", elem_id="example_clips")
+                    button = gr.Button("Example clips", elem_id="example_clips")
                     button.click(
                         lambda: list(map(str, twins)), None, files, api_visibility="private"
                     )
                 start = gr.Button("Score", variant="primary", elem_id="score")
         with gr.Column(scale=3):
-            verdict = gr.HTML(elem_id="verdict", min_height=80)
+            verdict = gr.HTML(words.notes([words.NO_SCORE_YET]), elem_id="verdict", min_height=80)
             curve = gr.Image(
-                label="Surprise over time", visible=False, type="filepath", interactive=False
+                **_RESULT,
+                type="filepath",
+                buttons=["download", "fullscreen"],
+                elem_id="curve",
             )
     maps: list[gradio.Video] = []
     for _ in range(MOST_CLIPS // 2):
         with gr.Row():
-            maps += [
-                gr.Video(visible=False, interactive=False, autoplay=True, loop=True)
-                for _ in range(2)
-            ]
+            maps += [gr.Video(**_RESULT, **_PLAYED) for _ in range(2)]
     shown = [verdict, curve, *maps]
 
     def on_score(
-        clips: list[str] | None, name: str, progress: gr.Progress = gr.Progress()
+        clips: list[str] | None, name: str, progress: gr.Progress = _progress
     ) -> list[Any]:
         def work() -> list[Any]:
             count = len(clips or [])
@@ -141,6 +149,7 @@ def _score_tab(models: Sequence[str], device: str, folder: Path, debug: bool) ->
 def _generate_tab(device: str, folder: Path, debug: bool) -> None:
     import gradio as gr
 
+    _progress = gr.Progress()
     with gr.Row():
         with gr.Column(scale=2):
             gr.Markdown(words.GENERATE_HINT, elem_classes="wm-hint")
@@ -175,21 +184,15 @@ def _generate_tab(device: str, folder: Path, debug: bool) -> None:
                     api_visibility="private",
                 )
         with gr.Column(scale=3):
-            verdict = gr.HTML(elem_id="compared", min_height=80)
-            video = gr.Video(
-                label="Plain beside guided",
-                visible=False,
-                interactive=False,
-                autoplay=True,
-                loop=True,
-            )
+            verdict = gr.HTML(words.notes([words.NO_VIDEO_YET]), elem_id="compared", min_height=80)
+            video = gr.Video(**_RESULT, **_PLAYED, elem_id="pair")
 
     def on_generate(
         text: str,
         begin: str | None,
         number: float,
         strength: float,
-        progress: gr.Progress = gr.Progress(),
+        progress: gr.Progress = _progress,
     ) -> list[Any]:
         def work() -> list[Any]:
             progress(0, "loading the generator")

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEANS_NOTHING = (
-    "The embedded model tiny knows simulated balls and boxes only. Unless {who} shows such, its verdict means "
-    "nothing there: choose another model for real videos."
+    "The embedded model tiny knows simulated balls and boxes only. Unless {who} shows such, its verdict "
+    "means nothing there: real videos need another model."
 )
 
 

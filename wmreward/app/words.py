@@ -18,15 +18,22 @@ The lower the surprise, the more plausible the motion. Everything runs on this c
 anywhere.</p>"""
 
 SCORE_HINT = (
-    "Drop one clip to see where and when it surprises the model, or several to see which is the most plausible: "
-    f"{limits.IN_WORDS}."
+    "Drop one clip to see where and when it surprises the model, or several to see which is the most "
+    f"plausible: {limits.IN_WORDS}."
 )
+
+NO_SCORE_YET = (
+    "The result appears here: the surprise of each clip, its course over time, and each clip beside a map of "
+    "what surprises in it."
+)
+
+NO_VIDEO_YET = "The result appears here: both videos side by side, each with its surprise."
 
 MODEL_HINT = "tiny comes along; others appear here when their weights are on this computer."
 
 GENERATE_HINT = (
-    "The small generator makes 64×64 pixel videos of simulated balls and boxes, twice from the same noise: plain, "
-    "and guided by the surprise while it is made. On a CPU that takes one to several minutes."
+    "The small generator makes videos of simulated balls and boxes, 64×64 pixels, twice from the same noise: "
+    "plain, and guided by the surprise while it is made. On a CPU that takes one to several minutes."
 )
 
 START_HINT = (
@@ -73,8 +80,8 @@ def _table(scored: Sequence[Scored]) -> str:
     )
     return (
         "<table class='wm-ranking'><caption>The most plausible first</caption><thead><tr><td></td>"
-        "<th scope='col'>clip</th><th scope='col' colspan='2'>surprise, lower is more plausible</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>"
+        "<th scope='col'>clip</th><th scope='col' colspan='2'>surprise, lower is more plausible</th></tr>"
+        f"</thead><tbody>{rows}</tbody></table>"
     )
 
 
@@ -89,8 +96,8 @@ def compared(pair: Pair) -> str:
         f"<strong>{guided:.4f}</strong><span>surprise, guided<br>{how}</span></div>"
         + notes(
             [
-                "Guidance lowers what it is measured by. Whether the motion looks more right is for you to see; "
-                "it helps more where a clip is continued than from text alone.",
+                "Guidance lowers what it is measured by. Whether the motion looks more right is for you to "
+                "see; it helps more where a clip is continued than from text alone.",
                 *pair.notes,
             ]
         )
