@@ -54,7 +54,7 @@ def test_unknown_values_and_frame_numbers() -> None:
 
 
 def test_windows_of_another_frame_stride_begin_a_line_of_their_own() -> None:
-    spans = np.concatenate([SPANS, SPANS + [0, 0.1]])
+    spans = np.concatenate([SPANS, SPANS + np.array([0, 0.1])])
     figure = surprise_figure([Curve("x", 0.1, spans, np.arange(6.0))])
     (line,) = (line for line in figure.axes[-1].get_lines() if line.get_marker() == "o")
     heights = np.asarray(line.get_ydata())
