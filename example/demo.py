@@ -25,14 +25,18 @@ sys.path[:0] = [str(ROOT), str(ROOT / "example")]
 import readme_picture
 
 from wmreward.cli import main as wmreward
-from wmreward.pictures.contact_sheet import SheetRow, sheet_frames, write_contact_sheet
+from wmreward.pictures.contact_sheet import SheetRow, contact_sheet
 from wmreward.surprise.result import SurpriseResult
+from wmreward.video_io import read_uniform, write_png
 
 PROMPT, SEED = "an orange ball on the left side swings on a rod", 1
 """A pair whose video looks right; found by looking at eight seeds."""
 
-GIVEN = ROOT / "prompt" / "embedded" / "red_box.mp4"
-STEERED_PROMPT, STEERED_SEED = "a red box and a small cyan ball on the right drop and bounce", 1
+GIVEN = ROOT / "prompt" / "embedded" / "blue_box.mp4"
+STEERED_PROMPT, STEERED_SEED = (
+    "a large checkered blue box in the middle falls onto a yellow ball",
+    1,
+)
 """A pair where guidance makes a difference that can be seen; elsewhere it is often small."""
 
 
@@ -92,11 +96,11 @@ def _steered(out: Path, steps: list[str]) -> list[str]:
     surprise = {name: -record["scores"]["surprise"] for name, record in records.items()}
     videos = {"plain": folder / records["plain"]["path"], "guided": video}
     rows = [
-        SheetRow(name, f"surprise {surprise[name]:.4f}", sheet_frames(path, height=128))
+        SheetRow(name, f"surprise {surprise[name]:.4f}", read_uniform(path, 32).frames[14::2][:8])
         for name, path in videos.items()
     ]
     picture = out / "steered.png"
-    write_contact_sheet(picture, rows)
+    write_png(picture, contact_sheet(rows, height=128))
     guidance = records["guided"]["guidance"]
     compared = "lower" if surprise["guided"] < surprise["plain"] else "no lower"
     return [
