@@ -1,4 +1,4 @@
-"""Draw picture.png, the product at a glance: two videos, their surprise over time, and where it lies.
+"""Draw picture.png, the toolkit at a glance: two videos, their surprise over time, and where it lies.
 
     python example/readme_picture.py
 
@@ -29,7 +29,7 @@ from compute_wmreward import compute_vjepa_surprise
 from wmreward.pictures.colors import color_table
 from wmreward.pictures.heat import heat_overlay
 from wmreward.surprise.result import SurpriseResult
-from wmreward.surprise.windows import frame_maps
+from wmreward.surprise.windows import Window, frame_maps
 from wmreward.video_io import Clip, read_uniform
 
 COLORS = {"possible": "#0072B2", "impossible": "#D55E00"}
@@ -46,7 +46,8 @@ LEFT, TOP = 0.053, 0.435
 MARK: dict[str, Any] = {"linewidth": 1.2, "linestyle": (0, (4, 3))}
 
 
-def main() -> None:
+def main(target: Path = HERE / "picture.png") -> dict[str, Any]:
+    """Draw it; returns the scores by name."""
     paths = {name: HERE / f"balls_{name}.mp4" for name in COLORS}
     clips = {name: read_uniform(path) for name, path in paths.items()}
     scores: dict[str, Any] = {
@@ -69,16 +70,17 @@ def main() -> None:
     figure.add_artist(link)
     canvas.draw()
     picture = np.asarray(canvas.buffer_rgba())[..., :3]  # without alpha the file is a tenth smaller
-    Image.fromarray(np.ascontiguousarray(picture)).save(HERE / "picture.png", optimize=True)
+    Image.fromarray(np.ascontiguousarray(picture)).save(target, optimize=True)
+    return scores
 
 
 def maps_of_frames(result: SurpriseResult) -> np.ndarray:
     """Surprise of every frame, ``[T, 8, 8]``; NaN where none is predicted."""
     windows = result.windows
-    starts = [window.start for window in windows]
+    places = [Window(window.start, window.frame_stride) for window in windows]
     offset = windows[0].target - windows[0].start
     assert result.surprise_map is not None
-    return frame_maps(result.surprise_map, starts, offset, TUBELET, result.num_frames).numpy()
+    return frame_maps(result.surprise_map, places, offset, TUBELET, result.num_frames).numpy()
 
 
 def draw_strip(

@@ -17,6 +17,7 @@ seeded, and runs on the device of its generator.
 from simworld.batch import make_generator
 from simworld.camera import in_picture, project, seen
 from simworld.captions import MOTIONS, SIDES, Caption, Facts, describe, write_captions
+from simworld.drawn import Style, sample_drawn_looks
 from simworld.geometry import OOD_SHAPES, SHAPES, TRAIN_SHAPES
 from simworld.looks import COLOR_NAMES, PALETTE, PATTERNS, Looks, sample_looks
 from simworld.pairs import Pairs, make_pairs
@@ -27,10 +28,12 @@ from simworld.scenes import SCENARIO_NAMES, SCENARIOS, STATICS, Scenes, Split, s
 from simworld.storage import load_pairs, save_pairs
 from simworld.trajectories import Trajectories, hidden, uncovered
 from simworld.twins import HIDDEN, RETIMED, VIOLATIONS
+from simworld.varied import LONGEST_OCCLUSION, vary_scenes
 
 __all__ = [
     "COLOR_NAMES",
     "HIDDEN",
+    "LONGEST_OCCLUSION",
     "MOTIONS",
     "OOD_SHAPES",
     "PALETTE",
@@ -50,6 +53,7 @@ __all__ = [
     "Pairs",
     "Scenes",
     "Split",
+    "Style",
     "Trajectories",
     "describe",
     "hidden",
@@ -59,6 +63,7 @@ __all__ = [
     "make_pairs",
     "project",
     "render",
+    "sample_drawn_looks",
     "sample_looks",
     "sample_plain_looks",
     "sample_plain_scenes",
@@ -69,5 +74,6 @@ __all__ = [
     "simulate",
     "substep",
     "uncovered",
+    "vary_scenes",
     "write_captions",
 ]

@@ -2,7 +2,7 @@
 
 Occluders take no part in the physics, so they are aimed at the finished trajectory: for every start
 frame the smallest covering box is tried, and one is drawn among those that hide the object fully
-for 4 to 9 frames with clear frames before and after.
+for 4 to 9 frames (training asks for more, too) with clear frames before and after.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from simworld.scenes import DECORATIVE, FLOOR, NO_OCCLUDER, SLIDING, STANDING, S
 from simworld.trajectories import EDGE, inside_box, outside_box
 
 HIDDEN_FRAMES = (4, 9)
-"""Shortest and longest full occlusion by an aimed occluder."""
+"""Shortest and, if nothing else is asked for, longest full occlusion by an aimed occluder."""
 CLEAR_FRAMES = 3
 """Fewest frames in full view before and after an aimed occlusion."""
 _LARGEST_HALF = (0.26, 0.40)
@@ -22,21 +22,22 @@ _OUT_OF_PICTURE = 9.0
 
 
 def place_occluders(
-    scenes: Scenes, position: Tensor, radius: Tensor
+    scenes: Scenes, position: Tensor, radius: Tensor, longest: int = HIDDEN_FRAMES[1]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Occluders for finished trajectories.
 
     Args:
         position: [B, T, O, 2]
         radius: [B, T, O] radius of the circle around each object.
+        longest: most frames for which an aimed occluder may hide object 0.
 
     Returns:
         center [B, T, K, 2], half [B, K, 2], exists [B, K].
     """
     frames = position.shape[1]
     plan = scenes.occluder_plan
-    standing = _aim(scenes, position, radius, sliding=False)
-    sliding = _aim(scenes, position, radius, sliding=True)
+    standing = _aim(scenes, position, radius, longest=longest, sliding=False)
+    sliding = _aim(scenes, position, radius, longest=longest, sliding=True)
     aimed = (plan == STANDING) | (plan == SLIDING)
     # Resting or slow objects have no moment for a standing occluder: one slides in front of them.
     use_standing = (plan[:, 0] == STANDING) & standing[2]
@@ -60,7 +61,7 @@ def place_occluders(
 
 
 def _aim(
-    scenes: Scenes, position: Tensor, radius: Tensor, *, sliding: bool
+    scenes: Scenes, position: Tensor, radius: Tensor, *, longest: int, sliding: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The occluder [B, T, 2], [B, 2] aimed at object 0 and whether a good moment exists [B]."""
     path, rim = position[:, :, 0], radius[:, :, 0] + EDGE + 0.002
@@ -69,8 +70,8 @@ def _aim(
     dice = scenes.occluder_dice[:, 0]
     length = scenes.occluder_frames[:, 0]
     starts = torch.arange(frames, device=device)
-    ahead = torch.minimum(torch.arange(HIDDEN_FRAMES[1], device=device), (length - 1).unsqueeze(1))
-    window = (starts[:, None] + ahead.unsqueeze(1)).clamp(max=frames - 1)  # [B, S, 9]
+    ahead = torch.minimum(torch.arange(longest, device=device), (length - 1).unsqueeze(1))
+    window = (starts[:, None] + ahead.unsqueeze(1)).clamp(max=frames - 1)  # [B, S, longest]
     rows = torch.arange(b, device=device)[:, None, None]
     low = (path - rim.unsqueeze(-1))[rows, window].amin(2)  # [B, S, 2]
     high = (path + rim.unsqueeze(-1))[rows, window].amax(2)
@@ -108,7 +109,7 @@ def _aim(
     before = starts.unsqueeze(0) < starts.unsqueeze(1)
     in_view = ((path > 0.04) & (path < 0.96)).all(-1).unsqueeze(1)
     number = covered.sum(2)
-    good = (number >= HIDDEN_FRAMES[0]) & (number <= HIDDEN_FRAMES[1])
+    good = (number >= HIDDEN_FRAMES[0]) & (number <= longest)
     good &= (clear & before & in_view).sum(2) >= CLEAR_FRAMES
     good &= (clear & ~before & in_view).sum(2) >= CLEAR_FRAMES
     good &= (center > 0.06).all(-1) & (center < 0.94).all(-1)

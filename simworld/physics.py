@@ -24,7 +24,7 @@ from simworld.contacts import (
     turned_corners,
 )
 from simworld.geometry import look_up, reach
-from simworld.occlusion import place_occluders
+from simworld.occlusion import HIDDEN_FRAMES, place_occluders
 from simworld.scenes import OBJECTS, STATICS, Scenes
 from simworld.trajectories import Trajectories
 
@@ -220,6 +220,7 @@ def simulate(
     substeps: int = 6,
     intervention: Intervention | None = None,
     step: Callable[[State, Bodies, Scenes, Tensor, float], State] = substep,
+    longest_occlusion: int = HIDDEN_FRAMES[1],
 ) -> Trajectories:
     """Run the scenes and place their occluders.
 
@@ -230,6 +231,7 @@ def simulate(
             `intervention.frame` are equal to those of the undisturbed run.
         step: `substep`, or `torch.compile(substep)`: on a GPU with large batches it saves most of
             the time. Compiled results differ by rounding.
+        longest_occlusion: most frames for which an occluder aimed at object 0 may hide it.
     """
     if frames < 1 or substeps < 1:
         raise ValueError(f"frames and substeps must be positive; got {frames=}, {substeps=}")
@@ -280,7 +282,10 @@ def simulate(
         record["recolor"].append(recolor)
     stacked = {name: torch.stack(values, dim=1) for name, values in record.items()}
     center, half, exists = place_occluders(
-        scenes, stacked["position"], reach(stacked["shape"], scenes.size.unsqueeze(1))
+        scenes,
+        stacked["position"],
+        reach(stacked["shape"], scenes.size.unsqueeze(1)),
+        longest_occlusion,
     )
     return Trajectories(
         **stacked,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from simworld.camera import camera_center
+from simworld.drawn import Style
 from simworld.geometry import ShapeTable, look_up
 from simworld.looks import PATTERNS, Looks
 from simworld.scenes import FLOOR, LEFT, PLATFORM, RAMP, RIGHT, WALL
@@ -124,6 +125,7 @@ def render(
     start: int | Tensor = 0,
     frames: int = 16,
     noise: Tensor | None = None,
+    style: Style | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Draw `frames` frames of every trajectory.
@@ -137,6 +139,7 @@ def render(
         start: first frame, one for all or [B]; frames past the end repeat the last one.
         noise: standard normal sensor noise [B, 3, frames, size, size] (see `sensor_noise`), scaled
             by `looks.noise`; None for a noiseless camera.
+        style: how edges and outlines are drawn; None for this renderer's own way.
 
     Returns:
         [B, 3, frames, size, size], RGB in [0, 1], row 0 at the top.
@@ -153,6 +156,8 @@ def render(
     # World coordinates of the pixel centres, x [B, T, 1, W] and y [B, T, H, 1].
     grid = (torch.arange(size, device=device) + 0.5) / size - 0.5
     pixel = _field(1.0 / (size * looks.zoom))
+    edge = pixel if style is None else pixel * _field(style.edge)
+    outline = torch.ones((), device=device) if style is None else _field(style.outline)
     camera = camera_center(looks, cut["clock"])
     x = _field(camera[..., 0]) + grid[None, None, None, :] * _field(looks.mirror / looks.zoom)
     y = _field(camera[..., 1]) - grid[None, None, :, None] / _field(looks.zoom)
@@ -183,8 +188,8 @@ def render(
         distance = _turned_box(
             x, y, static.static_center[:, s], static.static_half[:, s], static.static_angle[:, s]
         )
-        alpha = _coverage(distance, pixel) * _field(static.static_exists[:, s].to(torch.float32))
-        rim = 1.0 - 0.3 * _step(distance + 0.012, 0.012 + pixel)  # a darker outline
+        alpha = _coverage(distance, edge) * _field(static.static_exists[:, s].to(torch.float32))
+        rim = 1.0 - 0.3 * outline * _step(distance + 0.012, 0.012 + pixel)  # a darker outline
         color = _rgb(looks.static_color[:, s]) * (surface * rim).unsqueeze(1)
         canvas = _paint(canvas, color, alpha)
 
@@ -201,7 +206,7 @@ def render(
         fade = (1.0 - 0.4 * (sx * sx + sy * sy)).clamp(min=0.0) ** 2 * torch.exp(-4.0 * height)
         ground = ground * (1.0 - _field(looks.shadow) * _field(visible[..., o]) * fade)
     canvas = _paint(
-        canvas, _rgb(looks.static_color[:, FLOOR]) * ground.unsqueeze(1), _coverage(-below, pixel)
+        canvas, _rgb(looks.static_color[:, FLOOR]) * ground.unsqueeze(1), _coverage(-below, edge)
     )
 
     # Rods, then objects
@@ -212,7 +217,7 @@ def render(
         along = ((x - ax) * rx + (y - ay) * ry) / (rx * rx + ry * ry).clamp(min=1e-6)
         along = along.clamp(0.0, 1.0)
         distance = torch.hypot(x - ax - along * rx, y - ay - along * ry) - ROD_HALF_WIDTH
-        alpha = _coverage(distance, pixel) * _field(hangs[..., o])
+        alpha = _coverage(distance, edge) * _field(hangs[..., o])
         canvas = canvas * (1.0 - 0.8 * alpha).unsqueeze(1)
     for o in range(position.shape[2]):
         scale = _field(static.size[:, o])
@@ -233,7 +238,10 @@ def render(
         gx, gy = dx - 0.4 * lx, dy - 0.4 * ly
         glint = (1.0 - 2.5 * (gx * gx + gy * gy)).clamp(min=0.0) ** 2
         color = _paint(color * lit.unsqueeze(1), white, _field(looks.gloss[:, o]) * glint)
-        alpha = _coverage(distance, fine) * _field(visible[..., o])
+        if style is not None:
+            line = _step(distance + 0.014 / scale, fine)
+            color = color * (1.0 - _field(style.stroke) * line).unsqueeze(1)
+        alpha = _coverage(distance, edge / scale) * _field(visible[..., o])
         canvas = _paint(canvas, color, alpha)
 
     # Occluders, in front of everything
@@ -243,9 +251,9 @@ def render(
         ex = ex - _field(static.occluder_half[:, k, 0])
         ey = ey - _field(static.occluder_half[:, k, 1])
         distance = torch.maximum(ex, ey)
-        alpha = _coverage(distance, pixel) * _field(static.occluder_exists[:, k].to(torch.float32))
+        alpha = _coverage(distance, edge) * _field(static.occluder_exists[:, k].to(torch.float32))
         # A bright frame tells screens in the foreground from walls, which have a dark outline.
-        rim = 0.4 * _step(distance + 0.016, 0.016 + pixel)
+        rim = 0.4 * outline * _step(distance + 0.016, 0.016 + pixel)
         color = _rgb(looks.occluder_color[:, k]) * surface.unsqueeze(1)
         color = _paint(color, white, rim)
         canvas = _paint(canvas, color, alpha)

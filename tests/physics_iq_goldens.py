@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from wmreward.physics_iq.official_csv import read_csv
 from wmreward.physics_iq.scores import Sample, original_score, verified_score
-from wmreward.video.container import Decoder
+from wmreward.video.decoder import Decoder
 
 COMMITTED = Path(__file__).parent / "golden" / "physics_iq"
 COMPLETE = Path(__file__).parents[2] / "shared" / "physics_iq" / "golden"

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from training import loop
-from training.clips import CLIP_FRAMES, ClipStream
+from training.clips import CLIP_FRAMES, LONG_FRAMES, ClipStream
 from training.loop import CHECK_EVERY, Process, command, joined, schedule, train
 from training.masks import block_masks, causal_masks
 from training.objectives import LatentModel, PixelModel, collapse_diagnostics
@@ -36,7 +36,7 @@ class TrainConfig:
         model: A configuration of :mod:`vjepa2.config`.
         pixel_steps: Steps of stage 1 (filling in pixels).
         latent_steps: Steps of stage 2 (predicting the frozen features).
-        batch: Clips per process and step.
+        batch: Clips of 16 frames per process and step; of 48 frames there are a third as many.
         learning_rate: Peak; warmed up over 4 % of a stage, then cosine to 2 %.
         weight_decay: On matrices only.
         seed: Of data, masks and initial weights.
@@ -47,7 +47,7 @@ class TrainConfig:
     model: str = "tiny"
     pixel_steps: int = 9_000
     latent_steps: int = 20_000
-    batch: int = 256
+    batch: int = 384
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.04
     seed: int = 0
@@ -90,7 +90,10 @@ class Trainer(loop.Trainer):
             pool=config.pool,
             compiled=compiled,
         )
-        self.masks = causal_masks(CLIP_FRAMES // self.shape.tubelet, self.shape.grid, device)
+        self.masks = {
+            frames: causal_masks(frames // self.shape.tubelet, self.shape.grid, device)
+            for frames in (CLIP_FRAMES, LONG_FRAMES)
+        }
         self.latents: Tensor | None = None
         torch.manual_seed(config.seed)
         model = PixelModel(self.shape)
@@ -101,6 +104,10 @@ class Trainer(loop.Trainer):
             model.predictor.load_state_dict(start.predictor.state_dict())
         self.live = model.to(device)
         if compiled:
+            # Two lengths, three masks, with and without gradients: beyond the default limit blocks
+            # would run eagerly.
+            dynamo = torch._dynamo.config
+            dynamo.cache_size_limit = max(dynamo.cache_size_limit, 64)
             for module in model.modules():
                 if isinstance(module, Block):
                     module.compile(dynamic=False)
@@ -137,9 +144,10 @@ class Trainer(loop.Trainer):
                 generator = torch.Generator(self.device).manual_seed(
                     (config.seed * 1_000_003 + self.step) * 1_009 + self.rank
                 )
-                tubelets = CLIP_FRAMES // self.shape.tubelet
+                frames = pixels.shape[2]
+                tubelets = frames // self.shape.tubelet
                 block = block_masks(len(pixels), tubelets, self.shape.grid, generator, self.device)
-                loss, self.latents = self.live(pixels, self.masks, block), None
+                loss, self.latents = self.live(pixels, self.masks[frames], block), None
             else:
                 loss, self.latents = self.live(pixels)
         self.learn(

@@ -15,7 +15,8 @@ from vjepa2.errors import WeightsError
 from vjepa2.key_maps import from_official
 from vjepa2.recognise import OtherModelError, refuse_others
 from vjepa2.sources import ENCODERS, converted_path
-from wmweights import read_metadata, read_state, write_state
+from wmfiles import check_regular
+from wmweights import read_metadata, read_state, refused, write_state
 
 log = logging.getLogger(__name__)
 
@@ -58,18 +59,17 @@ def official_part(path: Path, stored: str, config: ModelConfig) -> State:
 
 
 def _open(path: Path, stored: str, config: ModelConfig) -> State:
+    if not path.exists():
+        raise WeightsError(f"{path} does not exist, and it was never converted")
+    check_regular(path, refuse=refused)
     try:
         checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist, and it was never converted") from None
-    except PermissionError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
-    except (
-        Exception
-    ) as error:  # a damaged pickle fails in a dozen ways, and torch advises to trust it
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
+    except Exception:  # a damaged pickle fails in a dozen ways, and torch advises to trust it
         raise WeightsError(
             f"{path} is not an official {config.generation} checkpoint: it is damaged or holds more than "
-            f"weights ({type(error).__name__}); download it again"
+            "weights; download it again"
         ) from None
     if not isinstance(checkpoint, dict):
         raise WeightsError(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vjepa2.config import ModelConfig, VJEPA21Config, get_config
-from wmweights import WeightsError, first_line
+from wmfiles import NameProblem, check_regular, short, user_path
+from wmweights import WeightsError, first_line, refused
 
 CHECKPOINT_DIR_VARIABLE = "VJEPA_CHECKPOINT_DIR"
 EMBEDDED = {"tiny": Path(__file__).parent / "weights" / "tiny.safetensors"}
@@ -60,10 +61,21 @@ def find_weights(model: str, weights: str | Path | None = None) -> WeightsSource
     """
     config = get_config(model)
     if weights is not None:
-        return _given(Path(weights).expanduser(), config)
+        return _given(_path(weights), config)
     if model in EMBEDDED:
         return WeightsSource("embedded in the package", (EMBEDDED[model],))
     return _in_folders(checkpoint_folders(), config) or _from_hub(model)
+
+
+def is_here(model: str) -> bool:
+    """Whether the weights of ``model`` lie where :func:`find_weights` looks; nothing is downloaded."""
+    if model in EMBEDDED or _in_folders(checkpoint_folders(), get_config(model)):
+        return True
+    if model not in HUB_IDS:
+        return False
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(HUB_IDS[model], "model.safetensors"), str)
 
 
 def find_teacher(
@@ -99,7 +111,14 @@ def _in_folders(folders: list[Path], config: ModelConfig) -> WeightsSource | Non
 def checkpoint_folders() -> list[Path]:
     """Where official files are looked for."""
     variable = os.environ.get(CHECKPOINT_DIR_VARIABLE)
-    return ([Path(variable).expanduser()] if variable else []) + [Path("checkpoints")]
+    return ([_path(variable)] if variable else []) + [Path("checkpoints")]
+
+
+def _path(text: str | Path) -> Path:
+    try:
+        return user_path(text)
+    except NameProblem as error:
+        raise WeightsError(f"weights {short(str(text))}: {error}") from None
 
 
 def _given(path: Path, config: ModelConfig) -> WeightsSource:
@@ -108,8 +127,10 @@ def _given(path: Path, config: ModelConfig) -> WeightsSource:
         if not files:
             raise WeightsError(f"no *.safetensors files in the weights folder {path}")
         return WeightsSource("local folder", files)
-    if not path.exists() and not was_converted(path, config):
+    if not was_converted(path, config) and not path.exists():
         raise WeightsError(f"weights file {path} does not exist")
+    if path.exists():
+        check_regular(path, refuse=refused)
     return WeightsSource("local file", (path,))
 
 

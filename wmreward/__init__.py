@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wmreward.errors import UsageError, VideoError, WMRewardError
+    from wmreward.errors import UsageError, VideoError, VideoWarning, WMRewardError
     from wmreward.surprise.actions import Motion, read_motion
     from wmreward.surprise.compute import VideoScorer, compute_vjepa_surprise
     from wmreward.surprise.config import SurpriseConfig
@@ -29,6 +29,7 @@ _HOME = {
     "UsageError": "errors",
     "VideoError": "errors",
     "VideoScorer": "surprise.compute",
+    "VideoWarning": "errors",
     "WMRewardError": "errors",
     "__version__": "version",
     "compute_vjepa_surprise": "surprise.compute",
@@ -45,6 +46,7 @@ __all__ = [
     "UsageError",
     "VideoError",
     "VideoScorer",
+    "VideoWarning",
     "WMRewardError",
     "__version__",
     "compute_vjepa_surprise",

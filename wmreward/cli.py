@@ -36,12 +36,6 @@ COMMANDS = (
         ("wmreward.select.cli:build_parser",),
     ),
     Command(
-        "compare",
-        "two files of scores, video by video",
-        "wmreward.compare.cli:main",
-        ("wmreward.compare.cli:build_parser",),
-    ),
-    Command(
         "batch",
         "the videos of a whole job list, on any number of processes; batch status RUN",
         "wmreward.batch.cli:main",
@@ -76,6 +70,12 @@ COMMANDS = (
         "Physics-IQ scores of any folder of generated videos",
         "wmreward.physics_iq.cli:main",
         ("wmreward.physics_iq.cli:build_parser",),
+    ),
+    Command(
+        "app",
+        "a page to try it in a browser, on this computer only",
+        "wmreward.app.cli:main",
+        ("wmreward.app.cli:build_parser",),
     ),
 )
 

@@ -26,8 +26,8 @@ class UsageError(WMRewardError, ValueError):
     exit_code = 2
 
 
-class VideoError(WMRewardError):
-    """A video that cannot be read or written.
+class FileError(WMRewardError):
+    """A file that cannot be read or written.
 
     Attributes:
         path: the file or folder.
@@ -42,6 +42,14 @@ class VideoError(WMRewardError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class VideoWarning(UserWarning):
+    """Something is doubtful about a video that was read all the same."""
+
+
+class VideoError(FileError):
+    """A video or a picture that cannot be read or written."""
 
 
 def in_words(error: BaseException) -> str:

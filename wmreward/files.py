@@ -1,15 +1,36 @@
-"""Output files that are either complete or absent, never half written."""
+"""Files that users name, with errors for people: the functions of `wmfiles` as wmreward uses them.
+
+Every file that a user names is opened through `open_regular`, or looked at by `check_regular` where a
+library opens it itself. Outputs are complete or absent, through `atomic_path`.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from wmreward.errors import WMRewardError
+import wmfiles
+from wmfiles import flush_to_disk
+from wmreward.errors import FileError, UsageError, WMRewardError
+
+__all__ = [
+    "Refusal",
+    "atomic_path",
+    "check_regular",
+    "flush_to_disk",
+    "misused",
+    "open_regular",
+    "user_path",
+    "write_bytes",
+    "write_text",
+]
+
+Refusal = Callable[[Path, str], WMRewardError]
+"""Makes the error from the path and what is wrong with it."""
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or write somewhere else",
@@ -22,41 +43,59 @@ _REASONS = {
 }
 
 
+def open_regular(
+    path: str | os.PathLike[str], *, empty: bool = False, refuse: Refusal = FileError
+) -> BinaryIO:
+    """`wmfiles.open_regular`, with an error of ours where the caller has none of its own."""
+    return wmfiles.open_regular(path, empty=empty, refuse=refuse)
+
+
+def check_regular(
+    path: str | os.PathLike[str], *, empty: bool = False, refuse: Refusal = FileError
+) -> None:
+    """Raise what `open_regular` raises; for files that a library opens by name."""
+    wmfiles.check_regular(path, empty=empty, refuse=refuse)
+
+
+def misused(where: Path, reason: str) -> UsageError:
+    """A file that a user should not have given, or one of its lines: ends in exit code 2."""
+    return UsageError(f"{where}: {reason}")
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """The path that a user wrote, with ``~`` for home folders; it need not exist.
+
+    Raises:
+        UsageError: no path can be like this.
+    """
+    try:
+        return wmfiles.user_path(text)
+    except wmfiles.NameProblem as error:
+        raise UsageError(f"{wmfiles.short(os.fspath(text))}: {error}") from None
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success the file written there becomes `path`.
 
-    The temporary file lies in the same folder (a rename is atomic only within one file system)
-    and keeps the suffix (encoders choose the format by it). It is flushed to the disk before the
-    rename, so a power cut leaves the old file or the new one. On any exception, Ctrl-C included,
-    it is removed and an existing `path` stays as it was. Missing parent folders are made.
-
-    Devices and pipes such as /dev/stdout are written directly, since a rename would replace them.
+    See `wmfiles.write_whole`: on any exception, Ctrl-C included, the temporary file is removed and an
+    existing `path` stays as it was.
 
     Raises:
-        WMRewardError: one line, for a full disk, a missing permission, or a folder at `path`.
+        WMRewardError: one line, for a full disk, a missing permission, or a folder at `path`; the system's
+            error is its cause.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}{target.suffix}")
     try:
         if target.is_dir():
             raise WMRewardError(f"{target}: is a folder; give the name of a file to write")
-        if target.exists() and not target.is_file():
-            yield target
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        flush_to_disk(temporary)
-        temporary.replace(target)
-        flush_to_disk(target.parent)
+        with wmfiles.write_whole(target) as temporary:
+            yield temporary
     except OSError as error:
         reason = _reason_about(error, target)
         if reason is None:
             raise
         raise WMRewardError(f"{target}: cannot write: {reason}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -84,21 +123,3 @@ def _lies_in(filename: object, folder: Path) -> bool:
         return True
     found = Path(filename)
     return found.parent == folder or found in (folder, *folder.parents)
-
-
-def flush_to_disk(path: Path) -> None:
-    """fsync a file or, where the system allows it, a folder (so that the rename lasts too)."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        if path.is_dir():  # Windows cannot open folders
-            return
-        raise
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network and FUSE file systems have no fsync.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
-            raise
-    finally:
-        os.close(descriptor)

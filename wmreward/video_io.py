@@ -21,7 +21,7 @@ from wmreward.video.read import (
     stream_fps,
 )
 from wmreward.video.sampling import uniform_indices
-from wmreward.video.types import Clip, VideoInfo
+from wmreward.video.types import Clip, Faults, Reduction, VideoInfo
 from wmreward.video.write import write_png, write_video
 
 __all__ = [
@@ -29,6 +29,8 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "Clip",
+    "Faults",
+    "Reduction",
     "VideoInfo",
     "count_frames",
     "iter_frames_at_fps",

@@ -1,6 +1,6 @@
 """Weights files shared by the models: reading, storing, and fitting into a module, with errors for people."""
 
-from wmweights.errors import WeightsError, first_line
+from wmweights.errors import WeightsError, first_line, refused
 from wmweights.fingerprints import fingerprint, fingerprint_files
 from wmweights.finite import first_not_finite
 from wmweights.fit import assemble, check_fit, places, put
@@ -33,5 +33,6 @@ __all__ = [
     "read_specs",
     "read_state",
     "read_tensors",
+    "refused",
     "write_state",
 ]

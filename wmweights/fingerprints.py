@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from torch import Tensor
+
+from wmfiles import open_regular
+from wmweights.errors import refused
 
 END = 2**20
 """Bytes hashed at each end of a large file."""
@@ -33,12 +37,15 @@ def fingerprint_files(files: Iterable[Path]) -> str:
     Tens of gigabytes are told apart in a moment, wherever they lie: the header with all names,
     shapes and offsets is in the first MiB, trained values in the last. A file changed in its middle
     only is not noticed.
+
+    Raises:
+        WeightsError: one is no file, or a pointer of Git LFS.
     """
     total = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
-        size = file.stat().st_size
-        total.update(f"{file.name} {size}\n".encode())
-        with file.open("rb") as handle:
+        with open_regular(file, refuse=refused) as handle:
+            size = os.fstat(handle.fileno()).st_size
+            total.update(f"{file.name} {size}\n".encode(errors="surrogateescape"))
             total.update(handle.read(END))
             handle.seek(max(END, size - END))
             total.update(handle.read(END))

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from wmweights.errors import WeightsError
 
 
-class _Shaped(Protocol):
+class _Described(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
 
 
 def places(module: nn.Module) -> dict[str, Tensor]:
@@ -22,8 +26,8 @@ def places(module: nn.Module) -> dict[str, Tensor]:
     return dict(module.named_parameters()) | buffers
 
 
-def check_fit(module: nn.Module, given: Mapping[str, _Shaped], where: str, model: str) -> None:
-    """Refuse tensors whose names or shapes are not exactly those of ``module``.
+def check_fit(module: nn.Module, given: Mapping[str, _Described], where: str, model: str) -> None:
+    """Refuse tensors whose names, shapes or kinds of numbers are not those of ``module``.
 
     Args:
         module: The model to fill.
@@ -48,6 +52,11 @@ def check_fit(module: nn.Module, given: Mapping[str, _Shaped], where: str, model
             raise WeightsError(
                 f"{where} does not fit model {model!r}: {name} has shape {list(given[name].shape)}, "
                 f"expected {list(place.shape)}"
+            )
+        if place.dtype.is_floating_point and not given[name].dtype.is_floating_point:
+            raise WeightsError(
+                f"{where} does not fit model {model!r}: {name} holds {given[name].dtype}, not "
+                "floating-point numbers"
             )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from wmweights.errors import WeightsError
 from wmweights.safetensors_file import TensorSpec
 
 _SCALE = ".row_scale"
@@ -40,7 +41,11 @@ def is_quantised(names: Iterable[str]) -> bool:
 
 
 def dequantise(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse, to float32; a state without int8 tensors passes through unchanged."""
+    """The inverse, to float32; a state without int8 tensors passes through unchanged.
+
+    Raises:
+        WeightsError: a tensor does not have one scale per row.
+    """
     out = {}
     for name, value in state.items():
         if name.endswith(_SCALE):
@@ -49,6 +54,11 @@ def dequantise(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if scale is None:
             out[name] = value
         else:
+            if value.ndim < 2 or tuple(scale.shape) != (len(value), 1):
+                raise WeightsError(
+                    f"{name} of shape {list(value.shape)} does not go with its scales of shape "
+                    f"{list(scale.shape)}"
+                )
             out[name] = (value.flatten(1).float() * scale).view(value.shape)
     return out
 

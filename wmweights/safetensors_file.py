@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from wmweights.errors import WeightsError, first_line
+from wmfiles import check_regular, temporary_beside, write_whole
+from wmweights.errors import WeightsError, first_line, refused
 
 DTYPES = {
     "F64": torch.float64,
@@ -89,16 +94,39 @@ def write_state(
     """Write beside ``path`` and rename, so that nobody ever sees half a file.
 
     Raises:
-        OSError: the disk is full or the folder read-only; nothing is left behind.
+        OSError: the disk is full or the folder read-only, as its ``errno`` says; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with write_whole(path) as temporary:
+        if temporary == path:  # a device or a pipe, which the library would replace by a file
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        temporary.touch()
+        _save(state, temporary, {"format": "pt", **(metadata or {})})
+
+
+def _save(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write to a file that is there, and is ours.
+
+    The library writes beside it, under a name that nobody would know for a leftover, and renames: so it is
+    given a folder, which a later process removes if this one is killed.
+    """
+    room = temporary_beside(path)
+    room.mkdir()
     try:
-        save_file(state, temporary, metadata={"format": "pt", **(metadata or {})})
-        temporary.replace(path)
+        save_file(state, room / path.name, metadata=metadata)
+        (room / path.name).chmod(stat.S_IMODE(path.stat().st_mode))  # else nobody else may read it
+        (room / path.name).replace(path)
     except SafetensorError as error:
-        raise OSError(first_line(error)) from error
+        # The library tells the system's error in words only.
+        code = _OS_ERROR.search(str(error))
+        if code is None:
+            raise
+        number = int(code[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(room, ignore_errors=True)
+
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def read_metadata(file: Path) -> dict[str, str]:
@@ -109,6 +137,7 @@ def read_metadata(file: Path) -> dict[str, str]:
 
 @contextmanager
 def _opened(file: Path, device: torch.device | str = "cpu") -> Iterator[safe_open]:
+    check_regular(file, refuse=refused)
     try:
         with safe_open(file, "pt", device=str(device)) as handle:
             yield handle

@@ -4,7 +4,6 @@ device one tensor at a time.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+import wmfiles
 import wmweights
 from magi1 import zstd_shards
 from magi1.config import MagiConfig
@@ -185,12 +185,13 @@ def read_vae_config(folder: Path) -> VAEConfig:
         WeightsError: the file is not there, damaged, or of something else.
     """
     file = folder / VAE_CONFIG
+    found = wmfiles.read_json(file, refuse=wmweights.refused)
+    if not isinstance(found, dict):
+        raise WeightsError(f"{file} is not a VAE's configuration; download it again")
     try:
-        return VAEConfig.from_json(json.loads(file.read_text(encoding="utf-8")))
+        return VAEConfig.from_json(found)
     except MagiUsageError as error:
         raise WeightsError(f"{file}: {error}") from None
-    except (OSError, ValueError, AttributeError, RecursionError):
-        raise WeightsError(f"{file} is not a VAE's configuration; download it again") from None
 
 
 def _check_kind(files: _WeightsFiles, *, fp8: bool) -> None:

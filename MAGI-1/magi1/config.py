@@ -6,7 +6,7 @@ The names are those of the released files, so that any of them can be used as it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from itertools import pairwise
@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 import torch
 
 from magi1.errors import MagiUsageError
+from wmfiles import JSONError, parse_json, read_text
 
 VAE_STRIDE = 8
 """Pixels per latent, in height and width."""
@@ -316,12 +317,9 @@ class MagiConfig:
             MagiUsageError: the file cannot be read, a field is missing, unknown, of a wrong type or
                 out of range; one line that names file, section, field, value and what is allowed.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise MagiUsageError(f"{path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise MagiUsageError(f"{path} is not a JSON file") from None
+        text = read_text(
+            path, refuse=lambda file, why: MagiUsageError(f"{file}: {why}"), most=_MOST
+        )
         try:
             return cls.from_json(text)
         except MagiUsageError as error:
@@ -331,14 +329,9 @@ class MagiConfig:
     def from_json(cls, text: str) -> MagiConfig:
         """The inverse of :meth:`to_json`; raises ``MagiUsageError`` like :meth:`load`."""
         try:
-            sections = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise MagiUsageError(
-                f"not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}"
-            ) from None
-        except (ValueError, RecursionError):  # a number of thousands of digits, or brackets
-            raise MagiUsageError("is no configuration: a number or its nesting is absurd") from None
-        return cls.from_dict(sections)
+            return cls.from_dict(parse_json(text))
+        except JSONError as error:
+            raise MagiUsageError(str(error)) from None
 
     @classmethod
     def from_dict(cls, sections: object) -> MagiConfig:
@@ -379,6 +372,8 @@ class _Refusal:
 # --- strict building of dataclasses from JSON
 
 _T = TypeVar("_T")
+_MOST = 2**20
+"""Bytes of a configuration; real ones have three thousand."""
 
 
 def _build(cls: type[_T], given: object, where: str) -> _T:
@@ -389,12 +384,17 @@ def _build(cls: type[_T], given: object, where: str) -> _T:
     prefix = f"{where}." if where else ""
     for name in sorted(given.keys() - hints.keys()):
         near = get_close_matches(name, hints, n=1)
-        meant = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(hints)}"
-        raise MagiUsageError(f"{prefix}{name} is unknown; {meant}")
+        meant = f"did you mean {near[0]}?" if near else f"allowed are {_listed(hints)}"
+        raise MagiUsageError(f"{prefix}{name[:80]} is unknown; {meant}")
     missing = [prefix + name for name in hints if name not in given]
     if missing:
-        raise MagiUsageError(f"{', '.join(missing)} missing: every field must be there")
+        raise MagiUsageError(f"{_listed(missing)} missing: every field must be there")
     return cls(**{name: _value(kind, given[name], prefix + name) for name, kind in hints.items()})
+
+
+def _listed(names: Iterable[str]) -> str:
+    text = ", ".join(names)
+    return text if len(text) <= 200 else f"{text[:200].rpartition(', ')[0]} and more"
 
 
 _ALLOWED = {
@@ -417,7 +417,7 @@ def _value(kind: Any, given: object, where: str) -> Any:
             return tuple(item(value) for value in given)
     elif _fits(kind, given):
         return kind(given)
-    raise MagiUsageError(f"{where}={json.dumps(given)} must be {_ALLOWED[kind]}")
+    raise MagiUsageError(f"{where}={_shown(given)} must be {_ALLOWED[kind]}")
 
 
 def _fits(kind: type, given: object) -> bool:
@@ -429,4 +429,9 @@ def _fits(kind: type, given: object) -> bool:
 
 
 def _kind(given: object) -> str:
-    return "a list" if isinstance(given, list) else json.dumps(given)
+    return "a list" if isinstance(given, list) else _shown(given)
+
+
+def _shown(given: object) -> str:
+    text = json.dumps(given)
+    return text if len(text) <= 80 else f"{text[:79]}…"

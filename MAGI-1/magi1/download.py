@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from magi1.config import MagiConfig
 from magi1.errors import MagiError, MagiUsageError
-from magi1.folders import HUB_REPO, Part, parts, variant
+from magi1.folders import HUB_REPO, Part, located, parts, variant
 from wmweights import first_line
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _listing(api: HfApi) -> tuple[str | None, dict[str, int]]:
 
 def _job(part: Part, config: MagiConfig, into: str | Path | None, sizes: dict[str, int]) -> Job:
     configured = Path(getattr(config.runtime_config, part.setting))
-    root = Path(into or configured.parent).expanduser()
+    root = located(into or configured.parent)
     own = {name: size for name, size in sizes.items() if name.startswith(f"{part.hub}/")}
     if not own:
         raise MagiError(f"{HUB_REPO} has no folder {part.hub}: it may have been rearranged")

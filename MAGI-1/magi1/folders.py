@@ -7,13 +7,14 @@ of the repository serves as it is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from magi1.config import MagiConfig
-from wmweights import WeightsError
+from magi1.errors import MagiUsageError
+from wmfiles import NameProblem, read_json, short, user_path
+from wmweights import WeightsError, refused
 
 HUB_REPO = "sand-ai/MAGI-1"
 HOW_TO_GET = f"generate_magi1.py --download fetches them from {HUB_REPO}"
@@ -157,7 +158,10 @@ def located(folder: str | Path) -> Path:
     text = str(folder)
     if text.startswith(EMBEDDED):
         return Path(__file__).parent / text.removeprefix(EMBEDDED)
-    return Path(text).expanduser()
+    try:
+        return user_path(text)
+    except NameProblem as error:
+        raise MagiUsageError(f"folder {short(text)}: {error}") from None
 
 
 # --- the three parts
@@ -207,10 +211,11 @@ def _shards(folder: Path) -> list[Path]:
     index = folder / INDEX
     if not index.exists():
         return [folder / SINGLE]
+    found = read_json(index, refuse=refused)
     try:
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = sorted(set(found["weight_map"].values()))
         return [folder / Path(shard).name for shard in shards]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (KeyError, TypeError, AttributeError):
         raise WeightsError(f"{index} is not an index of weights; download it again") from None
 
 
@@ -229,10 +234,10 @@ def _other_kind(bases: list[Path], wanted: str) -> str | None:
 def _t5_files(folder: Path) -> list[Path]:
     """The encoder in whatever form it is stored; one that reads bytes needs no vocabulary."""
     config = folder / "config.json"
-    try:
-        reads_bytes = json.loads(config.read_text(encoding="utf-8")).get("model_type") == BYTE_T5
-    except (OSError, ValueError, AttributeError, RecursionError):
-        raise WeightsError(f"{config} is not a model's configuration; download it again") from None
+    found = read_json(config, refuse=refused)
+    if not isinstance(found, dict):
+        raise WeightsError(f"{config} is not a model's configuration; download it again")
+    reads_bytes = found.get("model_type") == BYTE_T5
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     vocabulary = [] if reads_bytes else [folder / "spiece.model"]
     return [config, *vocabulary, *(weights or [folder / SINGLE])]

@@ -7,7 +7,6 @@ caption's features; they say that the video is of high quality, say, or how many
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from magi1.errors import MagiError, MagiUsageError
 from magi1.text_encoder import TextFeatures
-from wmweights import first_line
+from wmfiles.arrays import read_arrays
 
 NULL_LENGTH = 50
 """Tokens of the null text that attention sees."""
@@ -123,6 +122,10 @@ class TokenVectors:
         return [vector.expand(chunks, -1) for vector in vectors]
 
 
+_ARRAYS = ("caption_token", "logo_token", "other_tokens")
+_MOST_BYTES = 2**28
+
+
 def load_token_vectors(file: str | Path, tokens: SpecialTokens) -> TokenVectors | None:
     """The vectors in ``special_tokens.npz``, or None if no token is asked for: then it need not exist.
 
@@ -133,18 +136,22 @@ def load_token_vectors(file: str | Path, tokens: SpecialTokens) -> TokenVectors 
     """
     if not tokens.any():
         return None
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            caption, logo, other = (
-                torch.from_numpy(arrays[name].astype(np.float16)).float()
-                for name in ("caption_token", "logo_token", "other_tokens")
-            )
-    except FileNotFoundError as error:
+    if not Path(file).exists():
         raise MagiError(
             f"special tokens: {file} is missing; it comes with the MAGI-1 code, or ask for no special token"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise MagiError(f"special tokens: cannot read {file}: {first_line(error)}") from error
+        )
+    arrays = read_arrays(
+        file,
+        _ARRAYS,
+        most=_MOST_BYTES,
+        refuse=lambda path, why: MagiError(f"special tokens: cannot read {path}: {why}"),
+    )
+    try:
+        caption, logo, other = (
+            torch.from_numpy(arrays[name].astype(np.float16)).float() for name in _ARRAYS
+        )
+    except (ValueError, TypeError):
+        raise MagiError(f"special tokens: {file} holds something else than numbers") from None
     if other.ndim != 2 or len(other) < _LEAST_ROWS:
         raise MagiError(
             f"special tokens: other_tokens in {file} has shape {list(other.shape)}, expected [100, width]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -20,6 +19,7 @@ from magi1.prompt_cleaning import clean_prompt
 from magi1.prompt_reader import PromptReader
 from magi1.t5_files import check_byte_t5, check_t5
 from magi1.t5_tokenizer import load_t5_tokenizer
+from wmfiles import read_json
 from wmweights import WeightsError, assemble, dequantise, first_line, read_state
 
 log = logging.getLogger(__name__)
@@ -257,14 +257,11 @@ def _plain(prompt: str) -> str:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not file.exists():
         raise MagiError(
             f"text encoder: {file} is missing; give the folder that has it, or the one that {T5_FOLDER} is in"
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise MagiError(f"text encoder: cannot read {file}: {first_line(error)}") from error
+        )
+    config = read_json(file, refuse=lambda path, why: MagiError(f"text encoder: {path}: {why}"))
     if not isinstance(config, dict):
         raise MagiError(f"text encoder: {file} is not a JSON object")
     return config

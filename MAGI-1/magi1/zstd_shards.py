@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor
 
 from magi1.errors import MagiError
-from wmweights import TensorSpec, WeightsError, first_line
+from wmfiles import open_regular, parse_json
+from wmweights import TensorSpec, WeightsError, first_line, refused
 from wmweights.safetensors_file import DTYPES
 
 MAX_HEADER = 100 * 2**20
@@ -48,7 +48,7 @@ def _header(stream: BinaryIO) -> list[tuple[str, TensorSpec, tuple[int, int]]]:
     length = int.from_bytes(_exactly(stream, 8), "little")
     if length > MAX_HEADER:
         raise ValueError("the header is damaged")
-    header = json.loads(bytes(_exactly(stream, length)))
+    header = parse_json(bytes(_exactly(stream, length)).decode())
     header.pop("__metadata__", None)
     return sorted(
         (
@@ -85,7 +85,10 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
             f'{file} is compressed: pip install -e ".[generate]" in the clone, or decompress it with zstd -d'
         ) from None
     try:
-        with file.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
+        with (
+            open_regular(file, refuse=refused) as raw,
+            zstandard.ZstdDecompressor().stream_reader(raw) as stream,
+        ):
             yield stream
     except (
         *(zstandard.ZstdError, OSError, ValueError, RecursionError),

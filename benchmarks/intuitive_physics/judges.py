@@ -16,7 +16,7 @@ from vjepa2.world_model import WorldModel
 from wmreward.surprise.aggregate import aggregate
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.tokens import copy_surprise, window_surprise
-from wmreward.surprise.windows import gather_windows, window_starts
+from wmreward.surprise.windows import cut_windows, gather_windows
 
 Judge = Callable[[Tensor], dict[str, Tensor]]
 
@@ -35,8 +35,8 @@ def world_model_judge(model: WorldModel, prefix: str = "", batch: int = 128) -> 
 
     def judge(videos: Tensor) -> dict[str, Tensor]:
         pixels = model.preprocess(videos)
-        starts = window_starts(pixels.shape[2], config.window_size, config.stride)
-        which = [(video, start) for video in range(len(pixels)) for start in starts]
+        cut = cut_windows(pixels.shape[2], config.window_size, config.stride)
+        which = [(video, window) for video in range(len(pixels)) for window in cut]
         parts: dict[str, list[Tensor]] = {}
         for first in range(0, len(which), batch):
             windows = gather_windows(pixels, which[first : first + batch], config.window_size)

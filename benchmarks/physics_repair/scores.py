@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.shared.bootstrap import Values
-from wmreward.rewards.world import Consensus, SeamReward
+from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
 from wmreward.steering.keep_edges import edge_energy
 from wmreward.surprise.scorer import SurpriseScorer
 
@@ -52,9 +52,10 @@ class Judges:
         seconds = 0.0
         for prefix, scorer in self.scorers.items():
             begun = time.perf_counter()
-            parts = dict(SeamReward(scorer).after(flat, before.shape[2]).parts)
+            parts = dict(SurpriseReward(scorer)(flat).parts)
+            del parts["surprise"]  # is that of the scorer's rule
+            parts[SEAM] = -SeamReward(scorer).after(flat, before.shape[2]).scores
             parts = {name: part.float().cpu() for name, part in parts.items()}
-            parts[SEAM] = parts.pop("surprise")
             values |= {prefix + name: part for name, part in parts.items()}
             seconds = seconds or time.perf_counter() - begun
         new = made.flatten(0, 1)

@@ -18,18 +18,23 @@ from typing import Any
 
 import batch_worker
 import pytest
+import torch
 from batch_worker import content_of
+from safetensors import SafetensorError
 
 from benchmarks import bench_batch
-from wmreward.batch import lock as locks
+from wmfiles import Process
 from wmreward.batch.candidates import candidates_of
 from wmreward.batch.cli import main as batch_main
-from wmreward.batch.folder import RunFolder, differences, read_records
-from wmreward.batch.lock import InUse, Lock, Process
+from wmreward.batch.folder import RunFolder, differences
+from wmreward.batch.lock import RunLock
+from wmreward.batch.records import read_records
 from wmreward.batch.share import Share
 from wmreward.batch.trouble import disk_trouble
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.prompts.jobs import read_jobs
+from wmreward.records.lock import InUse
+from wmweights import safetensors_file, write_state
 
 ROOT = Path(__file__).parents[2]
 ALL = [f"{job}.plain.{seed}" for job in "abcdef" for seed in (0, 1)]
@@ -197,6 +202,34 @@ def test_a_full_disk_stops_with_one_line(run: Run, capsys: pytest.CaptureFixture
     assert line.startswith("error: ") and "the disk is full" in line and "start again" in line
     assert "d.plain.0" not in run.made() and len(run.made()) == 4
     assert not read_records(run.path).failed
+    assert run.here() == 0
+    run.assert_complete()
+
+
+def test_a_disk_that_is_full_for_weights_files_stops_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The library that writes states tells the error of the disk in words only."""
+    make = batch_worker.Writer.__call__
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    def makes(self: batch_worker.Writer, candidate: Any, folder: Path) -> dict[str, Any]:
+        facts = make(self, candidate, folder)
+        if candidate.name == "d.plain.0":
+            try:
+                write_state({"latents": torch.zeros(1)}, folder / ".state.safetensors")
+            except OSError as error:  # as generation does
+                raise WMRewardError(f"cannot write: {error.strerror}") from error
+        return facts
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_worker.Writer, "__call__", makes)
+        patch.setattr(safetensors_file, "save_file", full)
+        assert run.here() == 1
+    assert "the disk is full" in capsys.readouterr().err.splitlines()[-1]
+    assert run.attempts()["d.plain.0"] == 1 and not read_records(run.path).failed
     assert run.here() == 0
     run.assert_complete()
 
@@ -452,44 +485,14 @@ def test_only_one_of_two_that_begin_at_once(run: Run) -> None:
     assert max(run.attempts().values()) == 1
 
 
-def test_locks_of_the_dead_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(locks, "_LOOK_AGAIN_S", 0.05)
+def test_shares_lock_what_they_have_in_common(tmp_path: Path) -> None:
     this = Process.this()
-    ended = Process(this.host, 2**22 + 1)
-    again = Process(this.host, this.pid, (this.started or 0) + 1)  # the number was used again
-    elsewhere = Process("another-host", 1)
-    for gone in (ended, again, elsewhere):
-        Lock(tmp_path, Share()).acquire([gone])
-        assert locks.is_gone(locks.read(tmp_path / "1-of-1.json") or {}) == (gone != elsewhere)
-    old = Lock(tmp_path, Share())
-    with pytest.raises(InUse, match="is in use by"):
-        old.beat()
-    held = Lock(tmp_path, Share())
+    held = RunLock(tmp_path, Share(2, 3))
     held.acquire([this])
-    for share in (Share(), Share(1, 2)):
-        with pytest.raises(InUse):
-            Lock(tmp_path, share).acquire([this])
-    held.beat()
-    held.release()
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_lock_elsewhere_that_beats_is_respected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held = Lock(tmp_path, Share(2, 3))
-    held.acquire([Process("another-host", 1)])
-    monkeypatch.setattr(locks.time, "sleep", lambda _: held.beat())
-    with pytest.raises(InUse, match="process 1 on another-host"):
-        Lock(tmp_path, Share()).acquire([Process.this()])
-    Lock(tmp_path, Share(1, 3)).acquire([Process.this()])
-
-
-def test_a_damaged_lock_says_so(tmp_path: Path) -> None:
-    (tmp_path / "1-of-1.json").write_text("")
-    with pytest.raises(WMRewardError, match="is not a lock"):
-        Lock(tmp_path, Share()).acquire([Process.this()])
+    for share in (Share(), Share(2, 3), Share(1, 2)):
+        with pytest.raises(InUse, match=f"{tmp_path.parent} is in use by"):
+            RunLock(tmp_path, share).acquire([this])
+    RunLock(tmp_path, Share(1, 3)).acquire([this])
 
 
 # --- small things -------------------------------------------------------------------------------------

@@ -236,6 +236,18 @@ def test_done_is_done_and_nothing_is_replaced_unasked(command: CommandLine) -> N
     assert Path("mine.mp4").read_bytes() == b"something of mine"
 
 
+def test_long_names_work_or_are_refused_at_once(command: CommandLine) -> None:
+    for stem in ("x" * 212, "y" * 246, "é" * 125 + "z"):
+        assert command(*T2V, "--output_path", f"{stem}.mp4", "--preview", "--save_latents")[0] == 0
+        names = sorted(path.name for path in Path().iterdir() if path.name[0] == stem[0])
+        assert len(names) == 3 and f"{stem}.mp4" in names
+        assert "already there" in command(*T2V, "--output_path", f"{stem}.mp4")[2]
+    assert not [path for path in Path().iterdir() if path.name.startswith(".")]
+    said = command.fails(*T2V, "--output_path", "x" * 252 + ".mp4")
+    assert "longer than a path can be" in said and len(said) < 300
+    assert "no home folder" in command.fails(*T2V, "--output_path", "~nosuchuser/o.mp4")
+
+
 def test_image_and_video(command: CommandLine, inputs: Path) -> None:
     image = ("--mode", "i2v", "--init_image", str(inputs / "image.png"), "--guidance_scale", "0")
     assert command(*image, "--num_frames", "20", "--output_path", "i.mp4")[0] == 0
@@ -300,7 +312,7 @@ def test_dashes_and_numbers_of_the_configuration(command: CommandLine) -> None:
         ((*T2V, "--device", "cuda:99"), "is not there"),
         ((*T2V, "--kernels", "flash"), "need flash_attn"),
         ((*T2V, "--sede", "3"), "--sede"),
-        (("--config_file", "none.json", *T2V), "none.json cannot be read"),
+        (("--config_file", "none.json", *T2V), "none.json: no such file"),
     ],
 )
 def test_wrong_flags(command: CommandLine, flags: tuple[str, ...], says: str) -> None:

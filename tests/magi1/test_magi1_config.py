@@ -191,7 +191,7 @@ def test_every_field_has_a_type(tmp_path: Path, section: str, name: str) -> None
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
 def test_numbers_are_finite(tmp_path: Path, value: str) -> None:
     text = example("4.5B_base").read_text().replace("0.18215", value)
-    refused(tmp_path, text, "runtime_config.scale_factor=", "must be a number")
+    refused(tmp_path, text, f"{value}", "is no finite number", "line 69")
 
 
 def test_integers_stand_for_floats(tmp_path: Path) -> None:
@@ -212,16 +212,16 @@ def test_unknown_fields_are_refused_with_the_nearest_name(tmp_path: Path) -> Non
 
 
 def test_what_is_no_configuration(tmp_path: Path) -> None:
-    refused(tmp_path, "", "not valid JSON", "line 1")
-    refused(tmp_path, example("4.5B_base").read_text()[:-3], "not valid JSON")
+    refused(tmp_path, "", "not JSON")
+    refused(tmp_path, example("4.5B_base").read_text()[:-3], "not JSON")
     refused(tmp_path, [1, 2], "must be a JSON object, not a list")
     refused(tmp_path, sections() | {"model_config": 3}, "model_config must be a JSON object, not 3")
     refused(tmp_path, {"model_config": {}}, "runtime_config, engine_config missing")
-    for path, what in ((tmp_path / "none.json", "No such file"), (tmp_path, "Is a directory")):
+    for path, what in ((tmp_path / "none.json", "no such file"), (tmp_path, "is a folder")):
         with pytest.raises(MagiUsageError, match=what):
             MagiConfig.load(path)
     (tmp_path / "weights.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(MagiUsageError, match="not a JSON file"):
+    with pytest.raises(MagiUsageError, match="save it as UTF-8"):
         MagiConfig.load(tmp_path / "weights.json")
     assert issubclass(MagiUsageError, MagiError) and issubclass(MagiUsageError, ValueError)
 

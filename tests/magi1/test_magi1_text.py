@@ -246,11 +246,11 @@ def test_folders_that_are_no_text_encoder(tmp_path: Path) -> None:
         load_text_encoder(tmp_path)
     config = tmp_path / "config.json"
     for content, message in (
-        ("{", "cannot read"),
+        ("{", "config.json: not JSON"),
         ("[]", "not a JSON object"),
         ('{"model_type": "bert"}', "'bert'"),
         ('{"model_type": "byte_t5"}', "'d_ff' is missing in .*config.json"),
-        (json.dumps(TINY.to_dict()), "model.safetensors cannot be read"),
+        (json.dumps(TINY.to_dict()), "model.safetensors: no such file"),
         ('{"model_type": "t5"}', "has no tokenizer"),
     ):
         config.write_text(content)
@@ -790,7 +790,7 @@ def test_files_of_vectors_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(MagiError, match="other_tokens"):
         load_token_vectors(file, hq)
     save_vectors(file, other_tokens=np.array([{"code": "to run"}], dtype=object))
-    with pytest.raises(MagiError, match="allow_pickle"):
+    with pytest.raises(MagiError, match="is damaged, or not a"):
         load_token_vectors(file, hq)
     save_vectors(file, other_tokens=np.zeros((17, 8)))
     load_token_vectors(file, hq)

@@ -313,7 +313,7 @@ def test_own_videos(bench: Bench, suffix: str) -> None:
     ("text", "message"),
     [
         ("{}", "must be a list"),
-        ("[", "cannot be read"),
+        ("[", "list.json: not JSON"),
         ('[{"take_1": "a.mp4"}]', "no such file"),
         ('[{"take_3": "a.mp4"}]', "unknown field 'take_3'"),
         ("[{}]", "'take_1' is missing"),
@@ -342,8 +342,8 @@ def test_lists_that_are_wrong(text: str, message: str, tmp_path: Path) -> None:
         ("--real {real} --generated {generated} --frames 3", "--frames"),
         ("--list a.json --real {real}", "--real has no place beside --list"),
         ("--list a.json --real_masks released", "--real_masks has no place"),
-        ("--list absent.json", "absent.json: cannot be read"),
-        ("--real {real} --generated {generated} --descriptions {real}", "not the descriptions"),
+        ("--list absent.json", "absent.json: no such file"),
+        ("--real {real} --generated {generated} --descriptions {real}", "real: is a folder"),
         ("--real {real} --generated {generated} --real_masks x", "x: no such folder"),
     ],
 )
@@ -479,7 +479,12 @@ def test_a_known_data_set_is_not_opened_again(
     _, first, _ = bench()
     monkeypatch.setattr(cache, "read_take", lambda path: pytest.fail(f"{path} is opened"))
     monkeypatch.setattr(dataset, "read_header", lambda path: pytest.fail(f"{path} is opened"))
-    assert bench() == (0, first, "note: 4 of the 198 jobs; a published score needs them all\n")
+    code, out, err = bench()
+    assert (code, out) == (0, first)
+    jobs, shapes = err.splitlines()
+    assert jobs == "note: 4 of the 198 jobs; a published score needs them all"
+    assert "96 x 54 has other proportions than the recordings (64 x 48)" in shapes
+    assert shapes.endswith("(3 more like this)")
 
 
 def test_a_clip_that_fails_leaves_nothing_in_the_cache(tmp_path: Path) -> None:

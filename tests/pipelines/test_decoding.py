@@ -16,7 +16,8 @@ from tiny_pipelines import Tiny, tiny
 from wmreward.errors import UsageError
 from wmreward.pipelines.checkpoints import frugal
 from wmreward.pipelines.decoding import Decoder, Economy
-from wmreward.pipelines.families import Family, family_of
+from wmreward.pipelines.families.base import Family
+from wmreward.pipelines.families.known import family_of
 from wmreward.pipelines.slices import slices_of
 
 LATENT_FRAMES = 5

@@ -100,7 +100,7 @@ def test_the_best_guided_candidate_is_the_output(command: CommandLine, made: lis
     code, out, err = command(*flags, "2", "--compare", "--plot")
     assert code == 0, err
     assert "output.mp4: 9 frames of 32×32 at 16 per second" in out
-    assert "the choice among 2 raised the total by" in err and "guidance acted on" in err
+    assert "the choice among 2 raised the reward by" in err and "guidance acted on" in err
     assert made == [0, 1, 0]  # and the plain one, to compare with
     for name in ("output.compare.mp4", "output.candidates.png", "output.guidance.png"):
         assert Path(name).exists(), name

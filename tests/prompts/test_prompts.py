@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from argparse import ArgumentTypeError
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wmreward.commands.kinds import MOST_SEEDS, seed_range
 from wmreward.errors import UsageError
 from wmreward.physics_iq.dataset import read_descriptions
 from wmreward.prompts.cli import main
@@ -111,7 +115,7 @@ def test_mistakes_name_file_and_line(entry: Any, message: str, tmp_path: Path) -
         ("{", "line 1: not JSON"),
         ('{"id": "a", "id": "b"}', "'id' is given twice"),
         ("\n\n", "no jobs in it"),
-        ("\udcff", "cannot be read"),
+        ("\udcff", "is not UTF-8 text"),
     ],
 )
 def test_files_that_are_no_lists(text: str, message: str, tmp_path: Path) -> None:
@@ -119,8 +123,82 @@ def test_files_that_are_no_lists(text: str, message: str, tmp_path: Path) -> Non
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UsageError, match=message):
         read_jobs(path)
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(UsageError, match="no such file"):
         read_jobs(tmp_path / "none.jsonl")
+
+
+ONE = '{"id": "a", "mode": "i2v", "prompt": "x", "init_image": %s}'
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"id": "a", "mode": "t2v", "prompt": ' + "[" * 4000 + "]" * 4000 + "}", "nested deeper"),
+        ('{"id": "a", "mode": "t2v", "prompt": ' + "[" * 100_000, "nested deeper"),
+        ('{"id": "a", "mode": "t2v", "prompt": "a \\ud800 ball"}', "half a character"),
+        ('{"id": "a", "mode": "t2v", "prompt": "a \\udc80 ball"}', "half a character"),
+        ('{"id": "a", "mode": "t2v", "prompt": "' + "x" * 200_000 + '"}', "200000 characters"),
+        ('{"id": "a", "mode": "t2v", "prompt": "x", "seeds": [1e999]}', "no finite number"),
+        ('{"id": "a", "mode": "t2v", "prompt": "x", "seeds": [' + "9" * 5000 + "]}", "5000 digits"),
+        ('{"id": "a", "mode": "t2v", "prompt": "x", "' + "y" * 5000 + '": 1}', "unknown field"),
+        ('{"id": "' + "y" * 5000 + '", "mode": "t2v", "prompt": "x"}', "to name a file"),
+        (ONE % '"~nosuchuser/x.png"', "no home folder ~nosuchuser"),
+        (ONE % json.dumps("x" * 300), "longer than a path can be"),
+        (ONE % json.dumps("x/" * 3000), "longer than a path can be"),
+        (ONE % r'"a\u0000b"', "null byte"),
+        (ONE % '" "', "a path is empty"),
+    ],
+)  # fmt: skip
+def test_absurd_jobs_are_refused_in_one_line(line: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    path.write_text(f'{{"id": "z", "mode": "t2v", "prompt": "x"}}\n{line}\n')
+    with pytest.raises(UsageError) as caught:
+        read_jobs(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}, line 2: ") and says in text
+    assert "\n" not in text and len(text) < 400 + len(str(path)) and caught.value.exit_code == 2
+
+
+def test_too_many_seeds(tmp_path: Path) -> None:
+    job = {"id": "a", "mode": "t2v", "prompt": "x", "seeds": list(range(MOST_SEEDS + 1))}
+    with pytest.raises(UsageError, match=f"{MOST_SEEDS + 1} seeds"):
+        read_jobs(write_lines(tmp_path / "list.jsonl", job))
+    ranges = ",".join(f"{100_000 * i}-{100_000 * i + 99_999}" for i in range(9_000))
+    for text in ("0-99999999999", "0-60000,100000-160000", "9" * 5000, "1-" + "9" * 5000, ranges):
+        with pytest.raises(ArgumentTypeError) as caught:
+            seed_range(text)
+        assert len(str(caught.value)) < 200
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "list.jsonl", *GOOD)
+    jobs = read_jobs(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_jobs(path) == jobs
+
+
+def test_images_whose_names_are_not_utf8(tmp_path: Path) -> None:
+    job = {"id": "a", "mode": "i2v", "prompt": "é", "init_image": os.fsdecode(b"\xff.png")}
+    path = tmp_path / "list.jsonl"
+    path.write_text(json.dumps(job))
+    jobs = read_jobs(path)
+    assert jobs[0].given == tmp_path / os.fsdecode(b"\xff.png")
+    write_jobs(tmp_path / "again.jsonl", jobs)
+    assert read_jobs(tmp_path / "again.jsonl") == jobs
+
+
+def test_a_pipe_is_no_list(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "list.jsonl")
+    with pytest.raises(UsageError, match="not a regular file"):
+        read_jobs(tmp_path / "list.jsonl")
+
+
+def test_reading_is_linear_in_the_length(tmp_path: Path) -> None:
+    lines = [f'{{"id": "{i}", "mode": "t2v", "prompt": "x"}}' for i in range(20_000)]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    begun = time.perf_counter()
+    assert len(read_jobs(tmp_path / "list.jsonl")) == 20_000
+    assert time.perf_counter() - begun < 5
 
 
 def test_ids_and_names_differ_on_any_file_system(tmp_path: Path) -> None:
@@ -281,7 +359,7 @@ def test_the_command_writes_and_checks(
     [
         ({"--data": "nowhere"}, "there is no switch-frames in it"),
         ({"--data": "nowhere", "--mode": "v2v"}, "split-videos/conditioning/24FPS"),
-        ({"--descriptions": "nowhere.csv"}, "not the descriptions of Physics-IQ"),
+        ({"--descriptions": "nowhere.csv"}, "nowhere.csv: no such file"),
         ({"--clip_fps": "25"}, "--clip_fps must be one of"),
         ({"--seeds": "3-1"}, "--seeds"),
         ({"--output": "list.txt"}, "must end in .jsonl"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,11 +83,14 @@ def test_json_record_comes_back_whole_and_strict(tmp_path: Path) -> None:
 
 def test_csv_has_one_row_of_plain_columns(tmp_path: Path) -> None:
     file = RecordFile(tmp_path / "s.csv")
-    file.append(record(source_fps=float("nan")))
+    file.append(
+        record(source_fps=float("nan")) | {"settings": SETTINGS | {"frame_strides": [1, 2]}}
+    )
     header, row = file.path.read_text().splitlines()
     assert header == ",".join(COLUMNS) and "nan" not in row.lower()
     (back,) = file.read()
     assert back["surprise"] == 0.125 and back["num_windows"] == 3 and back["stride"] == 2
+    assert back["frame_strides"] == "1 2"
     assert back["max_frames"] == 49 and back["fps"] is None and back["torch"] == "2.13.0"
     file.rewrite([back])
     assert file.path.read_text().splitlines() == [header, row]
@@ -214,6 +220,9 @@ def test_settings_id_holds_what_decides_a_score_and_nothing_else() -> None:
             settings_id(SETTINGS | {"sampling": {**SETTINGS["sampling"], field: value}})
             != reference
         )
+    # Records from before there were frame strides are found by runs that use every frame.
+    assert settings_id(SETTINGS | {"frame_strides": [1]}) == reference
+    assert settings_id(SETTINGS | {"frame_strides": [1, 2]}) != reference
     at_rate = [
         settings_id(SETTINGS | {"sampling": {"max_frames": n, "fps": 8.0, "decoder": "pyav"}})
         for n in (20, 49)
@@ -243,3 +252,176 @@ def test_hash_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
 def test_json_lines_are_ascii() -> None:
     line = to_json({"path": "é\u2028.mp4"})
     assert line.isascii() and json.loads(line)["path"] == "é\u2028.mp4"
+
+
+# --- several processes, and files that others touched ---------------------------------------------------
+
+_APPEND = """
+import sys
+from pathlib import Path
+from wmreward.records.record_file import RecordFile
+files = [RecordFile(Path(name)) for name in sys.argv[2:]]
+print("ready", flush=True)
+for number in range(300):
+    for file in files:
+        file.append({"path": f"{sys.argv[1]}{number}.mp4"})
+"""
+
+
+def test_what_others_append_meanwhile_is_not_cut_off(tmp_path: Path) -> None:
+    """Two writers and one who repairs, over and over; a torn line of an earlier run is cut off once."""
+    files = [RecordFile(tmp_path / name) for name in ("s.jsonl", "s.csv")]
+    for file in files:
+        file.append(record("old.mp4"))
+        file.append(record("torn.mp4"))
+        file.path.write_bytes(file.path.read_bytes()[:-9])
+        assert paths(file.repair()) == ["old.mp4"]
+    words = [str(file.path) for file in files]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _APPEND, name, *words],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in "ab"
+    ]
+    for writer in writers:
+        assert writer.stdout and writer.stdout.readline() == "ready\n"
+    while any(writer.poll() is None for writer in writers):
+        for file in files:
+            file.repair()
+    for writer in writers:
+        writer.communicate()
+    wanted = {"old.mp4", *(f"{name}{number}.mp4" for name in "ab" for number in range(300))}
+    for file in files:
+        assert set(paths(file.read())) == wanted and len(file.read()) == len(wanted)
+
+
+def csv_of(tmp_path: Path, edit: Callable[[list[str]], None]) -> RecordFile:
+    file = RecordFile(tmp_path / "scores.csv")
+    for name in "abcde":
+        file.append(record(f"{name}.mp4"))
+    lines = file.path.read_text().splitlines(keepends=True)
+    edit(lines)
+    file.path.write_text("".join(lines))
+    return file
+
+
+@pytest.mark.parametrize("row", [1, 3, 5])
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("{}.mp4", '"{}.mp4', "a quote opens here|text follows"),
+        (".mp4,0.125", '.mp4,"0.125', "a quote opens here"),
+        ("{}.mp4,", '"{}.mp4"x,', "text follows a closing quote"),
+        ("{}.mp4,", "{}" + "x" * 140_000 + ",", "a cell of more than 131072 characters"),
+        ("{}.mp4,", "{}.mp4,,", "columns, not"),
+        ("0.125", "NaN", "'NaN' in column surprise is not a number"),
+    ],
+)
+def test_a_damaged_table_is_refused_with_the_line_and_left_alone(
+    tmp_path: Path, row: int, old: str, new: str, says: str
+) -> None:
+    name = "abcde"[row - 1]
+
+    def damage(lines: list[str]) -> None:
+        assert old.format(name) in lines[row]
+        lines[row] = lines[row].replace(old.format(name), new.format(name))
+
+    file = csv_of(tmp_path, damage)
+    before = file.path.read_bytes()
+    with pytest.raises(UsageError, match=rf"scores\.csv, line {row + 1}: .*({says})") as caught:
+        file.repair()
+    assert file.path.read_bytes() == before and caught.value.exit_code == 2
+    # A torn last line makes no difference.
+    if row < 5:
+        file.path.write_bytes(before[:-20])
+        with pytest.raises(UsageError, match=says):
+            file.repair()
+        assert file.path.read_bytes() == before[:-20]
+
+
+def test_a_stray_quote_of_the_reports(tmp_path: Path) -> None:
+    given = (
+        Path(__file__).parents[3] / "shared" / "faults" / "02_csv_quote_cuts_rows" / "scores.csv"
+    )
+    if not given.exists():
+        pytest.skip("needs the shared faults")
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes(given.read_bytes())
+    with pytest.raises(UsageError, match="line 3"):
+        RecordFile(copy).repair()
+    assert copy.read_bytes() == given.read_bytes()
+
+
+def test_a_table_of_an_earlier_version_goes_on_as_it_is(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path / "s.csv")
+    earlier = [name for name in COLUMNS if name not in ("crop", "levels", "teacher_sha256")]
+    row = ["a.mp4", "0.5", *[""] * (len(earlier) - 2)]
+    file.path.write_text(f"{','.join(earlier)}\n{','.join(row)}\n")
+    file.append(record("b.mp4"))
+    assert paths(file.repair()) == ["a.mp4", "b.mp4"] and file.read()[1]["stride"] == 2
+    assert file.path.read_text().splitlines()[0] == ",".join(earlier)
+    file.part(0).append(record("c.mp4"))
+    file.merge_parts()
+    assert paths(file.read()) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert file.path.read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+def test_records_that_an_editor_saved_anew(file: RecordFile) -> None:
+    for name in ("a.mp4", "é.mp4"):
+        file.append(record(name))
+    data = file.path.read_bytes()
+    file.path.write_bytes(b"\xef\xbb\xbf" + data.rstrip(b"\n").replace(b"\n", b"\r\n"))
+    if file.path.suffix == ".csv":  # a row without its end is not known to be whole
+        file.path.write_bytes(file.path.read_bytes() + b"\r\n")
+    file.repair()
+    file.append(record("c.mp4"))
+    assert paths(file.read()) == ["a.mp4", "é.mp4", "c.mp4"]
+
+
+def test_room_that_a_power_cut_left_unfilled_is_torn(file: RecordFile) -> None:
+    file.append(record("a.mp4"))
+    whole = file.path.read_bytes()
+    for end in (bytes(100), b'{"path": "b' + bytes(100)):
+        if file.path.suffix == ".jsonl" or not end.strip(b"\0"):
+            file.path.write_bytes(whole + end)
+            assert paths(file.repair()) == ["a.mp4"] and file.path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"path": ' + "[" * 5000, "nested deeper"),
+        ('{"path": "a", "path": "b"}', "given twice"),
+        ('{"path": 3}', "there is no path"),
+        ('{"path": "a", "surprise": NaN}', "NaN"),
+        ('{"path": "\xff"}', "not UTF-8"),
+    ],
+)
+def test_lines_that_are_no_records(tmp_path: Path, line: str, says: str) -> None:
+    file = RecordFile(tmp_path / "s.jsonl")
+    file.append(record("a.mp4"))
+    with file.path.open("ab") as end:
+        end.write(line.encode("latin-1") + b"\n")
+    before = file.path.read_bytes()
+    with pytest.raises(UsageError, match=rf"s\.jsonl, line 2: not a record .*{says}"):
+        file.repair()
+    assert file.path.read_bytes() == before
+
+
+def test_a_pipe_is_no_file_of_records(file: RecordFile) -> None:
+    os.mkfifo(file.path)
+    for use in (file.read, file.repair, file.check_writable):
+        with pytest.raises(UsageError, match="not a regular file"):
+            use()
+
+
+def test_parts_of_files_with_long_names(tmp_path: Path) -> None:
+    for stem in ("x" * 249, "é" * 124):
+        file = RecordFile(tmp_path / f"{stem}.jsonl")
+        for rank in (0, 3, 12):
+            file.part(rank).append(record(f"{rank}.mp4"))
+        file.merge_parts()
+        assert paths(file.read()) == ["0.mp4", "3.mp4", "12.mp4"] and file.parts() == []

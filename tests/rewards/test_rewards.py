@@ -46,35 +46,70 @@ def test_surprise_is_that_of_the_scoring_command(rule: Any, mode: str) -> None:
     torch.testing.assert_close(judged.parts["surprise"], expected)
 
 
+@pytest.mark.parametrize("mode", ["mean", "max", "topk3"])
 @pytest.mark.parametrize("rule", ["plain", "top"])
-def test_the_seam_is_where_given_frames_end(rule: Any) -> None:
-    scorer, videos = scorer_of(score=rule, stride=2), videos_of(3, 22)
+def test_the_seam_is_where_given_frames_end(rule: Any, mode: str) -> None:
+    scorer, videos = scorer_of(score=rule, stride=1, mode=mode), videos_of(3, 22)
     seam, windows = SeamReward(scorer), scorer.score_windows(videos).values
-    assert windows.shape == (3, 4)  # from frames 0, 2, 4 and 6, predicted 8 frames later
-    for count, window in ((8, 0), (11, 1), (14, 3)):
+    for count in (8, 11, 14):
         found = seam.after(videos, count)
-        later = windows[:, window:].mean(dim=1)  # those in given frames alone say nothing new
-        torch.testing.assert_close(found.scores, -(later + windows[:, window]) / 2)
+        torch.testing.assert_close(found.scores, -windows[:, count - 8])
         torch.testing.assert_close(found.parts["surprise"], -found.scores)
     # Without a window that is seen in given frames and predicted in new ones, it is the surprise.
     for count in (0, 1, 7, 16):
-        torch.testing.assert_close(seam.after(videos, count).scores, -windows.mean(dim=1))
-    torch.testing.assert_close(seam(videos).scores, -windows.mean(dim=1))
+        torch.testing.assert_close(seam.after(videos, count).scores, -scorer(videos))
+    torch.testing.assert_close(seam(videos).scores, -scorer(videos))
     leaf = videos.clone().requires_grad_()
     assert torch.autograd.grad(seam(leaf).scores.sum(), leaf)[0].abs().max() > 0
 
 
-@pytest.mark.parametrize("mode", ["max", "median", "topk3", "topp50"])
-def test_a_seam_near_the_end_has_few_windows(mode: str) -> None:
-    """Of which topkK takes all, if they are fewer than K."""
-    scorer, videos = scorer_of(stride=2, mode=mode), videos_of(3, 22)
-    windows = scorer.score_windows(videos).values
-    last = windows[:, 3]
-    torch.testing.assert_close(SeamReward(scorer).after(videos, 14).scores, -last)
-    if mode == "topk3":
-        scores = SeamReward(scorer).after(videos, 12).scores
-        expected = (windows[:, 2:].mean(dim=1) + windows[:, 2]) / 2
-        torch.testing.assert_close(scores, -expected)
+@pytest.mark.parametrize("rule", ["plain", "excess"])
+def test_the_seam_at_several_frame_strides(rule: Any) -> None:
+    scorer, videos = scorer_of(score=rule, frame_strides=(1, 2), stride=3), videos_of(2, 34)
+    found = SeamReward(scorer).after(videos, 17)
+    slower = scorer_of(score=rule, stride=1)
+    one = slower(videos[:, :, 9:25])
+    two = torch.stack([slower(videos[:, :, 1 + phase :: 2][:, :, :16]) for phase in (0, 1)]).mean(0)
+    torch.testing.assert_close(found.parts["frame_stride_1"], one)
+    torch.testing.assert_close(found.parts["frame_stride_2"], two)
+    torch.testing.assert_close(found.scores, -(one + two) / 2)
+    leaf = videos.clone().requires_grad_()
+    scores = SeamReward(scorer).after(leaf, 17).scores
+    torch.testing.assert_close(scores.detach(), found.scores)
+    gradient = torch.autograd.grad(scores.sum(), leaf)[0].abs().amax(dim=(0, 1, 3, 4))
+    assert gradient[32].item() > 0  # the future of the slower windows
+    # Too few given frames for the slower windows: the others decide.
+    few = SeamReward(scorer).after(videos, 12)
+    torch.testing.assert_close(few.scores, -slower(videos[:, :, 4:20]))
+    assert not any(name.startswith("frame_stride") for name in few.parts)
+
+
+def strided(one: float, two: float) -> Judged:
+    parts = {"seam.frame_stride_1": one, "seam.frame_stride_2": two, "seam.plain": 5.0}
+    return Judged({"seam": -(one + two) / 2}, parts, {})
+
+
+def test_frame_strides_count_alike_in_a_choice() -> None:
+    """Also if the surprise of one of them varies a thousand times as much."""
+    scorer = scorer_of(frame_strides=(1, 2))
+    candidates = [strided(1.0, 0.003), strided(2.0, 0.0), strided(3.0, 0.004), strided(1.1, 0.001)]
+    by_sum = RewardMix.parse(["seam"], surprise=scorer).totals(candidates)
+    assert by_sum.argmax().item() == 3
+    torch.testing.assert_close(by_sum.mean(), by_sum.new_tensor(-(7.1 + 0.008) / 8))
+    rescaled = [
+        strided(c.parts["seam.frame_stride_1"], 7 * c.parts["seam.frame_stride_2"])
+        for c in candidates
+    ]
+    again = RewardMix.parse(["seam"], surprise=scorer).totals(rescaled)
+    assert torch.equal(again.argsort(), by_sum.argsort())
+    ranks = RewardMix.parse(["seam"], surprise=scorer, how="rank").totals(candidates)
+    assert ranks.tolist() == [2.0, 2.0, 0.0, 2.0]
+    # A plain mean would have taken the first; so does a set with records that do not know of strides.
+    old = Judged({"seam": -9.0}, {"seam.plain": 9.0}, {})
+    mixed = RewardMix.parse(["seam"], surprise=scorer).totals([*candidates, old])
+    assert mixed.tolist() == [c.scores["seam"] for c in [*candidates, old]]
+    alone = RewardMix.parse(["seam"], surprise=scorer).totals(candidates[:1])
+    assert alone.tolist() == pytest.approx([candidates[0].scores["seam"]])
 
 
 def test_a_mix_tells_the_seam_what_was_given() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -48,12 +50,28 @@ def test_pictures_are_drawn_again_only_where_missing(
     assert cli(*flags, "--plot", "--stride", 4).err.count("wrote ") == 2  # of other settings
 
 
+def test_odd_names_cost_no_run_its_table(cli: Cli, tmp_path: Path) -> None:
+    """One that is not UTF-8, one that is mathematics to Matplotlib, and as long as names can be."""
+    assert isinstance(sys.stderr, io.TextIOWrapper)
+    sys.stderr.reconfigure(errors="backslashreplace")  # as every process has it
+    names = [b"\xff" * 251, b"a$b$^{", "日".encode() * 83]
+    for name in names:
+        write_clip(tmp_path / "in" / os.fsdecode(name + b".mp4"))
+    flags = ("--video_path", tmp_path / "in", "--map", "--plot", "--output", "s.csv")
+    result = cli(*flags)
+    assert result.code == 0, result.err
+    assert all(name in result.out for name in (r"\udcff.mp4", "a$b$^{.mp4", "日.mp4"))
+    assert len(list(Path("outputs").iterdir())) == 6
+    again = cli(*flags)
+    assert again.code == 0 and again.out == result.out and "wrote" not in again.err
+
+
 def test_large_frames_are_shrunk_for_the_map_only(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = write_clip(tmp_path / "in" / "clip.mp4")
     (plain,) = cli("--video_path", video, "--json").records
-    monkeypatch.setattr("wmreward.scoring.pictures.MAP_HEIGHT", 24)
+    monkeypatch.setattr("wmreward.surprise.show.MAP_SIZE", (24, 1920))
     (drawn,) = cli("--video_path", video, "--map", "--json").records
     assert drawn["surprise"] == plain["surprise"]
     (picture,) = Path("outputs").iterdir()

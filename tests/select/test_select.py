@@ -15,9 +15,12 @@ from cli_fixtures import Result, write_clip, write_weights
 from fakes import NANO_TINY
 
 import vjepa2.config
+from wmfiles import Process
 from wmreward.errors import UsageError
+from wmreward.records.lock import Lock
 from wmreward.search import best_of_n as search
 from wmreward.select.cli import build_parser, main
+from wmreward.select.copies import copy_winners
 from wmreward.select.groups import grouped
 from wmreward.surprise import models
 from wmreward.surprise.compute import compute_vjepa_surprise
@@ -126,13 +129,26 @@ def test_groups_by_the_prompts_of_a_table(clips: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("t.csv", "file,prompt\na.mp4,x\n", "must name a column 'video'"),
+        (
+            "t.csv",
+            "file,prompt\na.mp4,x\n",
+            "t.csv, line 1: the head of the table names no column 'video'",
+        ),
         ("t.csv", "video,prompt\nnone.mp4,x\n", "t.csv, line 2: no such file or folder: none.mp4"),
         ("t.csv", "video,prompt\n,x\n", "line 2: there is no 'video'"),
         ("t.jsonl", '{"video": 3}\n', "line 1: there is no 'video'"),
-        ("t.jsonl", "[]\n", "line 1: is not a JSON object"),
-        ("t.jsonl", "{\n", "line 1: is not a JSON object"),
-        ("none.csv", None, "cannot be read as a UTF-8 table"),
+        ("t.jsonl", "[]\n", "line 1: not a JSON object"),
+        ("t.jsonl", "{\n", "line 1: not JSON"),
+        ("none.csv", None, "none.csv: no such file"),
+        ("t.csv", 'video,prompt\n"a.mp4,x\nb.mp4,y\n', "t.csv, line 2: a quote opens here"),
+        ("t.csv", "video,prompt\na.mp4\n", "t.csv, line 2: 1 columns"),
+        ("t.csv", "video,video\n", "two columns are called 'video'"),
+        ("t.csv", "video\n~nosuchuser/a.mp4\n", "line 2: .*no home folder ~nosuchuser"),
+        ("t.csv", f"video\n{'x' * 300}.mp4\n", "line 2: .*longer than a path can be"),
+        ("t.jsonl", '{"video": "a.mp4", "video": "b.mp4"}\n', "line 1: 'video' is given twice"),
+        ("t.jsonl", '{"video": "\\ud800.mp4"}\n', "line 1: .*half a character"),
+        ("t.jsonl", '{"video": "a\\u0000.mp4"}\n', "line 1: .*null byte"),
+        ("t.jsonl", '{"video": ' + "[" * 5000 + "\n", "line 1: nested deeper"),
     ],
 )
 def test_wrong_tables(tmp_path: Path, name: str, text: str | None, says: str) -> None:
@@ -219,6 +235,83 @@ def test_winners_of_one_name_are_told_apart(select: Select, tmp_path: Path) -> N
     assert sorted(path.name for path in Path("best").iterdir()) == ["a-clip.mp4", "b-clip.mp4"]
 
 
+def test_winners_of_one_group_name_are_told_apart(select: Select, tmp_path: Path) -> None:
+    """Groups may differ in signs only that no file name keeps."""
+    for i, group in enumerate("12"):
+        write_clip(tmp_path / group / "v.mp4", 16, seed=i)
+    (tmp_path / "t.csv").write_text("video,prompt\n1/v.mp4,a ball!\n2/v.mp4,a ball?\n")
+    flags = ("--videos", "t.csv", "--copy_to", "best")
+    assert select(*flags).code == 0
+    copies = sorted(Path("best").iterdir())
+    assert [path.name for path in copies] == ["a-ball-v-2.mp4", "a-ball-v.mp4"]
+    contents = {Path(group, "v.mp4").read_bytes() for group in "12"}
+    assert {path.read_bytes() for path in copies} == contents and len(contents) == 2
+    assert select(*flags).code == 0 and sorted(Path("best").iterdir()) == copies  # nothing twice
+
+
+def test_copies_never_replace_what_is_there(tmp_path: Path) -> None:
+    for name, content in (("1/V.mp4", b"1"), ("2/v.mp4", b"2"), ("best/x.mp4", b"older")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "x.mp4").write_bytes(b"newer")
+    for name in ("frames", "best/frames"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(name.encode())
+    best = tmp_path / "best"
+    winners = {
+        "a": tmp_path / "1/V.mp4",
+        "A": tmp_path / "2/v.mp4",
+        "b": tmp_path / "x.mp4",
+        "c": tmp_path / "frames",
+    }
+    copies = list(copy_winners(winners, best))
+    wanted = ["a-V.mp4", "A-v-2.mp4", "x-2.mp4", "frames-2"]
+    assert [copy.name for copy in copies] == wanted
+    assert (best / "x.mp4").read_bytes() == b"older" and (best / "x-2.mp4").read_bytes() == b"newer"
+    assert (best / "frames-2/1.png").read_bytes() == b"frames"
+    before = sorted(best.rglob("*"))
+    assert list(copy_winners(winners, best)) == copies and sorted(best.rglob("*")) == before
+
+
+def test_long_names_are_copied(tmp_path: Path) -> None:
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{'é' * 125}.mp4").write_bytes(folder.encode())
+    winners = {folder * 300: next((tmp_path / folder).iterdir()) for folder in "ab"}
+    copies = list(copy_winners(winners, tmp_path / "best"))
+    assert [copy.read_bytes() for copy in copies] == [b"a", b"b"]
+    assert all(copy.suffix == ".mp4" for copy in copies)
+
+
+def test_records_of_other_videos_stay(select: Select, clips: Path, judged: list[str]) -> None:
+    for name in ("cat_s1", "dog_s1", "cat_s1"):
+        assert select("--videos", clips / f"{name}.mp4", "--output", "s.jsonl").code == 0
+    assert judged == ["cat_s1.mp4", "dog_s1.mp4"]  # what was judged is known
+    records = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
+    assert [Path(record["path"]).name for record in records] == ["dog_s1.mp4", "cat_s1.mp4"]
+    assert select("--videos", clips, "--output", "s.jsonl").code == 0 and len(judged) == 4
+    assert len(Path("s.jsonl").read_text().splitlines()) == 4
+
+
+def test_records_in_use_are_left_alone(select: Select, clips: Path, judged: list[str]) -> None:
+    Lock.of(Path("s.jsonl")).acquire([Process.this()])
+    result = select("--videos", clips, "--output", "s.jsonl")
+    assert result.code == 2 and not judged and not Path("s.jsonl").exists()
+    assert f"s.jsonl is in use by process {os.getpid()}" in result.err
+
+
+def test_lists_from_other_systems(clips: Path) -> None:
+    """A byte order mark, the line ends of Windows, names that are not UTF-8."""
+    odd = clips / os.fsdecode(b"\xff.mp4")
+    odd.write_bytes((clips / "cat_s1.mp4").read_bytes())
+    (clips / "t.csv").write_bytes(b"\xef\xbb\xbfvideo,prompt\r\ncat_s1.mp4,x\r\n")
+    (clips / "t.jsonl").write_text("\ufeff" + json.dumps({"video": odd.name}) + "\r\n")
+    (clips / "t.txt").write_bytes("\ufeffcat_s1.mp4\r\n".encode())
+    found = [grouped([str(clips / name)], None) for name in ("t.csv", "t.jsonl", "t.txt")]
+    cat = clips / "cat_s1.mp4"
+    assert found == [{"x": [cat]}, {"": [odd]}, {"": [cat]}]
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -264,7 +357,7 @@ def test_help_tells_every_default() -> None:
     for flag, default in parser.defaults.items():
         assert f"--{flag}" in shown
         if default not in (None, False):
-            assert f"(default: {default})" in shown
+            assert f"(default: {parser.flags[flag].shown_default})" in shown
 
 
 def test_two_processes_choose_together(clips: Path, tmp_path: Path) -> None:

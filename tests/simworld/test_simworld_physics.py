@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from simworld import SHAPES, Scenes, sample_scenes, simulate
+from simworld import (
+    LONGEST_OCCLUSION,
+    SHAPES,
+    Scenes,
+    hidden,
+    sample_scenes,
+    simulate,
+    vary_scenes,
+)
 from simworld.contacts import Bodies, State, object_contacts, static_contacts, turned_corners
 from simworld.geometry import box_distance, look_up, polygon_distance
 from simworld.physics import (
@@ -350,3 +358,40 @@ def test_a_substep_is_one_graph():
     compiled = torch.compile(substep, fullgraph=True, backend="eager")
     compiled_path = simulate(scenes, 3, step=compiled).position
     assert torch.equal(compiled_path, simulate(scenes, 3).position)
+
+
+def test_varied_scenes_go_the_same_way_at_another_pace():
+    """In free flight a scene at half the pace is after two frames where it was after one."""
+    count = 24
+    exists = torch.zeros(count, OBJECTS, dtype=torch.bool)
+    exists[:, 0] = True
+    fallen = empty_scenes(
+        count,
+        exists=exists,
+        gravity=torch.full((count,), 0.002),
+        velocity=torch.tensor([0.01, 0.02]).expand(count, OBJECTS, 2),
+    )
+    varied = vary_scenes(fallen, torch.Generator().manual_seed(0))
+    pace = (varied.gravity / fallen.gravity).sqrt()
+    same = pace == 1
+    assert 4 < same.sum() < 20
+    assert 0.55 <= pace.min() < 0.7 and 1.0 < pace.max() <= 1.25
+    assert torch.equal(varied.restitution[same], fallen.restitution[same])
+    assert (varied.occluder_frames[~same] > 7).any() and varied.occluder_frames.max() <= 20
+    time = torch.arange(8.0)
+    path = simulate(varied, 8).position[:, :, 0]
+    clock = pace[:, None] * time
+    expected = fallen.position[:, :1] + torch.stack(
+        (0.01 * clock, 0.02 * clock - 0.5 * 0.002 * clock**2), dim=-1
+    )
+    assert torch.allclose(path, expected, atol=1e-4)
+
+
+def test_longer_occlusions_are_made_where_asked():
+    scenes = sample_scenes(96, seed=4)
+    scenes = dataclasses.replace(
+        scenes, occluder_frames=torch.full_like(scenes.occluder_frames, 16)
+    )
+    covered = hidden(simulate(scenes, 48, 2, longest_occlusion=LONGEST_OCCLUSION))[:, :, 0].sum(1)
+    assert ((covered >= 14) & (covered <= LONGEST_OCCLUSION)).sum() > 30
+    assert (covered <= LONGEST_OCCLUSION).all()

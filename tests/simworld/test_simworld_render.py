@@ -11,11 +11,13 @@ import torch
 from simworld import (
     COLOR_NAMES,
     Looks,
+    Style,
     Trajectories,
     hidden,
     make_generator,
     project,
     render,
+    sample_drawn_looks,
     sample_looks,
     sample_scenes,
     sensor_noise,
@@ -197,3 +199,50 @@ def test_rendering_is_differentiable_in_the_motion(world):
     render(moved, looks, frames=2).sum().backward()
     assert torch.isfinite(position.grad).all()
     assert position.grad.abs().max() > 0
+
+
+def test_the_plain_style_changes_nothing(world):
+    trajectories, looks = world
+    style = Style.plain(len(looks))
+    assert torch.equal(
+        render(trajectories, looks, frames=4, style=style), render(trajectories, looks, frames=4)
+    )
+    assert style.snapped(trajectories).position is not None
+    assert torch.equal(style.snapped(trajectories).position, trajectories.position)
+
+
+def test_styles_draw_edges_lines_and_whole_pixels():
+    trajectories = simulate(sample_scenes(6, seed=3, scenario="flight", occlusion=0.0), 2)
+    looks, style = plain_looks(6), Style.plain(6)
+
+    def shades(edge: float) -> int:
+        drawn = render(
+            trajectories,
+            looks,
+            frames=1,
+            style=dataclasses.replace(style, edge=edge + style.stroke),
+        )
+        return int((drawn[0] * 1000).round().unique().numel())
+
+    assert shades(0.05) < shades(1.0) < shades(2.5)  # mixed colours are along the edges
+    lined = render(
+        trajectories, looks, frames=1, style=dataclasses.replace(style, stroke=style.edge)
+    )
+    plain = render(trajectories, looks, frames=1)
+    assert (lined <= plain).all() and lined.mean() < plain.mean() - 1e-3
+    grid = dataclasses.replace(style, grid=style.edge / 128)
+    place = grid.snapped(trajectories).position
+    assert torch.allclose((place * 128).round(), place * 128, atol=1e-4)
+    assert 0 < (place - trajectories.position).abs().max() <= 0.5 / 128 + 1e-6
+
+
+def test_drawn_looks_are_flat_and_reproduce():
+    looks, style = sample_drawn_looks(64, seed=5)
+    again, _ = sample_drawn_looks(64, seed=5)
+    assert all(
+        torch.equal(getattr(looks, f.name), getattr(again, f.name))
+        for f in dataclasses.fields(looks)
+    )
+    assert (looks.pan == 0).all() and (looks.wall_color[:, 0] == looks.wall_color[:, 1]).all()
+    assert (looks.texture == 0).all(1).float().mean() > 0.6
+    assert (style.edge < 0.5).any() and (style.edge > 1.2).any() and (style.grid > 0).any()

@@ -237,7 +237,10 @@ WRONG = {
         r"1 steps.* 2 to 32|actions \[0\]",
     ),
     "long": ({"actions": np.zeros((32, 7)), "states": np.zeros((33, 7))}, "33 steps.* 2 to 32"),
-    "nan": ({"actions": ZEROS + np.nan, "states": np.zeros((5, 7))}, "NaN or infinity"),
+    "nan": (
+        {"actions": ZEROS + np.nan, "states": np.zeros((5, 7))},
+        "NaN or infinity|NaN is no finite",
+    ),
     "nameless": ({"action": ZEROS, "states": np.zeros((5, 7))}, "has no 'actions'"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from wmreward.surprise.compute import score_stream
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.scorer import SurpriseScorer, even_chunks
 from wmreward.surprise.tokens import window_surprise
+from wmreward.surprise.windows import Window, reach
 
 MODES = ("mean", "max", "median", "topk2", "topp40")
 RULES: tuple[dict[str, Any], ...] = (
@@ -138,7 +140,7 @@ def test_too_short() -> None:
 def plain_gradient(scorer: SurpriseScorer, video: Tensor, weights: Tensor) -> Tensor:
     """All graphs alive at once, one differentiation."""
     leaf = video.detach().clone().requires_grad_()
-    score = aggregate(scorer.score_windows(leaf).values, scorer.config.mode)
+    score = scorer.score_windows(leaf).pooled(scorer.config.mode)
     return torch.autograd.grad((score * weights).sum(), leaf)[0]
 
 
@@ -163,6 +165,71 @@ def test_gradient_is_that_of_plain_autograd(
         torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
         torch.testing.assert_close(scores.detach(), scorer(video), rtol=0, atol=1e-12)
     assert expected.abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gradient_at_several_frame_strides(mode: str) -> None:
+    """That of plain autograd, in parts of any size, which hold windows of several strides."""
+    config = SurpriseConfig(**SMALL, mode=mode, frame_strides=(1, 2, 3))
+    model, video = LinearWorldModel(mixing=0.5), video_of(2, 20)
+    weights = torch.tensor([1.5, -0.7], dtype=torch.float64)
+    expected = plain_gradient(SurpriseScorer(model, config), video, weights)
+    for size in (1, 5, 100):
+        model.batch_sizes.clear()
+        scorer = SurpriseScorer(model, config, batch_size=size, grad_batch_size=size)
+        leaf = video.clone().requires_grad_()
+        (ours,) = torch.autograd.grad((scorer(leaf) * weights).sum(), leaf)
+        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+        assert max(model.batch_sizes) <= size
+    assert expected.abs().max() > 1e-6
+
+
+def test_some_windows_alone_have_their_gradient() -> None:
+    config = SurpriseConfig(**SMALL, mode="topk3", frame_strides=(1, 2))
+    scorer, video = SurpriseScorer(LinearWorldModel(mixing=0.5), config), video_of(2, 20)
+    some = scorer.seam(20, 10)
+    assert [w.frame_stride for w in some] == [1, 2, 2]
+    leaf = video.clone().requires_grad_()
+    one, two, three = scorer.score_pixels(scorer.model.preprocess(leaf), some).values.unbind(dim=1)
+    expected = (one + (two + three) / 2) / 2
+    (gradient,) = torch.autograd.grad(expected.sum(), leaf)
+    again = video.clone().requires_grad_()
+    scores = scorer(again, some)
+    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-12)
+    (ours,) = torch.autograd.grad(scores.sum(), again)
+    torch.testing.assert_close(ours, gradient, rtol=0, atol=1e-12)
+    torch.testing.assert_close(scorer(video, some), expected.detach(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [(1,), (2,), (1, 2, 3)])
+@pytest.mark.parametrize("mode", MODES)
+def test_each_frame_stride_counts_alike(steps: tuple[int, ...], mode: str) -> None:
+    """A score is the mean over strides of the scores of the slower clips' windows."""
+    config = SurpriseConfig(**SMALL, mode=mode)
+    model, video = LinearWorldModel(mixing=0.5), video_of(2, 23)
+    plain = SurpriseScorer(model, config)
+    by_hand = []
+    for step in steps:
+        clips = [video[:, :, phase::step] for phase in range(step)]
+        values = torch.cat([plain.score_windows(clip).values for clip in clips], dim=1)
+        by_hand.append(aggregate(values, mode))
+    ours = SurpriseScorer(model, replace(config, frame_strides=steps))(video)
+    torch.testing.assert_close(ours, torch.stack(by_hand).mean(dim=0), rtol=0, atol=1e-12)
+
+
+def test_one_long_window_sees_all_that_was_given() -> None:
+    """24 given frames and the 24 after them, as a single window, by the network itself."""
+    config = SurpriseConfig(window_size=48, context_frames=24, stride=8)
+    scorer, video = SurpriseScorer(random_model(), config), video_of(1, 48, 32)
+    assert scorer.windows(48) == scorer.seam(48, 24) == [Window(0)]
+    latents = scorer.model.future_latents(scorer.model.preprocess(video), 24)
+    expected = window_surprise(latents, config)[0]
+    torch.testing.assert_close(scorer(video), expected, rtol=0, atol=1e-12)
+    found = scorer.score_windows(video)
+    assert found.maps is not None and found.maps.shape[:3] == (1, 1, 12)
+    later = video.clone()
+    later[:, :, 40:] = 0  # the end of a second later counts
+    assert not torch.allclose(scorer(later), scorer(video))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
@@ -282,36 +349,40 @@ def test_half_precision_model_has_a_gradient_near_the_exact_one() -> None:
     cuts=st.lists(st.integers(1, 9), min_size=1, max_size=12),
     size=st.integers(4, 9),
     stride=st.integers(1, 20),
+    steps=st.lists(st.integers(1, 3), min_size=1, max_size=3, unique=True),
 )
 def test_a_stream_in_any_parts_is_the_whole(
-    rule: dict[str, Any], cuts: list[int], size: int, stride: int
+    rule: dict[str, Any], cuts: list[int], size: int, stride: int, steps: list[int]
 ) -> None:
-    config = SurpriseConfig(window_size=size, context_frames=2, stride=stride, **rule)
+    windows = {"window_size": size, "stride": stride, "frame_strides": tuple(steps)}
+    config = SurpriseConfig(context_frames=2, **windows, **rule)
     scorer = SurpriseScorer(LinearWorldModel(mixing=0.5), config, batch_size=5)
     pixels = video_of(1, sum(cuts))
     parts = pixels.split(cuts, dim=2)
-    if sum(cuts) < size:
-        with pytest.raises(UsageError, match=f"{sum(cuts)} frames, but a window needs {size}"):
+    if sum(cuts) < reach(size, max(steps)):
+        with pytest.raises(UsageError, match=f"too short: {sum(cuts)} frames, but a window"):
             score_stream(scorer, parts)
         return
     whole, streamed = scorer.score_pixels(pixels), score_stream(scorer, parts)
     torch.testing.assert_close(streamed.values, whole.values, rtol=0, atol=1e-12)
     torch.testing.assert_close(streamed.maps, whole.maps, rtol=0, atol=1e-12)
+    assert streamed.windows == whole.windows == scorer.windows(sum(cuts))
 
 
-def test_a_stream_keeps_no_more_than_it_needs() -> None:
+@pytest.mark.parametrize("steps", [(1,), (1, 3)])
+def test_a_stream_keeps_no_more_than_it_needs(steps: tuple[int, ...]) -> None:
     sizes: list[int] = []
-    config = SurpriseConfig(window_size=6, context_frames=4, stride=2)
+    config = SurpriseConfig(window_size=6, context_frames=4, stride=2, frame_strides=steps)
     scorer = SurpriseScorer(LinearWorldModel(), config)
     original = scorer.score_pixels
 
-    def watched(pixels: Tensor) -> Any:
+    def watched(pixels: Tensor, windows: Any) -> Any:
         sizes.append(pixels.shape[2])
-        return original(pixels)
+        return original(pixels, windows)
 
     scorer.score_pixels = watched  # type: ignore[method-assign]
     score_stream(scorer, iter(video_of(1, 200).split(4, dim=2)))
-    assert max(sizes) <= 4 + 6
+    assert max(sizes) <= 4 + reach(6, max(steps))
 
 
 def test_an_empty_stream_is_too_short() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
+import simworld
 import vjepa2.config
 from training import objectives, world_model
-from training.clips import CLIP_FRAMES, ClipStream, degrade, reappearance_starts
+from training.clips import CLIP_FRAMES, LONG_FRAMES, ClipStream, mixed_looks, reappearance_starts
+from training.degrade import compressed, degrade
 from training.masks import Masks, block_masks, causal_masks
 from training.objectives import (
     LatentModel,
@@ -331,27 +334,29 @@ def test_latent_loss_is_between_what_scoring_compares() -> None:
 
 
 @pytest.fixture(scope="module")
-def stream() -> Callable[..., ClipStream]:
-    def make(seed: int = 0, rank: int = 0) -> ClipStream:
-        return ClipStream(
-            NANO_TINY, batch=2, seed=seed, rank=rank, device=CPU, pool=4, reuse=2, frames=20
-        )
+def stream() -> Iterator[Callable[..., ClipStream]]:
+    """Streams of coarsely simulated scenes, which takes a sixth of the time."""
 
-    return make
+    def make(seed: int = 0, rank: int = 0) -> ClipStream:
+        return ClipStream(NANO_TINY, batch=2, seed=seed, rank=rank, device=CPU, pool=6, reuse=2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simworld.simulate", partial(simworld.simulate, substeps=1))
+        yield make
 
 
 def test_clip_stream_can_be_entered_anywhere(stream: Callable[..., ClipStream]) -> None:
     walked = stream()
-    batches = [walked.batch_at(step) for step in range(6)]  # 4 steps to a pool
-    for clips in batches:
-        assert clips.shape == (2, 3, 16, 64, 64)
+    batches = [walked.batch_at(step) for step in range(7)]  # 6 steps to a pool
+    for step, clips in enumerate(batches):
+        assert clips.shape == (2, 3, 48 if step == 3 else 16, 64, 64)  # every fourth are long
         assert clips.isfinite().all()
         assert clips.std() > 0.1 and clips.min() > -2.2 and clips.max() < 2.7  # normalised greys
     for i, clips in enumerate(batches):
         assert all(not torch.equal(clips, other) for other in batches[:i])
     fresh = stream()
-    assert torch.equal(fresh.batch_at(5), batches[5])
-    assert torch.equal(walked.batch_at(4), batches[4])
+    assert torch.equal(fresh.batch_at(6), batches[6])
+    assert torch.equal(walked.batch_at(3), batches[3])
 
 
 def test_clip_streams_of_ranks_and_seeds_differ(stream: Callable[..., ClipStream]) -> None:
@@ -360,37 +365,54 @@ def test_clip_streams_of_ranks_and_seeds_differ(stream: Callable[..., ClipStream
     assert not torch.allclose(first, stream(seed=1).batch_at(0))
 
 
-def test_every_scene_is_used_once_per_round(
-    stream: Callable[..., ClipStream], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_scene_is_used_once_per_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """With geometry replaced by its own number, as only the choice matters."""
     chosen: list[list[int]] = []
     fills: list[int] = []
-    noises: list[float] = []
+    moments: list[Tensor] = []
 
-    def sample(count: int, *, seed: int, **_: Any) -> int:
-        fills.append(seed)
-        return count
+    def fill(self: ClipStream, number: int) -> None:
+        fills.append(number)
+        self._covered, self._filled = torch.zeros(self.pool, self.frames).bool(), number
 
-    def render(scenes: Tensor, looks: Any, **options: Any) -> Tensor:
+    def film(self: ClipStream, scenes: Tensor, frames: Tensor, *_: Any) -> Tensor:
         chosen.append(scenes.tolist())
-        noises.append(options["noise"].sum().item())
-        start = options["start"]
-        assert ((start >= 0) & (start <= 4)).all() and options["frames"] == 16
-        return torch.zeros(len(scenes), 3, 16, 64, 64)
+        moments.append(frames)
+        return torch.zeros(len(scenes), 3, frames.shape[1], 64, 64)
 
-    monkeypatch.setattr("simworld.sample_scenes", sample)
-    monkeypatch.setattr("simworld.simulate", lambda scenes, frames: torch.arange(scenes))
-    monkeypatch.setattr("simworld.render", render)
-    monkeypatch.setattr("simworld.hidden", lambda scenes: torch.zeros(len(scenes), 20, 1).bool())
+    monkeypatch.setattr(ClipStream, "_fill", fill)
+    monkeypatch.setattr(ClipStream, "_film", film)
+    monkeypatch.setattr("training.clips.mixed_looks", lambda count, generator: (count, count))
+    clips = ClipStream(NANO_TINY, batch=12, seed=0, rank=0, device=CPU, pool=36, reuse=2)
+    batches = [clips.batch_at(step) for step in range(12)]
+    assert batches[0][:, 0].min().item() == pytest.approx(-0.485 / 0.229)  # black, normalised
+    assert fills == [0, 1]  # a new pool of other scenes after 2 rounds
+    assert sorted(chosen[0] + chosen[1] + chosen[2]) == list(range(36))
+    for step, frames in enumerate(moments):
+        length = 48 if step % 4 == 3 else 16
+        assert frames.shape == (4 if length == 48 else 12, length)
+        assert frames.min() >= 0 and frames.max() < 56
+        strides = frames.diff(dim=1)
+        assert (strides == strides[:, :1]).all()
+        assert set(strides[:, 0].tolist()) == ({1} if length == 48 else {1, 2, 3})
+
+
+def test_a_scene_is_simulated_for_as_long_as_a_clip() -> None:
+    with pytest.raises(ValueError, match="frames=40 must be at least 48"):
+        ClipStream(NANO_TINY, batch=2, seed=0, rank=0, device=CPU, pool=4, frames=40)
+
+
+def test_clips_show_the_scenes_at_their_moments(stream: Callable[..., ClipStream]) -> None:
+    """Every third frame of a clip of every frame, and pieces of long clips in their order."""
     clips = stream()
-    batches = torch.cat([clips.batch_at(step) for step in range(8)])
-    assert batches[:, 0].min().item() == pytest.approx(-0.485 / 0.229)  # black, normalised
-    assert 1 < (batches.std(dim=(2, 3, 4)).amax(dim=1) > 1e-3).sum() < 9  # some are made noisy
-    assert len(set(noises)) == 8
-    assert len(set(fills)) == len(fills) == 2  # a new pool of other scenes after 2 rounds
-    for i in range(0, 8, 2):
-        assert sorted(chosen[i] + chosen[i + 1]) == [0, 1, 2, 3]
+    clips._fill(0)
+    looks, style = mixed_looks(2, torch.Generator().manual_seed(0))
+    looks = replace(looks, noise=torch.zeros(2))
+    which, every = torch.tensor([1, 4]), torch.arange(48).expand(2, 48)
+    full = clips._film(which, every, looks, style, torch.Generator())
+    assert full.shape == (2, 3, 48, 64, 64)
+    third = clips._film(which, every[:, ::3], looks, style, torch.Generator())
+    assert torch.equal(third, full[:, :, ::3])
 
 
 def test_a_pool_holds_at_least_one_batch() -> None:
@@ -403,8 +425,25 @@ def test_degraded_clips_are_some_of_them_and_stay_in_range() -> None:
     out = degrade(clips, torch.Generator().manual_seed(0))
     assert out.min() >= 0 and out.max() <= 1
     changed = (out - clips).abs().amax(dim=(1, 2, 3, 4)) > 1e-6
-    assert 0.4 < changed.float().mean() < 0.85  # 1 − 0.7 · 0.8 · 0.7 = 0.61
+    assert 0.55 < changed.float().mean() < 0.95  # 1 − ⅔ · 0.7 · 0.8 · 0.7 = 0.74
+    assert changed[::3].all()  # these went through the codec
     assert torch.equal(out, degrade(clips, torch.Generator().manual_seed(0)))
+
+
+def test_codec_repeats_what_stands_still_and_loses_detail_of_what_moves() -> None:
+    generator = torch.Generator().manual_seed(0)
+    still = torch.rand(1, 3, 1, 16, 16, generator=generator).expand(-1, -1, 6, -1, -1)
+    faint = still + 0.004 * torch.randn(still.shape, generator=generator)
+    out = compressed(faint, torch.tensor([0.1]))
+    same = out.diff(dim=2).abs() < 1e-6  # most noise below the step is no change
+    assert same.float().mean() > 0.8 and (faint.diff(dim=2) != 0).all()
+    clips = torch.rand(1, 3, 6, 16, 16, generator=generator)
+    errors = [
+        (compressed(clips, torch.tensor([step])) - clips).std().item() for step in (0.0, 0.05, 0.1)
+    ]
+    assert errors[0] < 1e-4
+    assert 0.25 * 0.05 < errors[1] < 0.4 * 0.05  # a uniform error of one step: 0.29 of it, or less
+    assert errors[2] == pytest.approx(2 * errors[1], rel=0.2)
 
 
 # --- runs
@@ -757,7 +796,7 @@ def test_aimed_clips_show_an_object_hide_and_come_back() -> None:
     covered[0, 20:26] = True  # hidden for six frames
     covered[1, 35:] = True  # never comes out
     covered[2, 0:5] = True  # was never seen before
-    first, last = reappearance_starts(covered)
+    first, last = reappearance_starts(covered, CLIP_FRAMES, torch.ones(4, dtype=torch.long))
     assert (first <= last).tolist() == [True, False, False, False]
     for start in range(int(first[0]), int(last[0]) + 1):
         clip = covered[0, start : start + CLIP_FRAMES]
@@ -766,3 +805,16 @@ def test_aimed_clips_show_an_object_hide_and_come_back() -> None:
         assert clip.sum() == 6, "the whole occlusion is in the clip"
         assert not future[-3:].any(), "and it is out again for three frames"
     assert int(last[0]) - int(first[0]) == 5
+
+
+@pytest.mark.parametrize(("length", "stride"), [(16, 2), (16, 3), (LONG_FRAMES, 1)])
+def test_aimed_clips_of_other_rates_and_lengths(length: int, stride: int) -> None:
+    covered = torch.zeros(1, 60, dtype=torch.bool)
+    covered[0, 26:36] = True
+    first, last = reappearance_starts(covered, length, torch.tensor([stride]))
+    assert 0 <= first <= last <= 60 - 1 - (length - 1) * stride
+    for start in range(int(first), int(last) + 1):
+        context, future = covered[0, start::stride][:length].chunk(2)
+        assert not context[:2].any() and context.any() | future.any()
+        assert not future[-3:].any(), "out again in the predicted half"
+        assert future.any() or covered[0, start + stride * (length // 2) - 1]

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -15,11 +15,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from av.video.frame import VideoFrame
+from video_fixtures import FPS, encode, grey, noisy, numbers, one_line
 
 from wmreward.errors import UsageError, VideoError
 from wmreward.video import read as read_module
-from wmreward.video.container import _turn
+from wmreward.video.rgb import turn
 from wmreward.video.sampling import exact_rate
 from wmreward.video_io import (
     Clip,
@@ -34,57 +34,6 @@ from wmreward.video_io import (
     write_png,
     write_video,
 )
-
-FPS = 24
-STEP = 4  # grey levels between one frame and the next
-
-
-def grey(index: int, height: int = 48, width: int = 64) -> np.ndarray:
-    """A frame whose grey level says its number; the 2 leaves room for rounding downwards."""
-    return np.full((height, width, 3), STEP * index + 2, np.uint8)
-
-
-def numbers(frames: Iterable[np.ndarray]) -> list[int]:
-    """Read the frame numbers back."""
-    return [int(frame.mean() + 0.5) // STEP for frame in frames]
-
-
-def encode(
-    path: Path,
-    frames: Iterable[np.ndarray] | None = None,
-    codec: str = "libx264",
-    pix_fmt: str = "yuv420p",
-    *,
-    options: dict[str, str] | None = None,
-    pts: Sequence[int] | None = None,
-    time_base: Fraction = Fraction(1, FPS),
-    colorspace: int | None = None,
-    color_range: int | None = None,
-    source_format: str = "rgb24",
-) -> Path:
-    """Write a small video; skips the test where this PyAV has no such encoder."""
-    if codec not in av.codecs_available:
-        pytest.skip(f"PyAV was built without {codec}")
-    frames = [grey(i) for i in range(60)] if frames is None else list(frames)
-    quiet = {"libx265": {"x265-params": "log-level=none"}}.get(codec, {})
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=FPS, options=quiet | (options or {}))
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = pix_fmt
-        if pts is not None:
-            stream.codec_context.time_base = time_base
-        if colorspace is not None:
-            stream.codec_context.colorspace = colorspace
-        if color_range is not None:
-            stream.codec_context.color_range = color_range
-        for index, picture in enumerate(frames):
-            frame = VideoFrame.from_ndarray(picture, format=source_format)
-            frame = frame.reformat(format=pix_fmt)
-            frame.pts = index if pts is None else pts[index]
-            frame.time_base = time_base
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 def remux(source: Path, target: Path, skip: int = 0, shift: int = 0) -> Path:
@@ -108,13 +57,6 @@ def remux(source: Path, target: Path, skip: int = 0, shift: int = 0) -> Path:
 def names(folder: Path) -> list[str]:
     """What lies in a folder."""
     return sorted(path.name for path in folder.iterdir())
-
-
-def one_line(error: Exception, path: Path) -> str:
-    """The message, after checking that it is one line which names the path."""
-    message = str(error)
-    assert "\n" not in message and message.startswith(f"{path}: ") and len(message) > len(str(path))
-    return message
 
 
 # --- which frames -------------------------------------------------------------------------------
@@ -407,7 +349,7 @@ def test_rotation_is_applied(tmp_path: Path, matrix: tuple[int, int, int, int]) 
 def test_other_angles_go_to_the_nearest_quarter_turn() -> None:
     picture = corners()
     cos, sin = (round(65536 * f) for f in (0.99, 0.14))
-    assert np.array_equal(_turn(picture, (cos, sin, -sin, cos)), picture)
+    assert np.array_equal(turn(picture, (cos, sin, -sin, cos)), picture)
 
 
 def rgba(alpha: int) -> np.ndarray:
@@ -557,15 +499,14 @@ def test_unreadable_file_as_the_system_says_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = encode(tmp_path / "clip.mp4")
-    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(VideoError, match="permission denied") as caught:
         probe(path)
     one_line(caught.value, path)
-
-
-def noisy(count: int = 60) -> list[np.ndarray]:
-    generator = np.random.default_rng(0)
-    return [generator.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(count)]
 
 
 @pytest.mark.parametrize(

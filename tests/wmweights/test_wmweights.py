@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -27,6 +31,7 @@ from wmweights import (
     read_specs,
     read_state,
     read_tensors,
+    safetensors_file,
     write_state,
 )
 
@@ -122,7 +127,8 @@ def test_damaged_and_absent_files(tmp_path: Path, content: bytes | None) -> None
         file.write_bytes(content)
     for read in (read_specs, read_state, read_metadata):
         with pytest.raises(
-            WeightsError, match=r"bad\.safetensors cannot be read: .*again"
+            WeightsError,
+            match=r"bad\.safetensors(: no such file| cannot be read: .*again|: is empty.*again)",
         ) as caught:
             read(file)
         assert "\n" not in str(caught.value)
@@ -137,12 +143,64 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert read_state(file)["x"].item() == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
     with pytest.raises(OSError):
-        write_state({"x": torch.zeros(1)}, tmp_path / "nowhere" / "a.safetensors")
+        write_state({"x": torch.zeros(1)}, file / "a.safetensors")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_errors_of_the_disk_keep_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError(f"I/O error: {os.strerror(code)} (os error {code})")
+
+    monkeypatch.setattr(safetensors_file, "save_file", full)
+    with pytest.raises(OSError) as caught:
+        write_state({"x": torch.zeros(1)}, tmp_path / "a.safetensors")
+    assert caught.value.errno == code and not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs a device")
+def test_a_device_is_not_replaced() -> None:
+    with pytest.raises(OSError, match="not a regular file"):
+        write_state({"x": torch.zeros(1)}, Path("/dev/null"))
+    assert not Path("/dev/null").is_file()
+
+
+def test_others_may_read_weights_as_any_file(tmp_path: Path) -> None:
+    write_state({"x": torch.zeros(1)}, tmp_path / "a.safetensors")
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            write_state({"x": torch.zeros(1000)}, tmp_path / "a.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.errno == errno.EFBIG and not list(tmp_path.iterdir())
+
+
+def test_what_is_no_file_of_weights_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    os.mkfifo(file)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    for says in ("not a regular file", "git lfs pull", "is a folder"):
+        for read in (read_specs, read_state, read_metadata, lambda file: fingerprint_files([file])):
+            with pytest.raises(WeightsError, match=says) as caught:
+                read(file)
+            assert str(file) in str(caught.value)
+        if file.is_dir():
+            break
+        file.unlink()
+        file.write_text(pointer) if says == "not a regular file" else file.mkdir()
 
 
 def test_first_line() -> None:
     assert first_line(ValueError("a\nb")) == "a"
-    assert first_line(ValueError()) == "ValueError"
+    assert first_line(ValueError()) == "no reason is given"
 
 
 # --- int8 rows
@@ -220,3 +278,15 @@ def test_tensors_begin_where_torch_begins_its_own(tmp_path: Path) -> None:
     read = dict(read_tensors(tmp_path / "odd.safetensors"))
     for name, value in state.items():
         assert torch.equal(read[name], value) and read[name].data_ptr() % 64 == 0
+
+
+def test_scales_that_do_not_go_with_their_rows() -> None:
+    stored = quantise({"a": torch.randn(3, 4)})
+    for scale in (torch.ones(1, 1), torch.ones(4, 1), torch.ones(3, 4), torch.ones(3)):
+        with pytest.raises(WeightsError, match=r"a of shape \[3, 4\] does not go with its scales"):
+            dequantise(stored | {"a.row_scale": scale})
+
+
+def test_whole_numbers_are_no_weights() -> None:
+    with pytest.raises(WeightsError, match=r"scale holds torch\.int32"):
+        check_fit(on_meta(), state() | {"scale": torch.ones(1, dtype=torch.int32)}, "file", "net")

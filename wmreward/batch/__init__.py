@@ -1,7 +1,8 @@
 """Many videos over many processes: what is to be made is dealt out, what is made is never made again.
 
     candidates.py   one job with one seed is one candidate; what makes candidates is a `Maker`
-    folder.py       the folder of a run: settings, jobs, finished candidates, records
+    folder.py       the folder of a run: settings, jobs, finished candidates
+    records.py      what became of the candidates
     lock.py         one run at a time in a folder
     team.py         the processes, those that share a candidate, and the store through which they agree
     queue.py        which candidate comes next, who tries again, when all is done

@@ -17,14 +17,15 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from wmreward.batch.candidates import Candidate
+from wmreward.batch.records import Records, read_object, read_records
 from wmreward.batch.share import Share
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.errors import UsageError
 from wmreward.files import flush_to_disk, write_text
 from wmreward.prompts.jobs import BatchJob, read_jobs, write_jobs
 from wmreward.records.record_file import RecordFile
@@ -39,57 +40,6 @@ def settings_id(settings: Mapping[str, Any]) -> str:
     """Short hash of settings."""
     text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@dataclass
-class Records:
-    """What became of candidates, by name.
-
-    Attributes:
-        made: The record of each that is there.
-        failed: All failures of each that is not.
-    """
-
-    made: dict[str, Record] = field(default_factory=dict)
-    failed: dict[str, list[Record]] = field(default_factory=dict)
-
-    def add(self, records: Iterable[Record]) -> None:
-        for record in records:
-            name = record["path"].rpartition("/")[2]
-            if record.get("error") is None:
-                self.made[name] = record
-                self.failed.pop(name, None)
-            elif name not in self.made:
-                known = self.failed.setdefault(name, [])
-                if record not in known:
-                    known.append(record)
-
-    def of(self, names: set[str]) -> Records:
-        """Those of some candidates."""
-        return Records(
-            {name: record for name, record in self.made.items() if name in names},
-            {name: found for name, found in self.failed.items() if name in names},
-        )
-
-    def __iter__(self) -> Iterator[Record]:
-        yield from self.made.values()
-        for failures in self.failed.values():
-            yield from failures
-
-
-def read_records(run: Path) -> Records:
-    """All records of a run, also while it is at work.
-
-    Raises:
-        UsageError: a manifest holds something else.
-    """
-    records = Records()
-    for path in sorted(run.glob("manifest*.jsonl")) or [run / "manifest.jsonl"]:
-        main = RecordFile(path)
-        # Parts first: one that is merged meanwhile is in the main file by then.
-        for file in (*main.parts(), main):
-            records.add(file.read())
-    return records
 
 
 class RunFolder:
@@ -142,7 +92,7 @@ class RunFolder:
                     f"{self.path} is there already and holds no run; name another folder"
                 )
             return
-        before = _read_json(file)
+        before = read_object(file)
         if before.get("settings_id") != self.settings_id:
             changes = differences(before.get("settings", {}), self.settings)
             raise UsageError(
@@ -160,7 +110,7 @@ class RunFolder:
         jobs_file = self.path / "jobs.jsonl"
         before = read_jobs(jobs_file) if jobs_file.exists() else []
         merged = _merged(before, jobs, self.path)
-        known = _read_json(file) if file.exists() else {}
+        known = read_object(file) if file.exists() else {}
         together = list(dict.fromkeys([*known.get("variants", []), *variants]))
         if known.get("variants") != together:
             content = {
@@ -213,7 +163,7 @@ class RunFolder:
     def _adopted(self, name: str) -> Record | None:
         """The record of a candidate that was finished just before its process died."""
         folder = self.path / "candidates" / name
-        record = _read_json(folder / RECORD) if (folder / RECORD).exists() else {}
+        record = read_object(folder / RECORD) if (folder / RECORD).exists() else {}
         if record.get("settings_id") == self.settings_id:
             return record
         shutil.rmtree(folder)  # none that was finished here
@@ -309,7 +259,7 @@ class RunFolder:
         """Names of candidates whose processes ended without a word; asked once."""
         names = []
         for marker in sorted((self.path / ".work" / "at").glob(f"{self.share}.*")):
-            names.append(marker.read_text())
+            names.append(marker.read_text(encoding="utf-8", errors="replace"))
             marker.unlink()
         return names
 
@@ -367,16 +317,6 @@ def _absolute(job: BatchJob) -> BatchJob:
         init_image=job.init_image and job.init_image.resolve(),
         init_video=job.init_video and job.init_video.resolve(),
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WMRewardError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(content, dict):
-        raise WMRewardError(f"{path}: is not ours")
-    return content
 
 
 def _sha256(path: Path) -> str:

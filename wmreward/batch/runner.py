@@ -11,9 +11,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from wmfiles import Process
 from wmreward.batch.candidates import Candidate, Maker, Unfit, candidates_of
 from wmreward.batch.folder import RunFolder
-from wmreward.batch.lock import Lock, Process
+from wmreward.batch.lock import RunLock
 from wmreward.batch.queue import ATTEMPTS, Queue
 from wmreward.batch.stopping import GRACE_S, Interrupted, Stopping
 from wmreward.batch.team import LostContact, Team, error_of
@@ -21,6 +22,7 @@ from wmreward.batch.trouble import disk_trouble
 from wmreward.batch.watch import Watch
 from wmreward.errors import WMRewardError, in_words
 from wmreward.prompts.jobs import BatchJob
+from wmreward.records.lock import Lock
 
 _SETTLE_S = 60.0
 """Processes that share a candidate end within so long of one another, or something is wrong."""
@@ -76,7 +78,7 @@ def run_batch(
     candidates = run.share.deal(
         sorted(candidates_of(jobs, variants), key=options.cost, reverse=True)
     )
-    lock = Lock(run.locks, run.share)
+    lock = RunLock(run.locks, run.share)
     with team.failing(), Stopping(options.grace_s, lambda: run.leave(team.rank)) as stopping:
         try:
             with stopping.making():

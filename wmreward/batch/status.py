@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import wmreward.batch.lock as locks
+import wmreward.records.lock as locks
 from wmreward.batch.candidates import candidates_of
-from wmreward.batch.folder import Records, read_records
-from wmreward.errors import UsageError
+from wmreward.batch.records import Records, read_head, read_records
 from wmreward.prompts.jobs import read_jobs
 
 _RECENT = 50
@@ -47,10 +45,7 @@ class Status:
         Raises:
             UsageError: the folder holds no run.
         """
-        try:
-            head = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{run} holds no run: {run / 'run.json'} cannot be read") from error
+        head = read_head(run)
         records = read_records(run)
         candidates = candidates_of(read_jobs(run / "jobs.jsonl"), head["variants"])
         counts = {variant: {"made": 0, "failed": 0, "all": 0} for variant in head["variants"]}

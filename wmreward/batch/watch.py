@@ -10,10 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-import wmreward.batch.lock as locks
-from wmreward.batch.lock import Lock
+import wmreward.records.lock as locks
 from wmreward.batch.queue import Queue
 from wmreward.batch.team import LostContact
+from wmreward.records.lock import Lock
 
 _LOOK_S = 0.5
 _QUIET_S = 60.0

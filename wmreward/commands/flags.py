@@ -66,6 +66,8 @@ class Flag:
         """In words; empty where nothing is the default."""
         if self.is_switch or self.default is None:
             return self.usually
+        if isinstance(self.default, tuple):
+            return " ".join(map(str, self.default))
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
     @property

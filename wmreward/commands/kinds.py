@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
+from typing import TypeVar
+
+_Value = TypeVar("_Value", int, float)
 
 LARGEST_SEED = 2**63 - 1
 MOST_SEEDS = 100_000
@@ -120,7 +124,7 @@ def seed_range(word: str) -> tuple[int, ...]:
         low, high = int(first), int(last if dash else first)
         if low > high:
             raise wrong
-        if high > LARGEST_SEED or high - low >= MOST_SEEDS:
+        if high > LARGEST_SEED or len(seeds) + high - low >= MOST_SEEDS:
             raise ArgumentTypeError(
                 f"may be up to {LARGEST_SEED}, and {MOST_SEEDS} of them, not {quoted(word)}"
             )
@@ -132,9 +136,17 @@ def all_different(lists: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """The seeds of all words of a flag, in their order."""
     seeds = [seed for part in lists for seed in part]
     if len(set(seeds)) < len(seeds):
-        twice = next(seed for seed in seeds if seeds.count(seed) > 1)
+        twice = Counter(seeds).most_common(1)[0][0]
         raise ArgumentTypeError(f"names {twice} twice: every candidate needs a seed of its own")
     return tuple(seeds)
+
+
+def different(values: Sequence[_Value]) -> tuple[_Value, ...]:
+    """The values of all words of a flag, each given once."""
+    if len(set(values)) < len(values):
+        twice = next(value for value in values if values.count(value) > 1)
+        raise ArgumentTypeError(f"names {twice:g} twice")
+    return tuple(values)
 
 
 def quoted(word: str) -> str:

@@ -13,6 +13,7 @@ from wmreward.commands.kinds import (
     OneOf,
     Whole,
     all_different,
+    different,
     place,
     rule,
     seed_range,
@@ -44,6 +45,15 @@ FPS = Flag(
     "take F frames per second over the whole video instead, in bounded memory",
     metavar="F",
     kind=Number(0, 999, above=True),
+)
+RATES = Flag(
+    "rates",
+    "frames per second at which windows see a video, several at once, whatever its own rate; in place "
+    "of --fps and --frame_strides",
+    metavar="F",
+    kind=Number(0, 240, above=True),
+    many=True,
+    gather=different,
 )
 READ_AHEAD = Flag(
     "read_ahead",
@@ -88,10 +98,20 @@ CONTEXT_FRAMES = Flag(
 )
 STRIDE = Flag(
     "stride",
-    "frames from one window to the next",
+    "frames of a window from one window to the next",
     metavar="N",
     kind=Whole(1),
     usually="2; while generating 8",
+)
+FRAME_STRIDES = Flag(
+    "frame_strides",
+    "frames of the video from one frame of a window to the next; several: windows of each, which count "
+    "alike. At 3 a window of 16 frames looks over 46, at a third of the frame rate",
+    metavar="K",
+    kind=Whole(1, 1000),
+    default=(1,),
+    many=True,
+    gather=different,
 )
 AGGREGATE = Flag(
     "aggregate",
@@ -169,7 +189,7 @@ WORLD_MODEL = (MODEL, WEIGHTS, *READING)
 
 def surprise(stride: int, score: str) -> tuple[Flag, ...]:
     """How surprise is measured, with the defaults of a command."""
-    windows = (WINDOW_SIZE, CONTEXT_FRAMES, STRIDE.but(default=stride))
+    windows = (WINDOW_SIZE, CONTEXT_FRAMES, STRIDE.but(default=stride), FRAME_STRIDES)
     return (*windows, AGGREGATE, SCORE.but(default=score), SIMILARITY)
 
 
@@ -177,7 +197,7 @@ def surprise(stride: int, score: str) -> tuple[Flag, ...]:
 
 REWARD = Flag(
     "reward",
-    "surprise, seam (half of it where given frames end: for continued videos), consensus (nearness to the "
+    "surprise, seam (where given frames end: for continued videos), consensus (nearness to the "
     "other candidates) or one of your own, package.module:factory; several are combined, each with a weight "
     "if NAME=WEIGHT is given",
     metavar="NAME",
@@ -214,13 +234,6 @@ MODE = Flag(
 
 RUN = Positional("run", "the folder of a batch run", "RUN", kind=place)
 OUTPUT = Flag("output", "the file that is written", metavar="FILE", kind=place)
-FORMAT = Flag(
-    "format",
-    "how tables are written",
-    metavar="NAME",
-    kind=OneOf(("text", "markdown", "csv", "latex")),
-    default="text",
-)
 JSON = Flag("json", "print JSON instead of text, one object per line")
 FORMAT = Flag(
     "format",

@@ -89,6 +89,8 @@ def _run(argv: Sequence[str]) -> int:
         progress=sys.stderr.isatty(),
     )
     found = evaluate_run(with_totals(read_run(Path(values["run"]))), real, options)
+    if notes := found.notes:
+        _say(f"note: {notes[0]}" + (f" ({len(notes) - 1} more like this)" if notes[1:] else ""))
     for job, error in found.failures.items():
         _say(f"failed: job {job}: {error}")
     if len(found.samples) < NUM_JOBS:

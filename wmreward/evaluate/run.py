@@ -21,8 +21,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wmfiles import read_json
 from wmreward.batch.submission import ClipForm, whole_rate, write_clip
-from wmreward.errors import UsageError, VideoError, WMRewardError
+from wmreward.errors import FileError, UsageError, VideoError, WMRewardError
 from wmreward.files import write_text
 from wmreward.physics_iq.cache import fingerprint
 from wmreward.physics_iq.dataset import Job, find_jobs
@@ -73,11 +74,13 @@ class Evaluated:
         folder: With all files.
         samples: Of the jobs that could be measured.
         failures: Job id and reason of the others, one line each.
+        notes: What to know of clips that were measured now, a line each.
     """
 
     folder: Path
     samples: tuple[Sample, ...]
     failures: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def evaluate_run(run: RunData, real: Path, options: EvaluateOptions) -> Evaluated:
@@ -103,7 +106,7 @@ def evaluate_run(run: RunData, real: Path, options: EvaluateOptions) -> Evaluate
     evaluation = _measure(jobs, folder, options)
     failures |= {failure.job.id: failure.error for failure in evaluation.failures}
     _write(run, picks, evaluation, failures, form, folder, options)
-    return Evaluated(folder, evaluation.samples, failures)
+    return Evaluated(folder, evaluation.samples, failures, evaluation.notes)
 
 
 # --- which candidates -----------------------------------------------------------------------------------
@@ -214,6 +217,7 @@ def _measure(jobs: Sequence[Job], folder: Path, options: EvaluateOptions) -> Eva
     ids = {job: _measure_id(job, clip_ids[job.generated.name], options) for job in jobs}
     samples = {job: _sample(job, known[ids[job]]) for job in jobs if ids[job] in known}
     failures: list[Failure] = []
+    notes: list[str] = []
     missing = [job for job in jobs if job not in samples]
     for start in _shown(range(0, len(missing), _BLOCK), None, options.progress):
         block = missing[start : start + _BLOCK]
@@ -225,12 +229,14 @@ def _measure(jobs: Sequence[Job], folder: Path, options: EvaluateOptions) -> Eva
             workers=options.workers,
         )
         failures += found.failures
+        notes += found.notes
         of_id = {sample.id: sample for sample in found.samples}
         for job in block:
             if (sample := of_id.get(job.id)) is not None:
                 samples[job] = sample
                 kept.append(_measured(job, ids[job], sample))
-    return Evaluation(tuple(samples[job] for job in jobs if job in samples), tuple(failures))
+    measured = tuple(samples[job] for job in jobs if job in samples)
+    return Evaluation(measured, tuple(failures), tuple(notes))
 
 
 def _measure_id(job: Job, clip_id: str, options: EvaluateOptions) -> str:
@@ -308,10 +314,11 @@ def read_results(run: Path) -> dict[str, dict[str, Any]]:
 
 def _read_results(file: Path) -> dict[str, Any] | None:
     try:
-        results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return results if {"scores", "samples", "failures"} <= results.keys() else None
-    except (OSError, ValueError, AttributeError):
+        results = read_json(file, refuse=FileError)
+    except FileError:
         return None
+    known = isinstance(results, dict) and {"scores", "samples", "failures"} <= results.keys()
+    return results if known else None
 
 
 def _hash(values: Mapping[str, Any]) -> str:

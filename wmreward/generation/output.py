@@ -18,8 +18,9 @@ from torch import Tensor
 from magi1.config import MagiConfig
 from magi1.folders import find_dit, find_t5, find_vae
 from magi1.sampler import LoopState
-from wmreward.errors import UsageError, WMRewardError
-from wmreward.files import atomic_path, write_text
+from wmfiles import fitted, read_json
+from wmreward.errors import FileError, UsageError, WMRewardError
+from wmreward.files import atomic_path, user_path, write_text
 from wmreward.video.write import WRITABLE_SUFFIXES
 from wmreward.video_io import write_video
 from wmweights import WeightsError, fingerprint_files, read_metadata, read_state, write_state
@@ -87,7 +88,7 @@ class Output:
             UsageError: a name that is no video's, or a video of other settings without ``overwrite``.
             WMRewardError: the folder cannot be written or the disk is full.
         """
-        target = Path(path).expanduser()
+        target = user_path(path)
         if target.suffix.lower() not in WRITABLE_SUFFIXES:
             raise UsageError(f"--output {path} must end in {', '.join(WRITABLE_SUFFIXES)}")
         _check_names(target, beside)
@@ -118,15 +119,15 @@ class Output:
 
     @property
     def record_path(self) -> Path:
-        return self.path.with_suffix(".json")
+        return self.beside(".json")
 
     @property
     def latents_path(self) -> Path:
-        return self.path.with_suffix(".safetensors")
+        return self.beside(".safetensors")
 
     def beside(self, suffix: str) -> Path:
         """A file that goes with the video: ``ball.mp4`` → ``ball.compare.mp4``."""
-        return self.path.with_name(f"{self.path.stem}{suffix}")
+        return self.path.with_name(fitted(self.path.stem, suffix))
 
     @property
     def preview_path(self) -> Path:
@@ -135,11 +136,8 @@ class Output:
     @property
     def resume_path(self) -> Path:
         """What an interrupted run leaves; runs with other settings have another."""
-        stem = self.path.stem
-        if len(os.fsencode(stem)) > _STEM_KEPT:  # a name that is only just possible must stay so
-            digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:16]
-            stem = f"{os.fsencode(stem)[:_STEM_KEPT].decode(errors='ignore')}.{digest}"
-        return self.path.with_name(f".{stem}.{self.settings_id}.resume.safetensors")
+        name = fitted(f".{self.path.stem}", f".{self.settings_id}.resume.safetensors")
+        return self.path.with_name(name)
 
     # --- resuming ---------------------------------------------------------------------------------------
 
@@ -218,7 +216,7 @@ class Output:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_state(contiguous, path, metadata)
         except OSError as error:
-            raise WMRewardError(f"{path}: cannot write: {error}") from error
+            raise WMRewardError(f"{path}: cannot write: {error.strerror or error}") from error
 
 
 def settings_id(settings: Mapping[str, Any]) -> str:
@@ -287,7 +285,7 @@ def _longest_name(folder: Path) -> int:
 
 def _read_record(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(path, refuse=FileError)
+    except FileError:
         return None
     return record if isinstance(record, dict) else None

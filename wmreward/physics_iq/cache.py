@@ -21,7 +21,8 @@ from typing import Any
 import av
 import numpy as np
 
-from wmreward.errors import WMRewardError
+from wmfiles import read_json
+from wmreward.errors import FileError, WMRewardError
 from wmreward.files import atomic_path, write_text
 from wmreward.physics_iq.clips import Take, read_take
 from wmreward.physics_iq.metrics import Look
@@ -65,8 +66,8 @@ def known_take(folder: Path, path: Path) -> Take:
     check_file(path)
     name = cache_name({"take": fingerprint(path)})
     file = (folder / name).with_suffix(".json")
-    with suppress(OSError, ValueError, TypeError):  # not there, or damaged
-        return Take(**json.loads(file.read_text(encoding="utf-8")))
+    with suppress(FileError, TypeError):  # not there, or damaged
+        return Take(**read_json(file, refuse=FileError))
     take = read_take(path)
     with suppress(WMRewardError):  # a cache that can only be read serves as well
         write_text(file, json.dumps(asdict(take)))

@@ -157,6 +157,8 @@ def _report(evaluation: Evaluation, values: Mapping[str, Any], settings: Mapping
     from wmreward.physics_iq.official_csv import write_csv
     from wmreward.physics_iq.report import record, table
 
+    if notes := evaluation.notes:
+        _say(f"note: {notes[0]}" + (f" ({len(notes) - 1} more like this)" if notes[1:] else ""))
     for failure in evaluation.failures:
         _say(f"failed: {failure.error}")
     if values["measures"] and evaluation.samples:

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from wmreward.errors import VideoError
-from wmreward.video.container import Decoder, open_video
+from wmreward.video.container import has_clock, nominal_rate, open_video
+from wmreward.video.decoder import Decoder
 from wmreward.video.read import count_frames
 from wmreward.video.types import UInt8Array
 
-_DECODER_THREADS = 2  # each holds frames: 12 MB and more at 4K
+_SAME_PROPORTIONS = 0.05  # relative: 832 x 480 is still 16:9
 
 _SAME_RATE = 0.002  # relative: 23.976 counts as 24, and 29.97 as 30
 
@@ -40,14 +41,21 @@ class Header:
 
 @dataclass(frozen=True)
 class Take(Header):
-    """What there is to know of a real clip before it is looked at.
+    """What there is to know of a clip before it is looked at.
 
     Attributes:
-        height, width: of its frames as they are shown, in pixels.
+        height, width: of its frames after their rotation, in pixels.
+        sample_aspect: width to height of a pixel as it is shown.
     """
 
     height: int
     width: int
+    sample_aspect: float = 1.0
+
+    def is_like(self, other: Take) -> bool:
+        """Do frames of both have the same proportions, up to what rounding to blocks of pixels does?"""
+        mine, theirs = (clip.width * clip.sample_aspect / clip.height for clip in (self, other))
+        return abs(mine / theirs - 1) <= _SAME_PROPORTIONS
 
 
 def read_header(path: Path) -> Header:
@@ -56,26 +64,34 @@ def read_header(path: Path) -> Header:
     Raises:
         VideoError: if it is not a video, or has no frames or no rate.
     """
-    with open_video(path) as (_, stream):
-        rate = stream.average_rate or stream.guessed_rate
-        num_frames = stream.frames
-    if not rate:
+    with open_video(path) as (container, stream):
+        rate = nominal_rate(container, stream)
+        is_told = bool(stream.average_rate or stream.guessed_rate)
+        # An AVI counts chunks, of which some may be empty.
+        num_frames = stream.frames if has_clock(container) else 0
+    if not is_told:
         raise VideoError(path, "its header has no frame rate; convert it to a constant rate")
     return Header(float(rate), num_frames or count_frames(path))
 
 
 def read_take(path: Path) -> Take:
-    """Facts about a real clip; decodes its first frame.
+    """Facts about a clip; decodes its first frame.
 
     Raises:
         VideoError: as `read_header`, and if no frame decodes.
     """
     header = read_header(path)
-    source = Decoder(path, threads=1)  # more would decode as many frames
+    source = Decoder(path)
     with closing(iter(source)) as frames:
         if next(frames, None) is None:
             raise VideoError(path, "not a single frame decodes; copy or make it again")
-    return Take(**vars(header), height=source.info.height, width=source.info.width)
+    info = source.info
+    return Take(
+        **vars(header),
+        height=info.height,
+        width=info.width,
+        sample_aspect=float(info.sample_aspect),
+    )
 
 
 def same_rate(a: float, b: float) -> bool:
@@ -87,14 +103,19 @@ def first_frames(path: Path, count: int) -> Iterator[UInt8Array]:
     """The first `count` frames, uint8 [H, W, 3] RGB, one at a time.
 
     Raises:
-        VideoError: if fewer decode.
+        VideoError: if fewer decode, or FFmpeg reports errors.
     """
     index = -1
-    with closing(iter(Decoder(path, threads=_DECODER_THREADS))) as frames:
+    source = Decoder(path)
+    with closing(iter(source)) as frames:
         for index, frame in enumerate(frames):
             yield frame.rgb()
             if index + 1 == count:
-                return
+                break
+    if source.messages.count:
+        raise VideoError(path, f"is damaged ({source.messages.first}); copy or make it again")
+    if index + 1 == count:
+        return
     raise VideoError(path, f"only {index + 1} of {count} frames decode; copy or make it again")
 
 

@@ -11,15 +11,15 @@ file is renamed, moved or written.
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wmfiles import csv_rows, read_json, short
 from wmreward.errors import UsageError, VideoError
+from wmreward.files import misused, user_path
 from wmreward.physics_iq.categories import CATEGORIES
 from wmreward.physics_iq.clips import read_header, same_rate
 from wmreward.video_io import VIDEO_SUFFIXES
@@ -29,9 +29,9 @@ NUM_JOBS = 198
 
 _REAL = re.compile(
     r"(?P<id>\d{4})_(?P<kind>testing-videos|video-masks)_(?P<rate>\d+)FPS_"
-    r"(?P<view>perspective-[^_]+)_take-(?P<take>[12])_(?P<scenario>[^_]+\.mp4)"
+    r"(?P<view>perspective-[^_]+)_take-(?P<take>[12])_(?P<scenario>[^_]+)\.(?i:mp4)"
 )
-_GENERATED = re.compile(r"(?P<id>\d{4})_(?P<view>perspective-[^_]+)_(?P<scenario>[^_]+\.mp4)")
+_GENERATED = re.compile(r"(?P<id>\d{4})_(?P<view>perspective-[^_]+)_(?P<scenario>[^_]+)\.(?i:mp4)")
 _ID = re.compile(r"(\d{4})_")
 
 RealKey = tuple[str, str, int]
@@ -92,15 +92,22 @@ def read_descriptions(path: Path) -> list[Description]:
     Raises:
         UsageError: if it cannot be read or is something else.
     """
+    rows = csv_rows(path, needs=_COLUMNS, refuse=misused)
+    return [_description(row, f"{path}, line {number}") for number, row in rows]
+
+
+_COLUMNS = ("scenario", "description", "category", "generated_video_name")
+
+
+def _description(row: Mapping[str, str], where: str) -> Description:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return [_description(row) for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:
-        raise UsageError(f"{path}: not the descriptions of Physics-IQ ({error})") from error
-
-
-def _description(row: Mapping[str, str]) -> Description:
-    number, view, take, scenario = row["scenario"].split("_")
+        number, view, take, scenario = row["scenario"].split("_")
+        int(take.removeprefix("take-"))
+    except ValueError:
+        raise UsageError(
+            f"{where}: not a description of Physics-IQ: {short(row['scenario'])} does not look like "
+            "0001_perspective-left_take-1_trimmed-ball-falls.mp4"
+        ) from None
     return Description(
         id=number,
         scenario=scenario,
@@ -168,16 +175,25 @@ def _index(folder: Path, kind: str) -> dict[RealKey, dict[int, tuple[str, Path]]
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
     found: dict[RealKey, dict[int, tuple[str, Path]]] = {}
-    for path in sorted(folder.rglob("*.mp4")):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".mp4"):
         # A mask of a generated clip has the very name of a real one's, in another folder.
         match = _REAL.fullmatch(path.name)
         if match and match["kind"] == kind and "generated" not in path.relative_to(folder).parts:
-            key = match["scenario"], match["view"], int(match["take"])
+            key = _key(match)
             rates = found.setdefault(key, {})
             _, other = rates.setdefault(int(match["rate"]), (match["id"], path))
             if other != path:
                 raise UsageError(f"{path}: the same clip is also at {other}; keep one of them")
     return found
+
+
+def _key(match: re.Match[str]) -> RealKey:
+    return _scenario(match), match["view"], int(match["take"])
+
+
+def _scenario(match: re.Match[str]) -> str:
+    """The name of a scenario as the data set writes it, in whatever case the file's name ends."""
+    return f"{match['scenario']}.mp4"
 
 
 def _generated(folder: Path) -> dict[str, Path]:
@@ -205,7 +221,7 @@ def _place(clip: Path, number: str, first_takes: Mapping[str, RealKey]) -> tuple
         raise UsageError(f"{clip}: there is no real first take with id {number}")
     scenario, view, _ = first_takes[number]
     match = _GENERATED.fullmatch(clip.name)
-    if match and (match["scenario"], match["view"]) != (scenario, view):
+    if match and (_scenario(match), match["view"]) != (scenario, view):
         raise UsageError(f"{clip}: id {number} belongs to {view}_{scenario}; rename one of them")
     return scenario, view
 
@@ -223,8 +239,7 @@ def _mask(
     """The mask of a real clip, at its rate."""
     match = _REAL.fullmatch(clip.name)
     assert match, clip
-    key = match["scenario"], match["view"], int(match["take"])
-    found = index.get(key, {}).get(int(match["rate"]))
+    found = index.get(_key(match), {}).get(int(match["rate"]))
     if found is None:
         raise UsageError(f"{clip}: no mask of it in {folder}")
     return found[1]
@@ -259,12 +274,15 @@ def read_list(path: Path) -> list[Job]:
         where = f"{path}: entry {number}"
         known = {"id", "scenario", "view", "category", "take_1", "take_2", "generated"}
         if unknown := entry.keys() - known:
-            raise UsageError(f"{where}: unknown field {sorted(unknown)[0]!r}")
+            raise UsageError(f"{where}: unknown field {short(sorted(unknown)[0])}")
         files = {}
         for field in ("take_1", "take_2", "generated"):
             if not entry.get(field):
                 raise UsageError(f"{where}: {field!r} is missing")
-            files[field] = path.parent / str(entry[field])
+            try:
+                files[field] = path.parent / user_path(str(entry[field]))
+            except UsageError as error:
+                raise UsageError(f"{where}: {field}: {error}") from None
             if not files[field].is_file():
                 raise UsageError(f"{where}: {field}: no such file: {files[field]}")
         jobs.append(
@@ -283,15 +301,10 @@ def read_list(path: Path) -> list[Job]:
 
 
 def _entries(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = (
-            list(csv.DictReader(text.splitlines()))
-            if path.suffix.lower() == ".csv"
-            else json.loads(text)
-        )
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
-        raise UsageError(f"{path}: cannot be read as a JSON or CSV list ({error})") from error
+    if path.suffix.lower() == ".csv":
+        rows: Any = [row for _, row in csv_rows(path, refuse=misused)]
+    else:
+        rows = read_json(path, refuse=misused)
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UsageError(f"{path}: must be a list of objects with take_1, take_2 and generated")
     yield from rows

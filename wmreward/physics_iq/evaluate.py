@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from wmreward.errors import UsageError, VideoError, WMRewardError
+from wmreward.files import user_path
 from wmreward.physics_iq.cache import (
     cache_name,
     default_folder,
@@ -41,7 +42,6 @@ from wmreward.physics_iq.clips import (
     Take,
     change_rate,
     first_frames,
-    read_header,
     read_take,
     same_rate,
 )
@@ -72,10 +72,12 @@ class Evaluation:
     Attributes:
         samples: of the jobs that could be evaluated, in their order.
         failures: the others.
+        notes: what to know of clips that were evaluated, a line each.
     """
 
     samples: tuple[Sample, ...]
     failures: tuple[Failure, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,17 @@ class RealClip:
 
 @dataclass(frozen=True)
 class Plan:
-    """A job with everything settled that its headers can settle."""
+    """A job with everything settled that its headers can settle.
+
+    Attributes:
+        job: what is compared.
+        takes: the real clips, and how they are looked at.
+        note: what to know of the clip under test, a line; "" if nothing.
+    """
 
     job: Job
     takes: tuple[RealClip, RealClip]
+    note: str = ""
 
     def sample(self, folder: Path) -> Sample:
         """Compare the generated clip with the takes, whose looks are in `folder`."""
@@ -156,7 +165,7 @@ def plan_job(
         VideoError: naming the clip that cannot be read, is too short, or fits no other.
         UsageError: if the real clips are too small to compare.
     """
-    generated = read_header(job.generated)
+    generated = read_take(job.generated)
     rate = generated.rate
     num_generated = min(int(seconds * rate), generated.num_frames)
     headers = read(job.take_1), read(job.take_2)
@@ -179,7 +188,17 @@ def plan_job(
         RealClip(path, *span, size, stored_fps, mask)
         for path, span, mask in zip((job.take_1, job.take_2), spans, stored, strict=True)
     )
-    return Plan(job, (first, second))
+    return Plan(job, (first, second), _note(job, generated, headers[0]))
+
+
+def _note(job: Job, generated: Take, real: Take) -> str:
+    """Every clip is brought to the shape of the first take, as the benchmark does: that may squash it."""
+    if generated.is_like(real):
+        return ""
+    return (
+        f"{job.generated.name}: {generated.width} x {generated.height} has other proportions than the "
+        f"recordings ({real.width} x {real.height}); stretched to theirs, as the benchmark does"
+    )
 
 
 def _span(job: Job, header: Take, rate: float, seconds: float) -> tuple[int, int]:
@@ -241,6 +260,7 @@ def evaluate(
     return Evaluation(
         samples=tuple(samples[job] for job in jobs if job in samples),
         failures=tuple(run.failures[job] for job in jobs if job in run.failures),
+        notes=tuple(plan.note for plan in plans if isinstance(plan, Plan) and plan.note),
     )
 
 
@@ -327,7 +347,7 @@ def _folder(cache: str | Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="physics_iq_") as temporary:
             yield Path(temporary)
     else:
-        yield default_folder() if cache is None else Path(cache).expanduser()
+        yield default_folder() if cache is None else user_path(cache)
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from wmfiles import csv_rows, short
 from wmreward.errors import UsageError
-from wmreward.files import write_text
+from wmreward.files import misused, write_text
 from wmreward.physics_iq.metrics import Metrics
 from wmreward.physics_iq.scores import Sample
 
@@ -77,32 +78,33 @@ def read_csv(path: str | Path, categories: dict[str, str] | None = None) -> list
         UsageError: naming the file and what is wrong with it.
     """
     path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: cannot be read as a CSV of measures ({error})") from error
-    if not lines or "scenario" not in lines[0]:
-        raise UsageError(f"{path}: not a CSV of Physics-IQ measures: no column 'scenario'")
+    lines = [line for _, line in csv_rows(path, needs=("scenario",), refuse=misused)]
+    if not lines:
+        raise UsageError(f"{path}: there are no measures in it")
     views = [column.removeprefix("v1_mse_") for column in lines[0] if column.startswith("v1_mse_")]
     rows = []
     for line in lines:
         for view in views:
             if not line[f"v1_mse_{view}"]:
                 continue
-            try:
-                metrics = Metrics(**{name: _value(line, name, view) for name in _COLUMNS})
-            except (KeyError, ValueError, SyntaxError, TypeError) as error:
-                raise UsageError(
-                    f"{path}: {line['scenario']}, {view}: unreadable measures ({error})"
-                ) from error
             scenario = line["scenario"]
+            where = f"{path}: {scenario[:80]}, {view}"
+            values = {name: _value(line, name, view, where) for name in _COLUMNS}
+            metrics = Metrics(**values)
             rows.append(Sample(scenario, view, metrics, (categories or {}).get(scenario)))
     return rows
 
 
-def _value(line: dict[str, str], name: str, view: str) -> Any:
-    text = line[f"{name}_{view}"]
-    if name in _LISTS:
-        return tuple(float(number) for number in ast.literal_eval(text))
-    return float(text)
+def _value(line: dict[str, str], name: str, view: str, where: str) -> Any:
+    text = line.get(f"{name}_{view}")
+    if text is None:
+        raise UsageError(f"{where}: unreadable measures (no column {name}_{view})")
+    try:
+        if name in _LISTS:
+            return tuple(float(number) for number in ast.literal_eval(text))
+        return float(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        kind = "a list of numbers" if name in _LISTS else "a number"
+        raise UsageError(
+            f"{where}: unreadable measures ({name}_{view} is {short(text)}, not {kind})"
+        ) from None

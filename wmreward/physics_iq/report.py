@@ -95,6 +95,7 @@ def record(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any
                 }
                 for failure in evaluation.failures
             ],
+            "notes": list(evaluation.notes),
             "settings": dict(settings),
             "versions": {name: _version(name) for name in ("wmreward", "av", "numpy")},
         }

@@ -17,7 +17,28 @@ rewards are those of `generation`. Pipelines are held by their public interface:
 and the call.
 """
 
-from wmreward.pipelines.families import Family
-from wmreward.pipelines.guide import PipelineGuidance, guide_pipeline
+from __future__ import annotations
 
-__all__ = ["Family", "PipelineGuidance", "guide_pipeline"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wmreward.pipelines.decoding import Economy
+    from wmreward.pipelines.families.base import Family
+    from wmreward.pipelines.guide import PipelineGuidance, guide_pipeline
+
+_HOME = {
+    "Economy": "decoding",
+    "Family": "families.base",
+    "PipelineGuidance": "guide",
+    "guide_pipeline": "guide",
+}
+
+__all__ = ["Economy", "Family", "PipelineGuidance", "guide_pipeline"]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when asked for: PyTorch takes seconds."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wmreward.pipelines.checkpoints import frugal
-from wmreward.pipelines.families import Family
+from wmreward.pipelines.families.base import Family
 from wmreward.pipelines.slices import Slice, slices_of
 
 

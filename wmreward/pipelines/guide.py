@@ -27,7 +27,8 @@ from wmreward.generation.steering_flags import GUIDANCE_RANGE, GUIDANCE_SCALE
 from wmreward.pipelines.borrowed import borrowed
 from wmreward.pipelines.coordinates import places_of
 from wmreward.pipelines.decoding import Decoder, Economy
-from wmreward.pipelines.families import Family, family_of
+from wmreward.pipelines.families.base import Family
+from wmreward.pipelines.families.known import family_of
 from wmreward.pipelines.step import PipelineStep
 from wmreward.protocols import Reward
 from wmreward.rewards.mix import RewardMix

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wmfiles import JSONError, parse_json
 from wmreward.commands.flags import Values
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
@@ -113,7 +113,10 @@ def job_from(values: Values) -> PipelineJob:
     parameters = inspect.signature(found.kind.__call__).parameters
     call = _call(values, found, parameters)
     request = PipelineRequest(values["prompt"], _image(values, found))
-    steering = steering_of(values, _steps(call, parameters), default_model="vitg", judges=searches)
+    steps = _steps(call, parameters)
+    steering = steering_of(
+        values, steps, default_model="vitg", judges=searches, measures=not searches
+    )
     if steering.rewards is not None:
         _check_frames(call, parameters, steering)
         check_rewards(steering.rewards, needed=searches)
@@ -204,8 +207,8 @@ def _call(
 def _value(word: str) -> Any:
     """A number, true, false, null, a list; else the word itself."""
     try:
-        return json.loads(word)
-    except ValueError:
+        return parse_json(word)
+    except JSONError:
         return word
 
 

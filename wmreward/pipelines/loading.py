@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +11,11 @@ from typing import Any
 
 import torch
 
-from wmreward.errors import UsageError, WMRewardError
-from wmreward.pipelines.families import Family, family_named
+from wmfiles import read_json
+from wmreward.errors import FileError, UsageError, WMRewardError
+from wmreward.files import user_path
+from wmreward.pipelines.families.base import Family
+from wmreward.pipelines.families.known import family_named
 from wmweights import fingerprint_files
 
 _INDEX = "model_index.json"
@@ -82,7 +84,7 @@ def find_pipeline(
         raise WMRewardError(
             "--pipeline needs diffusers: pip install 'wmreward[diffusers]'"
         ) from error
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if not folder.is_dir():
         folder = _from_hub(diffusers.DiffusionPipeline, name, revision, download)
     kind = str(_index(folder / _INDEX, name).get("_class_name"))
@@ -97,12 +99,9 @@ def find_pipeline(
 
 
 def _index(file: Path, name: str) -> Mapping[str, Any]:
-    try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--pipeline {name}: there is no {_INDEX} in this folder") from error
-    except ValueError as error:
-        raise WMRewardError(f"{file}: {error}") from error
+    if not file.exists():
+        raise UsageError(f"--pipeline {name}: there is no {_INDEX} in this folder")
+    index = read_json(file, refuse=FileError)
     if not isinstance(index, dict):
         raise WMRewardError(f"{file}: this is no description of a pipeline")
     return index

@@ -8,7 +8,7 @@ from torch import Tensor
 from wmreward.errors import UsageError
 from wmreward.pipelines.coordinates import Position
 from wmreward.pipelines.decoding import Decoder
-from wmreward.pipelines.families import Family
+from wmreward.pipelines.families.base import Family
 
 
 class PipelineStep:

@@ -19,6 +19,7 @@ from wmreward.commands.ending import run_command
 from wmreward.commands.flags import Flag, Parser, Positional
 from wmreward.commands.kinds import OneOf, place
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.files import user_path
 
 _ENDS = (
     "Exit code: 0 when the files that jobs start from are in order, 1 when not, 2 for wrong flags."
@@ -121,12 +122,12 @@ def _make(values: dict[str, Any]) -> None:
 
     mode, fps = values["mode"], values["clip_fps"]
     named = "physics_iq_i2v.jsonl" if mode == "i2v" else f"physics_iq_v2v_{fps}fps.jsonl"
-    output = Path(values["output"] or named).expanduser()
+    output = user_path(values["output"] or named)
     if output.suffix != ".jsonl":
         raise UsageError(f"--output {output} must end in .jsonl")
     jobs = physics_iq_jobs(
-        Path(values["descriptions"]).expanduser(),
-        Path(values["real"]).expanduser().resolve(),
+        user_path(values["descriptions"]),
+        user_path(values["real"]).resolve(),
         mode,
         fps=fps,
         seeds=values["seeds"] or (0,),
@@ -139,7 +140,7 @@ def _make(values: dict[str, Any]) -> None:
 def _check(values: dict[str, Any]) -> None:
     from wmreward.prompts.jobs import read_jobs
 
-    jobs = read_jobs(Path(values["list"]).expanduser())
+    jobs = read_jobs(user_path(values["list"]))
     files = [job.given for job in jobs if job.given]
     _check_files(files, values["check"])
     candidates = sum(len(job.seeds) for job in jobs)

@@ -14,8 +14,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from wmfiles import json_lines, short
+from wmreward.commands.kinds import MOST_SEEDS
 from wmreward.errors import UsageError
-from wmreward.files import write_text
+from wmreward.files import misused, user_path, write_text
 
 Mode = Literal["t2v", "i2v", "v2v"]
 GIVEN = {"i2v": "init_image", "v2v": "init_video"}
@@ -24,6 +26,8 @@ GIVEN = {"i2v": "init_image", "v2v": "init_video"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 150
 _LARGEST_SEED = 2**63 - 1
+MOST_TEXT = 100_000
+"""Characters of one field; no text encoder reads a tenth of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,20 +87,11 @@ def read_jobs(path: Path) -> list[BatchJob]:
     Raises:
         UsageError: naming the file and the line that is wrong.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split(
-            "\n"
-        )  # not at U+2028, which JSON leaves as it is
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{path}: cannot be read as a list of jobs ({reason})") from error
     jobs: list[BatchJob] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, entry in json_lines(path, refuse=misused):
         try:
-            job = _job(_object(line), path.parent)
+            job = _job(entry, path.parent)
             # File systems may not tell upper case from lower.
             for name in (f"id {job.id!r}", f"output_name {job.output_name!r}"):
                 if (first := seen.setdefault(name.casefold(), number)) != number:
@@ -111,43 +106,39 @@ def read_jobs(path: Path) -> list[BatchJob]:
 
 def write_jobs(path: Path, jobs: Iterable[BatchJob]) -> None:
     """Write a list that :func:`read_jobs` reads, at once."""
-    lines = (json.dumps(job.to_json(), ensure_ascii=False) for job in jobs)
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    write_text(path, "".join(f"{_line(job)}\n" for job in jobs))
 
 
-def _object(line: str) -> dict[str, Any]:
-    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if repeated := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"{sorted(repeated)[0]!r} is given twice")
-        return dict(pairs)
+def _line(job: BatchJob) -> str:
+    text = json.dumps(job.to_json(), ensure_ascii=False)
+    return text if _is_text(text) else json.dumps(job.to_json())
 
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8: names of files need not be."""
     try:
-        value = json.loads(line, object_pairs_hook=without_repeats)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from None
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    return value
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _job(entry: Mapping[str, Any], folder: Path) -> BatchJob:
     known = {field.name for field in fields(BatchJob)}
     if unknown := sorted(entry.keys() - known):
-        raise ValueError(f"unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        raise ValueError(f"unknown field {short(unknown[0])}; known are {', '.join(sorted(known))}")
     for name in ("id", "mode", "prompt"):
         if name not in entry:
             raise ValueError(f"{name!r} is missing")
-    for name in known - {"seeds"}:
-        if name in entry and not isinstance(entry[name], str):
-            raise ValueError(f"{name!r} must be text, got {json.dumps(entry[name])}")
+    for name in sorted(entry.keys() - {"seeds"}):
+        _check_text(name, entry[name])
     if entry["mode"] not in get_args(Mode):
-        raise ValueError(f"mode {entry['mode']!r} must be one of {', '.join(get_args(Mode))}")
+        raise ValueError(f"mode {short(entry['mode'])} must be one of {', '.join(get_args(Mode))}")
     _check_given(entry)
     values = dict(entry)
     for name in GIVEN.values():
         if name in entry:
-            values[name] = folder / Path(entry[name]).expanduser()
+            values[name] = folder / user_path(entry[name])
     if "seeds" in entry:
         values["seeds"] = _seeds(entry["seeds"])
     job = BatchJob(**values)
@@ -156,6 +147,15 @@ def _job(entry: Mapping[str, Any], folder: Path) -> BatchJob:
     if not job.output_name.endswith(".mp4") or job.output_name == ".mp4":
         raise ValueError(f"output_name {job.output_name!r} must end in .mp4")
     return job
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{name!r} must be text, got {short(value)}")
+    if len(value) > MOST_TEXT:
+        raise ValueError(f"{name!r} has {len(value)} characters, more than {MOST_TEXT}")
+    if name not in GIVEN.values() and not _is_text(value):
+        raise ValueError(f"{name!r} holds half a character (an unpaired surrogate): {short(value)}")
 
 
 def _check_given(entry: Mapping[str, Any]) -> None:
@@ -172,17 +172,17 @@ def _check_given(entry: Mapping[str, Any]) -> None:
 def _check_name(field: str, name: str) -> None:
     if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
         raise ValueError(
-            f"{field} {name!r} is to name a file: up to {_LONGEST_NAME} letters, digits, '.', '-' and '_', "
-            "the first one a letter or digit"
+            f"{field} {short(name)} is to name a file: up to {_LONGEST_NAME} letters, digits, '.', '-' "
+            "and '_', the first one a letter or digit"
         )
 
 
 def _seeds(value: Any) -> tuple[int, ...]:
     whole = isinstance(value, list) and all(type(seed) is int for seed in value)
     if not whole or not value or not all(0 <= seed <= _LARGEST_SEED for seed in value):
-        raise ValueError(
-            f"'seeds' must be a list of whole numbers from 0 on, got {json.dumps(value)}"
-        )
+        raise ValueError(f"'seeds' must be a list of whole numbers from 0 on, got {short(value)}")
+    if len(value) > MOST_SEEDS:
+        raise ValueError(f"'seeds' names {len(value)} seeds, more than {MOST_SEEDS}")
     if len(set(value)) < len(value):
-        raise ValueError(f"'seeds' has a number twice: {json.dumps(value)}")
+        raise ValueError(f"'seeds' has a number twice: {short(value)}")
     return tuple(value)

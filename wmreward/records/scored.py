@@ -7,10 +7,15 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wmreward.surprise.result import SurpriseResult
+from wmreward.errors import VideoError
+from wmreward.files import open_regular
 from wmreward.video.images import images_in
+from wmreward.video_io import Faults
+
+if TYPE_CHECKING:
+    from wmreward.surprise.result import SurpriseResult
 
 Record = dict[str, Any]
 
@@ -21,6 +26,8 @@ NOT_DECISIVE = frozenset({"versions", "device", "weights_source"})
 def settings_id(settings: Mapping[str, Any]) -> str:
     """Short hash of all settings that decide a score."""
     decisive = {key: value for key, value in settings.items() if key not in NOT_DECISIVE}
+    if decisive.get("frame_strides") == [1]:
+        del decisive["frame_strides"]  # records from before there was a choice have the same id
     sampling = dict(settings["sampling"])
     if sampling["fps"] is not None:
         del sampling["max_frames"]  # has no part in sampling at a true rate
@@ -40,7 +47,7 @@ def video_sha256(path: Path) -> str:
 
 def _file_sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path, refuse=VideoError) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -65,6 +72,7 @@ def make_record(
         "unused_tail_frames": result.unused_tail_frames,
         "effective_fps": result.effective_fps,
         "source_fps": result.source_fps,
+        "faults": result.faults.to_json(),
         "video_sha256": sha256,
         "settings_id": settings_id(settings),
         "seconds": round(seconds, 3),
@@ -75,6 +83,14 @@ def make_record(
         record["pictures"] = drawn
     record["settings"] = dict(settings)
     return record
+
+
+def faults_of(record: Mapping[str, Any]) -> Faults | None:
+    """What was doubtful about the video of a record; None where the record does not tell."""
+    try:
+        return Faults(**record["faults"])
+    except (KeyError, TypeError):
+        return None
 
 
 def to_json(record: Mapping[str, Any]) -> str:

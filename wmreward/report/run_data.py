@@ -16,7 +16,6 @@ candidate itself, and a `.safetensors` holds what rewards that compare candidate
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wmreward.batch.candidates import Candidate, candidates_of
-from wmreward.batch.folder import Records, read_records
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.batch.records import Records, read_head, read_records
 from wmreward.prompts.jobs import BatchJob, read_jobs
 from wmreward.records.scored import Record
 from wmreward.video_io import VIDEO_SUFFIXES
@@ -55,11 +53,11 @@ class Curve:
         values, spans = record.get("per_window"), _spans(record)
         if not values or len(values) != len(spans):
             return None
-        known = [
+        known = sorted(
             (start, end, value)
             for (start, end), value in zip(spans, values, strict=True)
             if all(_is_number(x) for x in (start, end, value))
-        ]
+        )
         return cls(*zip(*known, strict=True)) if known else None
 
 
@@ -152,14 +150,8 @@ def read_run(run: Path) -> RunData:
         UsageError: there is no run, or files of something else.
         WMRewardError: a file cannot be read.
     """
-    file = run / "run.json"
-    if not file.is_file():
-        raise UsageError(f"{run}: no run there (run.json is missing); give the folder of a run")
-    try:
-        head = json.loads(file.read_text(encoding="utf-8"))
-        variants = tuple(head["variants"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WMRewardError(f"{file}: cannot be read ({error})") from error
+    head = read_head(run)
+    variants = tuple(head["variants"])
     jobs = read_jobs(run / "jobs.jsonl")
     records = read_records(run)
     return RunData(
@@ -246,9 +238,13 @@ def _spans(record: Mapping[str, Any]) -> list[tuple[Any, Any]]:
         return [(window.get("target_s"), window.get("end_s")) for window in windows or ()]
     if not fps:
         return []
-    target, last = windows["target"], windows["size"] - 1
+    target, last, starts = windows["target"], windows["size"] - 1, windows["starts"]
+    strides = windows.get("frame_strides") or [1] * len(starts)
     # Windows over given frames may begin to predict before the video begins.
-    return [(max(0, start + target) / fps, (start + last) / fps) for start in windows["starts"]]
+    return [
+        (max(0, start + target * step) / fps, (start + last * step) / fps)
+        for start, step in zip(starts, strides, strict=True)
+    ]
 
 
 def _find_judge(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:

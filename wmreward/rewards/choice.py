@@ -12,6 +12,7 @@ from vjepa2 import ModelConfig, VJEPA21Config
 from vjepa2.sources import WeightsSource, find_teacher, find_weights, standing_files
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.rewards.mix import OWN, How, RewardMix, parse_weights
+from wmreward.rewards.world import SeamReward
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.models import ModelChoice, load, reading_values
 from wmreward.surprise.scorer import SurpriseScorer
@@ -51,6 +52,7 @@ class RewardChoice:
             similarity=values["similarity"],
             score=values["score"],
             context_grad=context_grad,
+            frame_strides=values["frame_strides"],
         )
         choice = cls(
             weights=parse_weights(values["reward"] or ["surprise"]),
@@ -79,7 +81,13 @@ class RewardChoice:
     @property
     def context_frames(self) -> int:
         """Frames before new ones that share a window with them, at most."""
-        return max(0, self.config.window_size - self.config.stride) if self.needs_model else 0
+        if not self.needs_model:
+            return 0
+        config = self.config
+        frames = max(0, config.window_size - config.stride)
+        if SeamReward.name in self.weights:
+            frames = max(frames, config.context_frames)
+        return frames * max(config.frame_strides)
 
     def settings(self) -> dict[str, Any]:
         """All that decides a score; reads the ends of the weights' files."""

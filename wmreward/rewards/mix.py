@@ -22,7 +22,7 @@ from torch import Tensor
 from wmreward.errors import UsageError
 from wmreward.protocols import ContinuationReward, Reward, RewardScores, SetReward
 from wmreward.rewards.checks import check_finite, checked, checked_set
-from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
+from wmreward.rewards.world import OF_STRIDE, Consensus, SeamReward, SurpriseReward
 from wmreward.surprise.scorer import SurpriseScorer
 
 How = Literal["sum", "rank"]
@@ -200,7 +200,7 @@ class RewardMix:
         out = {}
         for name, reward in self.rewards.items():
             if callable(reward):
-                scores = torch.tensor([c.scores[name] for c in candidates], dtype=torch.float64)
+                scores = self._of_single(name, candidates)
             else:
                 embeddings = [c.embeddings[name] for c in candidates]
                 if len({embedding.shape for embedding in embeddings}) > 1:
@@ -209,6 +209,27 @@ class RewardMix:
                 scores = checked_set(name, compared, len(candidates)).cpu()
             out[name] = scores.double()
         return out
+
+    def _of_single(self, name: str, candidates: Sequence[Judged]) -> Tensor:
+        """Scores ``[N]`` of a reward that judges by itself; of several frame strides each counts alike.
+
+        The strides differ in how much their surprise varies, so in a plain mean one would decide. By sum,
+        each is scaled to their mean standard deviation over the candidates; by rank, their ranks are added.
+        """
+        scores = torch.tensor([c.scores[name] for c in candidates], dtype=torch.float64)
+        prefix = f"{name}.{OF_STRIDE}"
+        parts = [{key for key in c.parts if key.startswith(prefix)} for c in candidates]
+        if not parts[0] or any(own != parts[0] for own in parts):
+            return scores
+        by_stride = torch.tensor(
+            [[-c.parts[key] for c in candidates] for key in sorted(parts[0])], dtype=torch.float64
+        )
+        if self.how == "rank":
+            return torch.stack([_ranks(stride) for stride in by_stride]).mean(dim=0)
+        centred = by_stride - by_stride.mean(dim=1, keepdim=True)
+        spread = centred.square().mean(dim=1, keepdim=True).sqrt()
+        even = centred / spread.clamp_min(torch.finfo(torch.float64).tiny) * spread.mean()
+        return scores.mean() + even.mean(dim=0)
 
 
 def _ranks(scores: Tensor) -> Tensor:

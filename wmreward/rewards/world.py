@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wmreward.errors import UsageError
 from wmreward.protocols import RewardScores
 from wmreward.surprise.aggregate import aggregate
 from wmreward.surprise.scorer import SurpriseScorer, WindowScores
 from wmreward.surprise.tokens import normalised
+from wmreward.surprise.windows import Window
+
+OF_STRIDE = "frame_stride_"
+"""Parts of this name are the surprise at one of several frame strides."""
 
 
 class SurpriseReward:
@@ -38,29 +41,36 @@ class SurpriseReward:
 
     def __call__(self, videos: Tensor) -> RewardScores:
         """``[B, 3, T, H, W]`` in [−1, 1]; raises ``UsageError`` for videos shorter than a window."""
-        if videos.requires_grad and torch.is_grad_enabled():
-            surprise = self.scorer(videos)
-            return RewardScores(-surprise, {"surprise": surprise.detach()})
-        parts = self._parts(self.windows(videos))
-        surprise = parts[self.scorer.config.score]
-        return RewardScores(-surprise, {"surprise": surprise, **parts})
+        return self._of(videos, None)
 
-    def windows(self, videos: Tensor) -> Mapping[str, WindowScores]:
-        """Per window and per token, by every rule and for the copy."""
+    def windows(
+        self, videos: Tensor, which: Sequence[Window] | None = None
+    ) -> Mapping[str, WindowScores]:
+        """Per window and per token, by every rule and for the copy; of all windows, or of some."""
         with torch.no_grad():
-            return self.scorer.score_rules(videos)
+            return self.scorer.score_rules(videos, which)
 
-    def _parts(self, windows: Mapping[str, WindowScores]) -> dict[str, Tensor]:
-        mode = self.scorer.config.mode
-        return {name: aggregate(scores.values, mode) for name, scores in windows.items()}
+    def _of(self, videos: Tensor, which: Sequence[Window] | None) -> RewardScores:
+        """By all windows of the videos, or by the mean of some."""
+        if videos.requires_grad and torch.is_grad_enabled():
+            surprise = self.scorer(videos, which)
+            return RewardScores(-surprise, {"surprise": surprise.detach()})
+        windows = self.windows(videos, which)
+        mode = self.scorer.config.mode if which is None else "mean"
+        parts = {name: scores.pooled(mode) for name, scores in windows.items()}
+        rule = self.scorer.config.score
+        strides = windows[rule].by_stride()
+        if len(strides) > 1:
+            parts |= {f"{OF_STRIDE}{step}": aggregate(v, mode) for step, v in strides.items()}
+        return RewardScores(-parts[rule], {"surprise": parts[rule], **parts})
 
 
 class SeamReward(SurpriseReward):
-    """Surprise from the end of the given frames on, half of it that of the one window that is seen in given
-    frames and predicted in new ones.
+    """Surprise of the windows whose context was given and whose future is new.
 
     Only there is what the model expects known to follow from the truth; further on, what a video has got
-    wrong is consistent with itself. For choosing among continuations of a video; guides as surprise does.
+    wrong is consistent with itself. There is one such window for each phase of each frame stride; the larger
+    the stride, the further it looks. For choosing among continuations of a video; guides as surprise does.
     """
 
     name = "seam"
@@ -68,23 +78,10 @@ class SeamReward(SurpriseReward):
     def after(self, videos: Tensor, given: int) -> RewardScores:
         """``[B, 3, T, H, W]`` in [−1, 1], of which the first ``given`` frames were given.
 
-        With fewer of them than a window's context, the score is plain surprise.
+        Where no such window fits, with fewer given frames than its context, the score is plain surprise.
         """
-        windows = self.windows(videos)
-        parts, config = self._parts(windows), self.scorer.config
-        surprise = parts[config.score]
-        last = (given - self.scorer.target_offset) // config.stride
-        if 0 <= last < (values := windows[config.score].values).shape[1]:
-            surprise = (_pooled(values[:, last:], config.mode) + values[:, last]) / 2
-        return RewardScores(-surprise, {"surprise": surprise, **parts})
-
-
-def _pooled(later: Tensor, mode: str) -> Tensor:
-    """Surprise of some of a video's windows by a mode that all of them satisfy."""
-    try:
-        return aggregate(later, mode)
-    except UsageError:  # fewer than the K of topkK: then it is all of these
-        return later.mean(dim=1)
+        which = self.scorer.seam(videos.shape[2], given)
+        return self._of(videos, which or None)
 
 
 class Consensus:

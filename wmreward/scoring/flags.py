@@ -19,10 +19,17 @@ examples:
 
 _OLD = {"mode": "aggregate", "out_dir": "pictures", "workers": "read_ahead"}
 
+_STRICT = Flag(
+    "strict",
+    "refuse videos about which something is doubtful (errors while decoding, missing or repeated frames, "
+    "gaps, a container that contradicts itself), which are scored with a warning otherwise",
+)
+
 _VIDEOS = (
     shared.VIDEO_PATH,
     shared.MAX_FRAMES,
     shared.FPS,
+    shared.RATES,
     Flag(
         "decoder",
         "pyav or decord",
@@ -31,6 +38,7 @@ _VIDEOS = (
         default="pyav",
         rare=True,
     ),
+    _STRICT,
 )
 
 _ENCODERS = tuple(
@@ -80,7 +88,16 @@ _OUTPUT = (
     shared.JSON,
     shared.FORMAT,
     shared.PLOT.but(note="surprise over time"),
-    Flag("map", "write a video with a heat map of the surprise beside the original"),
+    Flag(
+        "plot_all",
+        "draw the surprise of all videos over time in one chart",
+        metavar="FILE.png",
+        kind=place,
+    ),
+    Flag(
+        "map",
+        "write a video with a heat map of the surprise beside the original; all of a run on one scale",
+    ),
     Flag(
         "pictures",
         "folder for the pictures of --plot and --map",

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch.nn import functional as F
 
-from wmreward.errors import WMRewardError
-from wmreward.pictures.map_video import surprise_map_video
-from wmreward.pictures.plot import Curve, surprise_figure, write_figure
-from wmreward.surprise.compute import VideoScorer
+from wmfiles.names import cut
+from wmreward.pictures.map_video import MapScale
+from wmreward.pictures.plot import Curve
+from wmreward.scoring.report import Row
 from wmreward.surprise.result import SurpriseResult
-from wmreward.surprise.windows import frame_maps, window_starts
-from wmreward.video_io import Clip
 
-MAP_HEIGHT = 480
-"""Frames beside a heat map are shrunk to this many rows: maps have 8 to 24."""
-SLOWEST_MAP = 4.0
-"""Frames per second of a map video at least; few frames of an hour would otherwise stand for minutes."""
+_LONGEST_STEM = 120
+"""Bytes of a video's name in those of its pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,89 +43,57 @@ class Pictures:
         key = hashlib.sha256(f"{sha256}{settings}".encode()).hexdigest()[:8]
         wanted = (("plot.png", self.plot), ("map.mp4", self.map))
         # Long names leave no room for what is added to them.
-        return [self.folder / f"{stem[:60]}-{key}-{kind}" for kind, draw in wanted if draw]
+        stem = cut(stem, _LONGEST_STEM)
+        return [self.folder / f"{stem}-{key}-{kind}" for kind, draw in wanted if draw]
 
-    def draw(
-        self,
-        paths: Iterable[Path],
-        video: Path,
-        result: SurpriseResult,
-        scorer: VideoScorer,
-        frames: FrameStore | None,
-    ) -> None:
-        """Write the pictures to ``paths``; ``frames`` are those that were scored, for the map."""
-        for path in paths:
-            if path.suffix == ".png":
-                _plot(path, video, result)
-            elif frames is not None:
-                _map(path, result, scorer, frames)
+    def draw_plot(self, paths: Iterable[Path], result: SurpriseResult) -> list[Path]:
+        """Write the plot, if it is among ``paths``; returns what was written."""
+        plots = [path for path in paths if path.suffix == ".png"]
+        for path in plots:
+            result.plot(path)
+        return plots
 
 
-def _plot(path: Path, video: Path, result: SurpriseResult) -> None:
-    spans = np.array([(window.target_s, window.end_s) for window in result.windows])
-    curve = Curve(video.name, float(result), spans, result.per_window.numpy())
-    write_figure(path, surprise_figure([curve]))
+class WaitingMaps:
+    """Map videos are drawn when all videos are scored: then the scale is known on which they compare.
 
-
-def _map(path: Path, result: SurpriseResult, scorer: VideoScorer, frames: FrameStore) -> None:
-    assert result.surprise_map is not None, "similarity='token' is refused before"
-    maps = result.surprise_map.float()
-    config, model = scorer.config, scorer.loaded.model.config
-    count = result.num_frames
-    if model.action_conditioned:  # each step predicts the frame after it
-        per_frame = frame_maps(maps, range(count - 1), 1, 1, count)
-    else:
-        starts = window_starts(count, config.window_size, config.stride)
-        per_frame = frame_maps(maps, starts, scorer.scorer.target_offset, model.tubelet, count)
-    fps = max(result.effective_fps or SLOWEST_MAP, SLOWEST_MAP)
-    surprise_map_video(path, frames.frames(), per_frame.double().numpy(), fps)
-
-
-class FrameStore:
-    """The frames of a video as they pass by, kept in a nameless file: a long video has too many for memory.
-
-    Args:
-        folder: Where there is room for the file.
+    The small token maps wait in memory, frames are read once more. What is not drawn as a run is
+    interrupted, the next run draws.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed by `close`
-        self._shape: tuple[int, ...] = ()
-        self._count = 0
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Path, SurpriseResult]] = []
 
-    def passing(self, clips: Iterable[Clip]) -> Iterator[Clip]:
-        """The same clips, kept."""
-        for clip in clips:
-            small = _shrunk(clip.frames)
-            self._shape = small.shape[1:]
-            self._count += len(small)
-            try:
-                self._file.write(small.tobytes())
-            except OSError as error:
-                raise WMRewardError(
-                    f"no room for the frames of --map ({error.strerror})"
-                ) from error
-            yield clip
+    def __len__(self) -> int:
+        return len(self._waiting)
 
-    def frames(self) -> NDArray[np.uint8]:
-        """All frames, ``[T, H, W, 3]``, read from the file as they are used."""
-        self._file.flush()
-        return np.memmap(self._file, dtype=np.uint8, mode="r", shape=(self._count, *self._shape))
+    def add(self, paths: Iterable[Path], result: SurpriseResult) -> None:
+        """Keep a result whose map video is among ``paths``."""
+        result.surprise_map = None  # windows overlap: the map of the frames is the smaller part
+        self._waiting += [(path, result) for path in paths if path.suffix == ".mp4"]
 
-    def close(self) -> None:
-        self._file.close()
+    def scale(self) -> MapScale:
+        """The scale of all."""
+        maps = (result.frame_map for _, result in self._waiting)
+        return MapScale.of(values.double().numpy() for values in maps if values is not None)
+
+    def draw(self, scale: MapScale) -> Iterator[Path]:
+        """Write them; yields the name of each."""
+        for path, result in self._waiting:
+            result.map_video(path, scale=scale)
+            yield path
 
 
-def _shrunk(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = frames.shape[1:3]
-    if height <= MAP_HEIGHT:
-        return frames
-    size = MAP_HEIGHT, max(1, math.floor(width * MAP_HEIGHT / height))
-    shrunk = np.empty((len(frames), *size, 3), dtype=np.uint8)
-    for index, frame in enumerate(
-        frames
-    ):  # one by one: as floats a clip would take four times its memory
-        pixels = torch.from_numpy(np.ascontiguousarray(frame)).movedim(-1, 0)[None].float()
-        small = F.interpolate(pixels, size, mode="area")[0].round().byte()
-        shrunk[index] = small.movedim(0, -1).numpy()
-    return shrunk
+def widest(scales: Iterable[MapScale]) -> MapScale:
+    """The scale that holds all of these."""
+    every = list(scales)
+    return MapScale(max(one.token for one in every), max(one.frame for one in every))
+
+
+def curve_of(row: Row) -> Curve | None:
+    """The curve of a video from its record; None where there is none, as when it failed."""
+    record = row.record
+    if record is None or not record.get("windows"):
+        return None
+    spans = np.array([(window["target_s"], window["end_s"]) for window in record["windows"]])
+    return Curve(row.path.name, record["surprise"], spans, np.array(record["per_window"]))

@@ -71,7 +71,7 @@ def short_names(paths: Sequence[Path]) -> list[str]:
         texts = [os.path.relpath(path, common or ".") for path in paths]
     else:
         texts = [str(path) for path in paths]
-    return [_printable(_elided(text)) for text in texts]
+    return [printable(_elided(text)) for text in texts]
 
 
 def _elided(text: str) -> str:
@@ -80,7 +80,8 @@ def _elided(text: str) -> str:
     return "…" + text[-(PATH_WIDTH - 1) :]
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """A line fit for any terminal: what cannot be shown, or does something, is written out."""
     encoding = sys.stdout.encoding or "utf-8"
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text.encode(encoding, "backslashreplace").decode(encoding)

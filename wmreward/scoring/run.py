@@ -14,18 +14,21 @@ import torch
 
 from vjepa2 import WeightsError
 from wmreward.errors import UsageError, VideoError, WMRewardError
+from wmreward.pictures.plot import surprise_figure, write_figure
 from wmreward.ranks import Ranks, joined
+from wmreward.records.lock import Lock, reserved
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import (
     Finished,
     Record,
+    faults_of,
     in_input_order,
     make_record,
     settings_id,
     video_sha256,
 )
-from wmreward.scoring.pictures import FrameStore
-from wmreward.scoring.report import Row, speed_warning, summary, table
+from wmreward.scoring.pictures import WaitingMaps, curve_of, widest
+from wmreward.scoring.report import Row, printable, speed_warning, summary, table
 from wmreward.scoring.settings import Job
 from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.compute import VideoScorer
@@ -37,16 +40,19 @@ from wmreward.video_io import Clip
 
 def run(job: Job) -> int:
     """Score all videos of ``job`` and return the exit code."""
-    with joined() as ranks:
+    file = job.output.path if job.output else None
+    with joined() as ranks, reserved(file, ranks) as lock:
         ranks.on_first(lambda: _recover(job.output))
         choice = replace(job.choice, device=ranks.device(job.choice.device))
         scorer = ranks.in_turn(lambda: _scorer(job, choice))
         for remark in scorer.loaded.info.remarks() if ranks.is_first else ():
             _say(remark)
-        shift = Shift(job, ranks, scorer)
+        shift = Shift(job, ranks, scorer, lock)
         rows = shift.work()
         everyone = [row for part in ranks.gather(rows) for row in part.items()]
         ordered = [row for _, row in sorted(everyone, key=lambda item: item[0])]
+        ranks.agree(shift.fatal)
+        shift.draw_maps()
         ranks.agree(shift.fatal)
         if ranks.is_first:
             shift.conclude(ordered)
@@ -108,14 +114,15 @@ class Shift:
         fatal: What ended it early, if anything did.
     """
 
-    def __init__(self, job: Job, ranks: Ranks, scorer: VideoScorer) -> None:
-        self.job, self.ranks, self.scorer = job, ranks, scorer
+    def __init__(self, job: Job, ranks: Ranks, scorer: VideoScorer, lock: Lock) -> None:
+        self.job, self.ranks, self.scorer, self.lock = job, ranks, scorer, lock
         self.settings = scorer.settings | {"actions_sha256": job.motion_sha256}
         self.id = settings_id(self.settings)
         self.finished = Finished(job.output.read() if job.output else [], self.id)
         self.output = job.output
         if job.output and ranks.world > 1:
             self.output = job.output.part(ranks.rank)
+        self.maps = WaitingMaps()
         self.fatal: WMRewardError | None = None
 
     def work(self) -> dict[int, Row]:
@@ -137,12 +144,24 @@ class Shift:
             self._show_unsaved(rows)
         return rows
 
+    def draw_maps(self) -> None:
+        """Draw the map videos of this rank, on the one scale of all ranks."""
+        scale = widest(self.ranks.gather(self.maps.scale()))
+        try:
+            for path in self.maps.draw(scale):
+                _say(f"wrote {path}")
+        except WMRewardError as error:
+            self.fatal = error
+
     def conclude(self, rows: Sequence[Row]) -> None:
         """Merge the output of all ranks and report, on the first of them."""
         if self.job.output is not None and self.ranks.world > 1:
             self.job.output.merge_parts(
                 lambda records: in_input_order(records, self.job.videos, self.id)
             )
+        if self.job.plot_all and (curves := [c for c in map(curve_of, rows) if c is not None]):
+            write_figure(self.job.plot_all, surprise_figure(curves))
+            _say(f"wrote {self.job.plot_all}")
         if not self.job.as_json:
             print(table(rows, self.job.form), flush=True)
         elif self.ranks.world > 1:
@@ -160,11 +179,14 @@ class Shift:
         sha256 = video_sha256(path)
         pictures = self.job.pictures.paths(path, sha256, self.id)
         missing = [picture for picture in pictures if not picture.exists()]
-        return _Plan(sha256, self.finished.find(path, sha256), missing)
+        known = self.finished.find(path, sha256)
+        if self.job.strict and known is not None and faults_of(known) is None:
+            known = None  # it does not tell whether anything was doubtful
+        return _Plan(sha256, known, missing)
 
     def _clips(self, path: Path, plan: _Plan) -> Generator[Clip, None, None]:
         if not plan.is_done:
-            yield from self.scorer.sampling.clips(path)
+            yield from self.scorer.sampling.clips(path, self.scorer.reduction())
 
     def _shown(self, feeds: Iterator[Feed[_Plan]], total: int) -> Iterator[Feed[_Plan]]:
         """The same, with a progress bar where somebody sees it and it is in nobody's way."""
@@ -201,24 +223,24 @@ class Shift:
         if not plan.is_done:
             record = self._scored(feed, plan, begun)
         assert record is not None
+        if faults := faults_of(record):
+            if self.job.strict:
+                raise VideoError(feed.path, f"{faults} (--strict refuses it)")
+            _say(f"warning: {feed.path}: {faults}; scored all the same (--strict refuses it)")
         if self.output is not None and record not in self.finished:
+            self.lock.check()
             self.output.append(record)
         return Row(feed.path, record, was_known=plan.known is not None)
 
     def _scored(self, feed: Feed[_Plan], plan: _Plan, begun: float) -> Record:
-        has_map = any(picture.suffix == ".mp4" for picture in plan.pictures)
-        frames = FrameStore(self.job.pictures.folder) if has_map else None
-        try:
-            clips = frames.passing(feed.clips()) if frames else feed.clips()
-            result = self.scorer.score_clips(clips, feed.path, self.job.motion)
-            if not isfinite(result):
-                raise self._no_number(feed.path)
-            self.job.pictures.draw(plan.pictures, feed.path, result, self.scorer, frames)
-        finally:
-            if frames:
-                frames.close()
-        for picture in plan.pictures:
+        result = self.scorer.score_clips(feed.clips(), feed.path, self.job.motion)
+        if not isfinite(result):
+            raise self._no_number(feed.path)
+        if self.job.strict and result.faults:
+            raise VideoError(feed.path, f"{result.faults} (--strict refuses it)")
+        for picture in self.job.pictures.draw_plot(plan.pictures, result):
             _say(f"wrote {picture}")
+        self.maps.add(plan.pictures, result)
         if plan.known is not None:
             return plan.known
         pictures = self.job.pictures.paths(feed.path, plan.sha256, self.id)
@@ -258,4 +280,5 @@ def _say(text: str) -> None:
     """One line on standard error, above a progress bar if there is one."""
     from tqdm import tqdm
 
-    tqdm.write(text, file=sys.stderr)
+    # A file name may hold line ends and commands for the terminal.
+    tqdm.write(printable(text), file=sys.stderr)

@@ -20,11 +20,14 @@ from wmreward.surprise.actions import STEP_RATE, Motion, read_motion
 from wmreward.surprise.config import RELEASED, SurpriseConfig
 from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.models import ModelChoice, reading_values
+from wmreward.surprise.rates import with_rates
+from wmreward.surprise.windows import reach
 from wmreward.tables.layout import Format
 from wmreward.video_io import list_videos
 
+_WINDOWS = ("window_size", "context_frames", "stride", "frame_strides", "similarity", "score")
 _SURPRISE_FLAGS = {
-    **{name: name for name in ("window_size", "context_frames", "stride", "similarity", "score")},
+    **{name: name for name in _WINDOWS},
     "aggregate": "mode",
 }
 """Flags, and the settings that they are."""
@@ -33,6 +36,7 @@ _RELEASED_FLAGS = {
     **{flag: getattr(RELEASED, setting) for flag, setting in _SURPRISE_FLAGS.items()},
     "max_frames": 49,
     "fps": None,
+    "rates": None,
     "context_encoder": "online",
     "target_encoder": "online",
     "mask_token": PARITY_MASK_TOKEN,
@@ -45,6 +49,7 @@ _ACTION_FLAGS = {
     "fps": STEP_RATE,
     "decoder": "pyav",
     **dict.fromkeys(("compat", "window_size", "context_frames", "stride", "max_frames")),
+    **dict.fromkeys(("frame_strides", "rates")),
 }
 """What the action-conditioned model fixes; None: has no meaning for it."""
 
@@ -61,8 +66,10 @@ class Job:
         workers: Videos decoded ahead.
         output: Where records are appended.
         pictures: Which pictures are drawn, and where.
+        plot_all: Where the curves of all videos go in one plot, if anywhere.
         as_json: Print JSON lines instead of a table.
         form: Of the table.
+        strict: Refuse videos about which something is doubtful.
         debug: Show tracebacks.
     """
 
@@ -76,8 +83,10 @@ class Job:
     workers: int
     output: RecordFile | None
     pictures: Pictures
+    plot_all: Path | None
     as_json: bool
     form: Format
+    strict: bool
     debug: bool
 
 
@@ -113,6 +122,7 @@ def job_from(flags: Values) -> Job:
             )
         _refuse_other(values, given, _RELEASED_FLAGS, "--compat released")
         values |= _RELEASED_FLAGS
+    values = with_rates(values, given)
     if values["fps"] is not None and "max_frames" in given:
         raise UsageError("--max_frames and --fps are two ways of taking frames: leave out one")
     config = SurpriseConfig(**{setting: values[flag] for flag, setting in _SURPRISE_FLAGS.items()})
@@ -135,8 +145,10 @@ def job_from(flags: Values) -> Job:
         workers=values["read_ahead"],
         output=_output(values["output"]),
         pictures=pictures,
+        plot_all=_plot_all(values["plot_all"]),
         as_json=values["json"],
         form=values["format"],
+        strict=values["strict"],
         debug=values["debug"],
     )
 
@@ -150,9 +162,11 @@ def _refuse_other(
             continue
         if fixed[name] is None:
             raise UsageError(f"{who} leaves no choice of --{name}: leave out one of the two")
-        raise UsageError(
-            f"{who} means --{name} {fixed[name]}, not {values[name]}: leave out one of the two"
+        meant, said = (
+            " ".join(map(str, value)) if isinstance(value, tuple) else value
+            for value in (fixed[name], values[name])
         )
+        raise UsageError(f"{who} means --{name} {meant}, not {said}: leave out one of the two")
 
 
 def _check_windows(config: SurpriseConfig, sampling: Sampling, choice: ModelChoice) -> None:
@@ -163,9 +177,12 @@ def _check_windows(config: SurpriseConfig, sampling: Sampling, choice: ModelChoi
             f"--context_frames {config.context_frames} of --window_size {config.window_size}: the model "
             f"sees {tubelet} frames at a time and needs at least {tubelet} to see and {tubelet} to predict"
         )
-    if sampling.fps is None and sampling.max_frames < config.window_size:
+    longest = max(config.frame_strides)
+    if sampling.fps is None and sampling.max_frames < reach(config.window_size, longest):
+        spread = f", every frame in {longest}" if longest > 1 else ""
         raise UsageError(
-            f"--max_frames {sampling.max_frames} is less than one window (--window_size {config.window_size})"
+            f"--max_frames {sampling.max_frames} is less than one window (--window_size "
+            f"{config.window_size}{spread})"
         )
 
 
@@ -179,7 +196,7 @@ def _check_decoder(name: str) -> None:
 
 def _pictures(values: Mapping[str, Any], config: SurpriseConfig) -> Pictures:
     pictures = Pictures(folder=Path(values["pictures"]), plot=values["plot"], map=values["map"])
-    for flag in ("plot", "map"):
+    for flag in ("plot", "plot_all", "map"):
         if values[flag]:
             check_pictures(f"--{flag}")
     if pictures.map and config.similarity == "token":
@@ -201,6 +218,16 @@ def _motion(path: str | None, model: str, acts: bool) -> tuple[Motion | None, st
         raise UsageError(f"model {model} takes no --actions; use --model vitgac")
     motion = read_motion(path)
     return motion, hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _plot_all(name: str | None) -> Path | None:
+    if name is None:
+        return None
+    path = Path(name)
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--plot_all {path} must end in .png")
+    check_writable(path.parent)
+    return path
 
 
 def _output(name: str | None) -> RecordFile | None:

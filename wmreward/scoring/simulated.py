@@ -6,10 +6,11 @@ record of the small generator stands beside it. Of all other clips it is said th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from wmfiles import read_json
+from wmreward.errors import FileError
 from wmreward.scoring.report import short_names
 
 SMALL = "tiny"
@@ -40,9 +41,7 @@ def meaningless(model: str, weights: str | None, videos: Mapping[Path, str]) -> 
         weights: Others than its own, of which nothing is known.
         videos: Their hashes by path.
     """
-    if model != SMALL or weights is not None:
-        return None
-    foreign = [path for path, sha256 in videos.items() if not _is_ours(path, sha256)]
+    foreign = unlike(model, weights, videos)
     if not foreign:
         return None
     who = (
@@ -56,6 +55,13 @@ def meaningless(model: str, weights: str | None, videos: Mapping[Path, str]) -> 
     )
 
 
+def unlike(model: str, weights: str | None, videos: Mapping[Path, str]) -> list[Path]:
+    """Those of ``videos`` of which it is not known that the model has seen their like; see `meaningless`."""
+    if model != SMALL or weights is not None:
+        return []
+    return [path for path, sha256 in videos.items() if not _is_ours(path, sha256)]
+
+
 def _is_ours(path: Path, sha256: str) -> bool:
     return sha256 in SHIPPED or _generator(path) == SMALL
 
@@ -64,9 +70,7 @@ def _generator(path: Path) -> str | None:
     """Of a video that `wmreward generate` wrote, as the record beside it says."""
     record = path.with_suffix(".json")
     try:
-        if not record.is_file() or record.stat().st_size > _LONGEST_RECORD:
-            return None
-        said = json.loads(record.read_text(encoding="utf-8"))
+        said = read_json(record, refuse=FileError, most=_LONGEST_RECORD)
         return str(said["settings"]["model_config"]["model_name"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (FileError, KeyError, TypeError):
         return None

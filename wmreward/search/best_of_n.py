@@ -9,6 +9,7 @@ A finished candidate is never made again: not after the run was killed, not when
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor
 
 from wmreward.errors import UsageError, VideoError
+from wmreward.ranks import Ranks
+from wmreward.records.lock import reserved
 from wmreward.records.scored import video_sha256
 from wmreward.rewards.mix import Judged
 from wmreward.search.candidates import Candidate, CandidateStore, ranking
@@ -200,9 +203,25 @@ def search(
         folder: Where videos go.
         crew: The processes that share the work; all call this.
         tell: Told of every candidate as it is finished.
+
+    Raises:
+        InUse: another run makes candidates there.
     """
     crew = crew or Alone()
+    with reserved(store.file, Ranks()) if crew.is_first else nullcontext():
+        return _search(seeds, maker, judge, mix, store, folder, crew, tell)
 
+
+def _search(
+    seeds: Sequence[int],
+    maker: Maker,
+    judge: Callable[[Path], Judged],
+    mix: Compares,
+    store: CandidateStore,
+    folder: Path,
+    crew: Crew,
+    tell: Callable[[Candidate], None],
+) -> Choice:
     def complete(missing: Sequence[int]) -> None:
         work = _batches(missing, seeds, maker.batch, crew.groups)
         for batch in work[crew.group :: crew.groups]:

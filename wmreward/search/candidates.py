@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from wmfiles import fitted
 from wmreward.errors import WMRewardError
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import Record
@@ -66,7 +67,7 @@ class CandidateStore:
     @property
     def folder(self) -> Path:
         """Where embeddings are."""
-        return self.file.with_suffix(".embeddings")
+        return self.file.with_name(fitted(self.file.stem, ".embeddings"))
 
     def recover(self) -> None:
         """Take in what killed runs and other processes left; one process does this while others wait."""
@@ -112,7 +113,8 @@ class CandidateStore:
                 self.folder.mkdir(exist_ok=True)
                 write_state(judged.embeddings, self.folder / record["embeddings"])
         except OSError as error:
-            raise WMRewardError(f"{self.file}: cannot write beside it: {error}") from error
+            reason = error.strerror or error
+            raise WMRewardError(f"{self.file}: cannot write beside it ({reason})") from error
         self._own.append(record)
         return self._note(Candidate(name, record))
 
@@ -124,9 +126,15 @@ class CandidateStore:
         return Judged(record["scores"], record["parts"], embeddings)
 
     def rewrite(self, candidates: Iterable[Candidate]) -> None:
-        """Replace the records of these settings, at once; those of others stay as they are."""
-        others = [r for r in self._all.read() if r.get("settings_id") != self.settings_id]
-        self._all.rewrite([*others, *(candidate.record for candidate in candidates)])
+        """Replace the records of these candidates, at once; those of others and of other settings stay."""
+        new = [candidate.record for candidate in candidates]
+        names = {record["path"] for record in new}
+        others = [
+            record
+            for record in self._all.read()
+            if record.get("settings_id") != self.settings_id or record["path"] not in names
+        ]
+        self._all.rewrite([*others, *new])
 
     def _is_whole(self, record: Record) -> bool:
         name = record.get("embeddings")

@@ -42,6 +42,7 @@ _VIDEOS = (
     ),
     shared.MAX_FRAMES,
     shared.FPS,
+    shared.RATES,
 )
 
 _REWARDS = (

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wmfiles import csv_rows, json_lines, printable, short
 from wmreward.errors import UsageError
+from wmreward.files import misused, user_path
 from wmreward.video_io import list_videos
 
 TABLES = (".csv", ".jsonl")
@@ -28,7 +28,7 @@ def grouped(arguments: Sequence[str], group_by: str | None) -> dict[str, list[Pa
     found: dict[Path, str | None] = {}
     for argument in arguments:
         if Path(argument).suffix.lower() in TABLES:
-            for path, prompt in _of_table(Path(argument).expanduser()):
+            for path, prompt in _of_table(user_path(argument)):
                 found.setdefault(path, prompt)
         else:
             for path in list_videos([argument]):
@@ -60,39 +60,25 @@ def _group(path: Path, prompt: str | None, group_by: str | None) -> str:
 
 def _of_table(table: Path) -> Iterator[tuple[Path, str | None]]:
     """Videos and prompts of a table; files are looked for beside it first."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{table}: cannot be read as a UTF-8 table of videos") from error
-    rows = _csv_rows(table, text) if table.suffix.lower() == ".csv" else _json_rows(table, text)
+    is_csv = table.suffix.lower() == ".csv"
+    rows: Iterable[tuple[int, Mapping[str, Any]]] = (
+        csv_rows(table, needs=("video",), refuse=misused)
+        if is_csv
+        else json_lines(table, refuse=misused)
+    )
     for number, row in rows:
         video = row.get("video")
         if not isinstance(video, str) or not video:
             raise UsageError(f"{table}, line {number}: there is no 'video'")
-        beside = table.parent / Path(video).expanduser()
-        path = beside if beside.exists() else Path(video).expanduser()
-        if not path.exists():
-            raise UsageError(f"{table}, line {number}: no such file or folder: {video}")
-        prompt = row.get("prompt")
-        yield path, None if prompt is None else str(prompt)
-
-
-def _csv_rows(table: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    reader = csv.DictReader(text.splitlines())
-    if "video" not in (reader.fieldnames or ()):
-        raise UsageError(f"{table}: its head must name a column 'video' (and 'prompt')")
-    for row in reader:
-        yield reader.line_num, row
-
-
-def _json_rows(table: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
         try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise UsageError(f"{table}, line {number}: is not a JSON object")
-        yield number, row
+            named = user_path(video)
+        except UsageError as error:
+            raise UsageError(f"{table}, line {number}: {error}") from None
+        beside = table.parent / named
+        path = beside if beside.exists() else named
+        if not path.exists():
+            raise UsageError(f"{table}, line {number}: no such file or folder: {printable(video)}")
+        prompt = row.get("prompt")
+        if prompt is not None and not isinstance(prompt, str):
+            raise UsageError(f"{table}, line {number}: 'prompt' must be text, got {short(prompt)}")
+        yield path, prompt

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from wmreward.commands.flags import Values
 from wmreward.errors import UsageError, VideoError, WMRewardError
-from wmreward.files import atomic_path
+from wmreward.files import user_path
 from wmreward.ranks import Ranks, joined
+from wmreward.records.lock import Lock, reserved
 from wmreward.records.scored import to_json, video_sha256
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.mix import RewardMix
@@ -22,8 +21,10 @@ from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
+from wmreward.select.copies import copy_winners, slug
 from wmreward.select.groups import grouped
 from wmreward.surprise.inputs import Sampling
+from wmreward.surprise.rates import with_rates
 from wmreward.tables.layout import Format
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip
@@ -56,13 +57,14 @@ class Job:
     form: Format
 
 
-def job_from(values: Mapping[str, Any]) -> Job:
+def job_from(flags: Values) -> Job:
     """Check all flags and find the videos, before anything is loaded.
 
     Raises:
         UsageError: flags that make no sense, videos that are not there.
         WMRewardError: weights that are not there.
     """
+    values = with_rates(flags, flags.given)
     rewards = RewardChoice.from_flags(values, default_model="vitg")
     sampling = Sampling(max_frames=values["max_frames"], fps=values["fps"])
     if sampling.fps is None and sampling.max_frames < rewards.min_frames:
@@ -70,7 +72,7 @@ def job_from(values: Mapping[str, Any]) -> Job:
             f"--max_frames {sampling.max_frames} is too few: the reward needs {rewards.min_frames}"
         )
     places = {
-        name: None if values[name] is None else Path(values[name]).expanduser()
+        name: None if values[name] is None else user_path(values[name])
         for name in ("output", "copy_to", "contact_sheets")
     }
     output = places["output"]
@@ -96,31 +98,41 @@ def run(job: Job) -> int:
     with joined() as ranks, tempfile.TemporaryDirectory() as temporary:
         if job.output is None and ranks.world > 1:
             raise UsageError("several processes need --output FILE to work together")
-        store = CandidateStore(
-            job.output or Path(temporary) / "selection.jsonl",
-            {**job.rewards.settings(), "sampling": vars(job.sampling)},
-            part=ranks.rank if ranks.world > 1 else None,
-        )
-        ranks.on_first(store.recover)
-        store.load()
-        device = ranks.device(job.rewards.model.device)
-        rewards = replace(job.rewards, model=replace(job.rewards.model, device=device))
-        mix = ranks.in_turn(rewards.load)
-        fatal, failed = None, {}
-        try:
-            failed = _judge_all(job, ranks, store, rewards, mix)
-        except WMRewardError as error:
-            fatal = error
-        failures = [found for part in ranks.gather(failed) for found in part.items()]
-        ranks.agree(fatal)
-        ranks.on_first(store.recover)
-        store.load()
-        ranks.on_first(lambda: _conclude(job, store, mix, dict(failures)))
+        with reserved(job.output, ranks) as lock:
+            return _run(job, ranks, lock, Path(temporary))
+
+
+def _run(job: Job, ranks: Ranks, lock: Lock, temporary: Path) -> int:
+    store = CandidateStore(
+        job.output or temporary / "selection.jsonl",
+        {**job.rewards.settings(), "sampling": vars(job.sampling)},
+        part=ranks.rank if ranks.world > 1 else None,
+    )
+    ranks.on_first(store.recover)
+    store.load()
+    device = ranks.device(job.rewards.model.device)
+    rewards = replace(job.rewards, model=replace(job.rewards.model, device=device))
+    mix = ranks.in_turn(rewards.load)
+    fatal, failed = None, {}
+    try:
+        failed = _judge_all(job, ranks, lock, store, rewards, mix)
+    except WMRewardError as error:
+        fatal = error
+    failures = [found for part in ranks.gather(failed) for found in part.items()]
+    ranks.agree(fatal)
+    ranks.on_first(store.recover)
+    store.load()
+    ranks.on_first(lambda: _conclude(job, store, mix, dict(failures)))
     return int(bool(failures))
 
 
 def _judge_all(
-    job: Job, ranks: Ranks, store: CandidateStore, rewards: RewardChoice, mix: RewardMix
+    job: Job,
+    ranks: Ranks,
+    lock: Lock,
+    store: CandidateStore,
+    rewards: RewardChoice,
+    mix: RewardMix,
 ) -> dict[Path, str]:
     """Judge this rank's share; returns what went wrong with which videos."""
     everything = [(path, group) for group, paths in job.groups.items() for path in paths]
@@ -146,6 +158,7 @@ def _judge_all(
             return
         own = store.find(str(feed.path))
         if own is None or own.sha256 != sha256:  # perhaps judged under another name
+            lock.check()
             store.add(str(feed.path), sha256, judged, {"group": share[feed.path]})
 
     for feed in decode_ahead(share, plan, clips, job.workers):
@@ -168,7 +181,7 @@ def _conclude(job: Job, store: CandidateStore, mix: RewardMix, failed: Mapping[P
         ranked += _ranked(choice, group)
         _show(job, group, choice)
         if job.sheets is not None:
-            _draw(job.sheets / f"{number:03d}-{_slug(group)}.png", choice)
+            _draw(job.sheets / f"{number:03d}-{slug(group)}.png", choice)
     hashes = {Path(candidate.name): candidate.sha256 for candidate in ranked}
     model = job.rewards.model
     if job.rewards.needs_model and (note := meaningless(model.name, model.weights, hashes)):
@@ -176,7 +189,8 @@ def _conclude(job: Job, store: CandidateStore, mix: RewardMix, failed: Mapping[P
     if job.output is not None:
         store.rewrite(ranked)
     if job.copy_to is not None:
-        _copy(winners, job.copy_to)
+        for copy in copy_winners(winners, job.copy_to):
+            _say(f"wrote {copy}")
 
 
 def _ranked(choice: Choice, group: str) -> list[Candidate]:
@@ -217,25 +231,6 @@ def _draw(path: Path, choice: Choice) -> None:
     short = short_names([Path(candidate.name) for candidate in choice.candidates])
     draw_choice(path, choice, lambda place: Path(choice.candidates[place].name), short.__getitem__)
     _say(f"wrote {path}")
-
-
-def _copy(winners: Mapping[str, Path], folder: Path) -> None:
-    """Under their own names, or where two have the same one, with that of their group before it."""
-    names = [winner.name for winner in winners.values()]
-    for group, winner in winners.items():
-        name = winner.name if names.count(winner.name) == 1 else f"{_slug(group)}-{winner.name}"
-        target = folder / name
-        if winner.is_dir():
-            shutil.copytree(winner, target, dirs_exist_ok=True)
-        else:
-            with atomic_path(target) as temporary:
-                shutil.copyfile(winner, temporary)
-        _say(f"wrote {target}")
-
-
-def _slug(group: str) -> str:
-    """A group as part of a file name."""
-    return re.sub(r"[^\w.-]+", "-", group).strip("-")[:60] or "all"
 
 
 def _say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 Read it in the order of the data:
 
+    rates.py       frames per second -> sampled rate and frame strides
     inputs.py      a video of any kind -> a checked tensor
     windows.py     sliding windows: context frames, then future frames
     tokens.py      predicted against observed latents -> surprise of every token

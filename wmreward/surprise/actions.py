@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import NamedTuple
-from zipfile import BadZipFile
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,13 +13,20 @@ from torch.nn import functional as F
 from vjepa2.ac_predictor import ActionPredictor
 from vjepa2.encoder import Encoder
 from vjepa2.world_model import VJEPA2
+from wmfiles import read_json
+from wmfiles.arrays import read_arrays
 from wmreward.errors import UsageError
+from wmreward.files import user_path
 from wmreward.surprise.tokens import normalised
 
 STEP_RATE = 4.0
 """Steps per second that the released model was trained at."""
 MAX_STEPS = 32
 """The longest sequence its attention mask was made for."""
+
+_FIELDS = ("actions", "states")
+_MOST_BYTES = 2**20
+"""Of a motion; the longest has two thousand."""
 
 ACTIONS_HELP = (
     "a .npz or .json file with 'actions' [T-1, 7] and 'states' [T, 7], one row per step "
@@ -52,22 +57,23 @@ class StepSurprise(NamedTuple):
 
 def read_motion(path: str | Path) -> Motion:
     """Read a motion file; raises ``UsageError`` if it does not hold real actions and states."""
-    path = Path(path)
+    path = user_path(path)
+    if not path.exists():
+        raise UsageError(f"actions file {path} does not exist")
+    if path.suffix.lower() == ".npz":
+        fields: Any = read_arrays(path, _FIELDS, most=_MOST_BYTES, refuse=_refused)
+    else:
+        fields = read_json(path, refuse=_refused, most=_MOST_BYTES)
+        if not isinstance(fields, dict):
+            raise _refused(path, "is no object")
+        for name in _FIELDS:
+            if name not in fields:
+                raise _refused(path, f"has no {name!r}")
     try:
-        if path.suffix == ".npz":
-            # Opened here, as np.load leaves a damaged file open.
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                fields = {key: file[key] for key in file.files}
-        else:
-            fields = json.loads(path.read_text())
-        rows = [np.asarray(fields[key], dtype=np.float32) for key in ("actions", "states")]
-    except FileNotFoundError:
-        raise UsageError(f"actions file {path} does not exist") from None
-    except KeyError as error:
-        raise UsageError(f"{path} has no {error}; it must be {ACTIONS_HELP}") from None
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, BadZipFile) as error:
-        raise UsageError(
-            f"{path}: not an actions file ({error}); it must be {ACTIONS_HELP}"
+        rows = [np.asarray(fields[name], dtype=np.float32) for name in _FIELDS]
+    except (ValueError, TypeError, OverflowError):
+        raise _refused(
+            path, "has rows of different lengths, or something else than numbers"
         ) from None
     motion = Motion(*(torch.from_numpy(values) for values in rows))
     try:
@@ -75,6 +81,10 @@ def read_motion(path: str | Path) -> Motion:
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     return motion
+
+
+def _refused(path: Path, reason: str) -> UsageError:
+    return UsageError(f"{path}: not an actions file ({reason}); it must be {ACTIONS_HELP}")
 
 
 def check_motion(motion: Motion, frames: int | None = None) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -16,17 +17,18 @@ from torch import Tensor
 from vjepa2 import VJEPA2
 from vjepa2.preprocess import from_uint8
 from vjepa2.world_model21 import Levels, Observed, Positions
-from wmreward.errors import UsageError, VideoError
+from wmreward.errors import UsageError, VideoError, VideoWarning
 from wmreward.surprise.actions import STEP_RATE, Motion, action_surprise, check_motion
-from wmreward.surprise.aggregate import aggregate
 from wmreward.surprise.config import ScoreRule, Similarity, SurpriseConfig
 from wmreward.surprise.inputs import Sampling, ValueRange, video_tensor
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
+from wmreward.surprise.rates import at_rates
 from wmreward.surprise.result import SurpriseBatch, SurpriseResult
 from wmreward.surprise.scorer import SurpriseScorer, WindowScores
-from wmreward.surprise.windows import WindowSpan, window_spans, window_starts
+from wmreward.surprise.windows import Window, WindowSpan, frame_maps, reach, window_spans
 from wmreward.version import versions
-from wmreward.video_io import Clip
+from wmreward.video.types import UInt8Array
+from wmreward.video_io import Clip, Faults, Reduction
 
 Video = str | PathLike[str] | NDArray[np.uint8] | Sequence[NDArray[np.uint8]] | Tensor
 
@@ -39,6 +41,8 @@ def compute_vjepa_surprise(
     stride: int = 2,
     mode: str = "mean",
     *,
+    frame_strides: Sequence[int] = (1,),
+    rates: Sequence[float] | None = None,
     similarity: Similarity = "feature",
     score: ScoreRule = "plain",
     value_range: ValueRange | None = None,
@@ -70,8 +74,10 @@ def compute_vjepa_surprise(
         model: ``vitg`` (the paper's), ``vitl``, ``vith``, ``vitg384``, ``vitgac`` (needs ``motion``), the
             embedded ``tiny``, of V-JEPA 2.1 ``vitb21``, ``vitl21``, ``vitg21``, ``vitG21``, or a
             :class:`.ModelChoice`. Kept in memory between calls.
-        window_size, context_frames, stride, mode, similarity, score, context_grad: see
-            :class:`~wmreward.surprise.config.SurpriseConfig`.
+        window_size, context_frames, stride, mode, frame_strides, similarity, score,
+            context_grad: see :class:`~wmreward.surprise.config.SurpriseConfig`.
+        rates: Frames per second at which windows see a file, in place of ``frame_strides`` and ``fps``: clips
+            of any frame rate are then judged alike. See :func:`~wmreward.surprise.rates.at_rates`.
         value_range: Range of a floating-point tensor: ``"-1,1"``, ``"0,1"`` or ``"0,255"``.
         max_frames, fps, decoder: Which frames of a file are used, see :class:`.Sampling`.
         motion: Real actions and states, for ``vitgac`` only. The video is then sampled at 4 fps.
@@ -87,11 +93,22 @@ def compute_vjepa_surprise(
         UsageError: an argument that makes no sense (also a ``ValueError``).
         VideoError: a file that cannot be read.
         WeightsError: weights that cannot be had; says how to get them.
+
+    Warns:
+        VideoWarning: a file about which something is doubtful (see ``SurpriseResult.faults``), or values
+            outside their range.
     """
+    if rates is not None:
+        if tuple(frame_strides) != (1,) or fps is not None:
+            raise UsageError("rates say which frames are seen: leave out frame_strides and fps")
+        if not isinstance(video, str | PathLike):
+            raise UsageError("rates are of a file, which has a clock: use frame_strides")
+        fps, frame_strides = at_rates(rates)
     config = SurpriseConfig(
         window_size=window_size,
         context_frames=context_frames,
         stride=stride,
+        frame_strides=tuple(frame_strides),
         mode=mode,
         similarity=similarity,
         score=score,
@@ -122,7 +139,11 @@ def compute_vjepa_surprise(
         if not path.exists():  # cheap, before any weights are loaded
             raise VideoError(path, "does not exist")
         scorer = VideoScorer(choice, config, sampling, batch_size=batch_size)
-        return scorer.score_clips(scorer.sampling.clips(path), path, motion)
+        clips = scorer.sampling.clips(path, scorer.reduction())
+        result = scorer.score_clips(clips, path, motion)
+        if result.faults:
+            warnings.warn(f"{path}: {result.faults}", VideoWarning, stacklevel=2)
+        return result
     tensor = video_tensor(video, value_range)
     scorer = VideoScorer(choice, config, sampling, batch_size=batch_size)
     batch = scorer.score_tensor(tensor, motion)
@@ -172,6 +193,7 @@ class VideoScorer:
             "weights_sha256": info.sha256,
             "weights_source": info.source,
             **self.config.to_json(),
+            "frame_strides": list(self.config.frame_strides),
             "sampling": asdict(self.sampling),
             "context_encoder": info.context_encoder,
             "target_encoder": info.target_encoder,
@@ -182,6 +204,21 @@ class VideoScorer:
             "device": choice.torch_device().type,
             "versions": versions(),
         }
+
+    def reduction(self, picture: Callable[[UInt8Array], UInt8Array] | None = None) -> Reduction:
+        """What is kept of each frame while a video is decoded: what the model sees of it, as float32.
+
+        The arithmetic is that of whole frames, so scores are the same to the last bit, and memory does not
+        depend on the size of the frames. ``picture`` makes a smaller frame for people to look at.
+        """
+        model = self.loaded.model
+
+        def seen(frame: UInt8Array) -> NDArray[np.float32]:
+            pixels = torch.from_numpy(frame).movedim(-1, 0)[None, :, None].to(model.device)
+            small = from_uint8(pixels, model.config.crop)[0, :, 0]
+            return cast(NDArray[np.float32], small.cpu().numpy())
+
+        return Reduction(seen, picture)
 
     @torch.no_grad()
     def score_clips(
@@ -198,7 +235,7 @@ class VideoScorer:
             for clip in clips:
                 # What the result needs of a clip is its clock, not its frames.
                 seen.append(_without_frames(clip))
-                yield self._video_of(torch.from_numpy(clip.frames).movedim(-1, 0)[None])
+                yield self._video_of(_tensor_of(clip))
 
         try:
             if motion is not None:
@@ -209,7 +246,9 @@ class VideoScorer:
             times = np.concatenate([clip.times_s for clip in seen]).tolist()
             span = times[-1] - times[0]
             rate = (len(times) - 1) / span if span > 0 else None
-            return self._results(scores, indices, times, rate, seen[0].source.fps)[0]
+            return self._results(
+                scores, indices, times, rate, seen[0].source.fps, path=name, faults=seen[-1].faults
+            )[0]
         except UsageError as error:  # the video is too short for the settings
             raise VideoError(name, str(error)) from None
 
@@ -255,7 +294,9 @@ class VideoScorer:
         steps = action_surprise(
             model, video, actions, states, context_grad=self.config.context_grad
         )
-        return WindowScores(steps.values, steps.maps)
+        return WindowScores(
+            steps.values, steps.maps, [Window(i) for i in range(video.shape[2] - 1)]
+        )
 
     def _results(
         self,
@@ -265,10 +306,12 @@ class VideoScorer:
         effective_fps: float | None,
         source_fps: float | None,
         score: Tensor | None = None,
+        path: Path | None = None,
+        faults: Faults | None = None,
     ) -> SurpriseBatch:
-        windows, used = self._spans(indices, times)
+        windows, used = self._spans(scores, indices, times)
         values = scores.values
-        score = aggregate(values, self.config.mode) if score is None else score
+        score = scores.pooled(self.config.mode) if score is None else score
         settings = self.settings
         per_window = values.detach().cpu()
         maps = None if scores.maps is None else scores.maps.detach().cpu()
@@ -277,27 +320,37 @@ class VideoScorer:
                 score[i],
                 per_window=per_window[i],
                 surprise_map=None if maps is None else maps[i],
+                frame_map=None if maps is None else self._frame_map(maps[i], scores, len(indices)),
                 windows=windows,
                 effective_fps=effective_fps,
                 source_fps=source_fps,
                 num_frames=len(indices),
                 unused_tail_frames=len(indices) - used,
                 settings=settings,
+                path=path,
+                faults=faults,
             )
             for i in range(len(values))
         ]
         return SurpriseBatch(results, score, per_window, maps)
 
+    def _frame_map(self, maps: Tensor, scores: WindowScores, num_frames: int) -> Tensor:
+        model = self.loaded.model.config
+        if model.action_conditioned:  # each step predicts the frame after it
+            return frame_maps(maps, scores.windows, 1, 1, num_frames)
+        return frame_maps(
+            maps, scores.windows, self.scorer.target_offset, model.tubelet, num_frames
+        )
+
     def _spans(
-        self, indices: Sequence[int], times: Sequence[float]
+        self, scores: WindowScores, indices: Sequence[int], times: Sequence[float]
     ) -> tuple[list[WindowSpan], int]:
         """The windows, and how many frames they reach over."""
+        size, target = self.config.window_size, self.scorer.target_offset
         if self.loaded.model.config.action_conditioned:  # one "window" per predicted step
-            return window_spans(range(len(indices) - 1), 2, 1, indices, times), len(indices)
-        size = self.config.window_size
-        starts = window_starts(len(indices), size, self.config.stride)
-        spans = window_spans(starts, size, self.scorer.target_offset, indices, times)
-        return spans, starts[-1] + size
+            size, target = 2, 1
+        used = max(start + reach(size, step) for start, step in scores.windows)
+        return window_spans(scores.windows, size, target, indices, times), used
 
 
 def score_stream(scorer: SurpriseScorer, parts: Iterable[Tensor]) -> WindowScores:
@@ -306,29 +359,40 @@ def score_stream(scorer: SurpriseScorer, parts: Iterable[Tensor]) -> WindowScore
     Keeps only the frames that a later window still needs. The result equals scoring all at once.
     """
     size, stride = scorer.config.window_size, scorer.config.stride
+    # The next window of every phase of every frame stride.
+    waiting = [Window(phase, step) for step in scorer.config.frame_strides for phase in range(step)]
     scored: list[WindowScores] = []
     kept: Tensor | None = None
-    skip = total = 0
+    first = total = 0  # number of the first frame that is kept; frames that have come
     for part in parts:
         total += part.shape[2]
         kept = part if kept is None else torch.cat([kept, part], dim=2)
-        dropped = min(skip, kept.shape[2])
-        kept, skip = kept[:, :, dropped:], skip - dropped
-        if kept.shape[2] < size:
-            continue
-        scored.append(scorer.score_pixels(kept))
-        used = scored[-1].values.shape[1] * stride
-        skip = max(0, used - kept.shape[2])
-        kept = kept[:, :, used:]
-    if not scored:
-        window_starts(total, size, stride)  # raises: too short
+        ready: list[Window] = []
+        for place, (start, step) in enumerate(waiting):
+            begins = range(start, total - reach(size, step) + 1, stride * step)
+            ready += [Window(begin, step) for begin in begins]
+            waiting[place] = Window(start + len(begins) * stride * step, step)
+        if ready:
+            here = [Window(window.start - first, window.frame_stride) for window in ready]
+            scored.append(scorer.score_pixels(kept, here)._replace(windows=ready))
+        needed = min(window.start for window in waiting)
+        kept, first = kept[:, :, max(0, needed - first) :], min(max(first, needed), total)
+    windows = scorer.windows(total)  # raises: too short
+    place_of = {window: i for i, window in enumerate(w for part in scored for w in part.windows)}
+    order = [place_of[window] for window in windows]
     maps = [part.maps for part in scored]
     return WindowScores(
-        torch.cat([part.values for part in scored], dim=1),
-        None if maps[0] is None else torch.cat(cast(list[Tensor], maps), dim=1),
+        torch.cat([part.values for part in scored], dim=1)[:, order],
+        None if maps[0] is None else torch.cat(cast(list[Tensor], maps), dim=1)[:, order],
+        windows,
     )
 
 
+def _tensor_of(clip: Clip) -> Tensor:
+    """``[1, 3, T, H, W]`` of a clip, whose frames are whole or what `VideoScorer.reduction` made of them."""
+    frames = torch.from_numpy(clip.frames)
+    return (frames.movedim(-1, 0) if frames.dtype == torch.uint8 else frames.movedim(0, 1))[None]
+
+
 def _without_frames(clip: Clip) -> Clip:
-    empty = np.empty((0, 0, 0, 3), dtype=np.uint8)
-    return Clip(empty, clip.indices, clip.times_s, clip.source, clip.num_source_frames)
+    return replace(clip, frames=np.empty((0, 0, 0, 3), dtype=np.uint8), pictures=None)

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from wmreward.errors import UsageError
 from wmreward.surprise.aggregate import selection_size
+from wmreward.surprise.windows import reach
 
 Similarity = Literal["feature", "token"]
 ScoreRule = Literal["plain", "top", "excess", "relative"]
@@ -21,6 +22,9 @@ class SurpriseConfig:
         window_size: Frames per window, w.
         context_frames: Frames the model may see before it predicts, c.
         stride: Frames from one window to the next. The published function uses 2, its command line 8.
+        frame_strides: Frames from one frame of a window to the next; several: windows of each, which count
+            alike. At 3 a window looks three times as far, at a third of the frame rate. All phases are
+            used (:func:`wmreward.surprise.windows.cut_windows`), and ``stride`` counts frames of the window.
         mode: How windows make a score: see :mod:`wmreward.surprise.aggregate`.
         similarity: Axis of the cosine. ``feature`` is the paper's equation (one value per token);
             ``token`` is what the published scorer computes (one value per feature channel). They
@@ -38,6 +42,7 @@ class SurpriseConfig:
     similarity: Similarity = "feature"
     score: ScoreRule = "plain"
     context_grad: bool = False
+    frame_strides: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         if self.window_size < 2:
@@ -49,6 +54,12 @@ class SurpriseConfig:
             )
         if self.stride < 1:
             raise UsageError(f"stride={self.stride} must be at least 1")
+        steps = tuple(self.frame_strides)
+        if not steps or min(steps) < 1 or len(set(steps)) < len(steps):
+            raise UsageError(
+                f"frame_strides={' '.join(map(str, steps))} must be different whole numbers from 1 on"
+            )
+        object.__setattr__(self, "frame_strides", tuple(sorted(steps)))
         for name, kind in (("similarity", Similarity), ("score", ScoreRule)):
             if getattr(self, name) not in get_args(kind):
                 raise UsageError(
@@ -64,10 +75,15 @@ class SurpriseConfig:
     def min_frames(self) -> int:
         """Frames of the shortest video that can be scored."""
         windows = int(self.mode.removeprefix("topk")) if self.mode.startswith("topk") else 1
-        return self.window_size + (windows - 1) * self.stride
+        longest = max(self.frame_strides)
+        later, phase = divmod(windows - 1, longest)
+        return reach(self.window_size, longest) + longest * self.stride * later + phase
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """All settings; without ``frame_strides`` where every frame counts, as in records before it."""
+        settings = asdict(self)
+        steps = settings.pop("frame_strides")
+        return settings if steps == (1,) else {**settings, "frame_strides": list(steps)}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> SurpriseConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wmreward.errors import UsageError
-from wmreward.video_io import Clip, read_uniform, stream_fps
+from wmreward.errors import UsageError, VideoWarning
+from wmreward.video_io import Clip, Reduction, read_uniform, stream_fps
 
 ValueRange = Literal["-1,1", "0,1", "0,255"]
 _TO_UNIT = {"-1,1": (1.0, 0.0), "0,1": (2.0, -1.0), "0,255": (1 / 127.5, -1.0)}
+
+_OVERSHOOT, _FAR_OUTSIDE = 0.1, 0.5
+"""How far values may lie outside the stated range, as a share of its width, without a word, and at all. A
+decoder overshoots by some percent; another range lies outside by half or more."""
 
 STREAM_FRAMES = 64
 """Frames decoded and held at once when streaming at a true rate."""
@@ -45,12 +50,15 @@ class Sampling:
         if self.fps is not None and self.decoder != "pyav":
             raise UsageError("sampling at a true rate needs decoder='pyav'")
 
-    def clips(self, path: str | Path) -> Iterator[Clip]:
-        """Frames of a file, all at once (uniform) or a bounded number at a time (true rate)."""
+    def clips(self, path: str | Path, reduction: Reduction | None = None) -> Iterator[Clip]:
+        """Frames of a file, all at once (uniform) or a bounded number at a time (true rate).
+
+        ``reduction`` is what is kept of each frame, all of it by default.
+        """
         if self.fps is None:
-            yield read_uniform(path, self.max_frames, decoder=self.decoder)
+            yield read_uniform(path, self.max_frames, decoder=self.decoder, reduction=reduction)
         else:
-            yield from stream_fps(path, self.fps, STREAM_FRAMES)
+            yield from stream_fps(path, self.fps, STREAM_FRAMES, reduction=reduction)
 
 
 def video_tensor(
@@ -97,6 +105,40 @@ def video_tensor(
         )
     if not tensor.detach().isfinite().all():
         raise UsageError("the video contains NaN or infinity")
+    _check_range(tensor.detach(), value_range)
     scale, shift = _TO_UNIT[value_range]
     tensor = tensor if tensor.dtype == torch.float64 else tensor.float()
     return tensor if (scale, shift) == (1.0, 0.0) else tensor * scale + shift
+
+
+def _check_range(tensor: Tensor, stated: ValueRange) -> None:
+    """Refuse values far outside the range that is said to be theirs; warn of what is only odd."""
+    low, high = (float(value) for value in stated.split(","))
+    least, most = float(tensor.min()), float(tensor.max())
+    outside = max(low - least, most - high) / (high - low)
+    found = f"the values of the video go from {least:.4g} to {most:.4g}"
+    if outside > _FAR_OUTSIDE:
+        fitting = next(
+            (
+                other
+                for other in ("0,1", "-1,1", "0,255")
+                if _fits(least, most, other) and other != stated
+            ),
+            None,
+        )
+        advice = f"; perhaps it is {fitting}" if fitting else ""
+        raise UsageError(f"{found}, far outside value_range={stated}{advice}")
+    if outside > _OVERSHOOT:
+        warnings.warn(f"{found}, outside value_range={stated}", VideoWarning, stacklevel=3)
+    elif stated == "0,255" and 0 < most <= 1:
+        warnings.warn(
+            f"{found}: nearly black for value_range=0,255; perhaps it is 0,1",
+            VideoWarning,
+            stacklevel=3,
+        )
+
+
+def _fits(least: float, most: float, stated: str) -> bool:
+    low, high = (float(value) for value in stated.split(","))
+    slack = _OVERSHOOT * (high - low)
+    return low - slack <= least and most <= high + slack

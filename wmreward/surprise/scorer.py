@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +15,9 @@ from wmreward.protocols import Latents, WorldModel
 from wmreward.surprise.aggregate import aggregate, select_windows
 from wmreward.surprise.config import ScoreRule, SurpriseConfig
 from wmreward.surprise.tokens import copy_surprise, window_surprise
-from wmreward.surprise.windows import gather_windows, window_starts
+from wmreward.surprise.windows import Window, cut_windows, gather_windows, seam_windows
+
+_Item = TypeVar("_Item")
 
 
 class WindowScores(NamedTuple):
@@ -23,10 +26,29 @@ class WindowScores(NamedTuple):
     Attributes:
         values: ``[B, W]``.
         maps: Per token, ``[B, W, t, g, g]``; ``None`` where the similarity has no map.
+        windows: Where the W windows lie, by frame stride.
     """
 
     values: Tensor
     maps: Tensor | None
+    windows: Sequence[Window]
+
+    def by_stride(self) -> dict[int, Tensor]:
+        """Values of the windows of each frame stride, ``[B, W_k]``."""
+        counts = Counter(window.frame_stride for window in self.windows)
+        return dict(zip(counts, self.values.split(list(counts.values()), dim=1), strict=True))
+
+    def pooled(self, mode: str) -> Tensor:
+        """Score ``[B]`` of each video: the mean over frame strides of what ``mode`` makes of each."""
+        return torch.stack([aggregate(v, mode) for v in self.by_stride().values()]).mean(dim=0)
+
+
+class _Chosen(NamedTuple):
+    """A window of one of the videos, and its part in the score."""
+
+    video: int
+    window: Window
+    weight: float = 1.0
 
 
 class GradientScores(NamedTuple):
@@ -80,23 +102,39 @@ class SurpriseScorer:
         tubelet = self.model.config.tubelet
         return self.config.context_frames // tubelet * tubelet
 
-    def __call__(self, video: Tensor) -> Tensor:
-        """Score each video: ``[B, 3, T, H, W]`` in [−1, 1] → ``[B]``.
+    def windows(self, num_frames: int) -> list[Window]:
+        """All windows of a clip; raises ``UsageError`` if it is too short for a frame stride."""
+        config = self.config
+        return cut_windows(num_frames, config.window_size, config.stride, config.frame_strides)
+
+    def seam(self, num_frames: int, given: int) -> list[Window]:
+        """The windows whose context was given and whose future is new; see :func:`.seam_windows`."""
+        size, strides = self.config.window_size, self.config.frame_strides
+        return seam_windows(num_frames, given, size, self.target_offset, strides)
+
+    def __call__(self, video: Tensor, windows: Sequence[Window] | None = None) -> Tensor:
+        """Score each video: ``[B, 3, T, H, W]`` in [−1, 1] → ``[B]``; by all windows, or the mean of some.
 
         Differentiable with respect to ``video`` (once, not twice). Windows are processed
         ``grad_batch_size`` at a time and their gradients added up, so memory does not grow with
         the length of the video. Rules that keep few windows (max, median, topk) score first and
         then differentiate only those.
         """
-        return self.score(video)[0]
+        return self.score(video, windows)[0]
 
-    def score(self, video: Tensor) -> tuple[Tensor, WindowScores]:
+    def score(
+        self, video: Tensor, windows: Sequence[Window] | None = None
+    ) -> tuple[Tensor, WindowScores]:
         """The same, with the windows (without gradient) that the scores come from."""
         if not (video.requires_grad and torch.is_grad_enabled()):
-            windows = self.score_windows(video)
-            return aggregate(windows.values, self.config.mode), windows
-        scored = self.score_and_gradient(video.detach())
+            found = self.score_pixels(self.model.preprocess(video), windows)
+            return found.pooled(self._mode(windows)), found
+        scored = self.score_and_gradient(video.detach(), windows)
         return _AttachGradient.apply(video, scored.scores, scored.gradient), scored.windows
+
+    def _mode(self, windows: Sequence[Window] | None) -> str:
+        """Chosen windows are all meant."""
+        return self.config.mode if windows is None else "mean"
 
     def score_windows(self, video: Tensor) -> WindowScores:
         """Score every window of ``[B, 3, T, H, W]`` in [−1, 1], by plain autograd if the video
@@ -104,105 +142,138 @@ class SurpriseScorer:
         """
         return self.score_pixels(self.model.preprocess(video))
 
-    def score_pixels(self, pixels: Tensor) -> WindowScores:
-        """Score every window of preprocessed ``[B, 3, T, crop, crop]``."""
-        return self._score_chosen(pixels, self._all_windows(pixels), self.batch_size)
+    def score_pixels(self, pixels: Tensor, windows: Sequence[Window] | None = None) -> WindowScores:
+        """Score all windows of preprocessed ``[B, 3, T, crop, crop]``, or some."""
+        windows = self.windows(pixels.shape[2]) if windows is None else windows
+        return self._score_chosen(pixels, windows, _of_all(pixels, windows), self.batch_size)
 
-    def score_rules(self, video: Tensor) -> dict[str, WindowScores]:
-        """Every window of ``[B, 3, T, H, W]`` in [−1, 1] by all rules of the surprise, and for a
+    def score_rules(
+        self, video: Tensor, windows: Sequence[Window] | None = None
+    ) -> dict[str, WindowScores]:
+        """All windows of ``[B, 3, T, H, W]`` in [−1, 1], or some, by all rules of the surprise, and for a
         prediction that copies the last context latent (``copy``), from one pass; without gradient.
         """
+        windows = self.windows(video.shape[2]) if windows is None else windows
         rules: tuple[ScoreRule, ...] = get_args(ScoreRule)
         if self.config.similarity == "token":
             rules = (self.config.score,)  # the others compare tokens one by one
         found: dict[str, list[tuple[Tensor, Tensor | None]]] = {}
-        for latents in self._latents(video):
+        for latents in self._latents(video, windows):
             for rule in rules:
                 scored = window_surprise(latents, replace(self.config, score=rule))
                 found.setdefault(rule, []).append(scored)
             copied = copy_surprise(latents)
             found.setdefault("copy", []).append((copied.mean(dim=(1, 2)), copied))
-        return {name: self._joined(parts, len(video)) for name, parts in found.items()}
+        return {name: self._joined(parts, len(video), windows) for name, parts in found.items()}
 
     def observed_latents(self, video: Tensor) -> Tensor:
         """The latents of every window's future, ``[B, W, t, n, D]``, as the model sees them."""
-        observed = torch.cat([latents.observed for latents in self._latents(video)])
+        every = self._latents(video, self.windows(video.shape[2]))
+        observed = torch.cat([latents.observed for latents in every])
         return observed.unflatten(0, (len(video), -1))
 
     @torch.no_grad()
-    def _latents(self, video: Tensor) -> Iterator[Latents]:
-        """Of all windows, in portions."""
+    def _latents(self, video: Tensor, windows: Sequence[Window]) -> Iterator[Latents]:
+        """Of windows, in portions."""
         pixels = self.model.preprocess(video)
-        for chunk in even_chunks(self._all_windows(pixels), self.batch_size):
-            windows = gather_windows(pixels, chunk, self.config.window_size)
-            yield self.model.future_latents(windows, self.config.context_frames)
+        for chunk in even_chunks(_of_all(pixels, windows), self.batch_size):
+            yield self.model.future_latents(
+                self._gathered(pixels, chunk), self.config.context_frames
+            )
 
-    def _joined(self, parts: Sequence[tuple[Tensor, Tensor | None]], videos: int) -> WindowScores:
+    def _gathered(self, pixels: Tensor, which: Sequence[_Chosen]) -> Tensor:
+        places = ((chosen.video, chosen.window) for chosen in which)
+        return gather_windows(pixels, places, self.config.window_size)
+
+    def _joined(
+        self,
+        parts: Sequence[tuple[Tensor, Tensor | None]],
+        videos: int,
+        windows: Sequence[Window],
+    ) -> WindowScores:
         """Portions of windows, put together by video."""
         shape, grid = (videos, -1), self.model.config.grid
         maps = [part for _, part in parts if part is not None]
         return WindowScores(
             torch.cat([values for values, _ in parts]).unflatten(0, shape),
             torch.cat(maps).unflatten(-1, (grid, grid)).unflatten(0, shape) if maps else None,
+            windows,
         )
-
-    def _all_windows(self, pixels: Tensor) -> list[tuple[int, int]]:
-        starts = window_starts(pixels.shape[2], self.config.window_size, self.config.stride)
-        return [(video, start) for video in range(len(pixels)) for start in starts]
 
     def _score_chosen(
         self,
         pixels: Tensor,
-        which: list[tuple[int, int]],
+        windows: Sequence[Window],
+        which: Sequence[_Chosen],
         batch_size: int,
         gradient: Tensor | None = None,
-        weight: float = 1.0,
     ) -> WindowScores:
-        """Score the windows ``which`` = (video, first frame), equally many of each video.
+        """Score ``which``, equally many of each video: ``windows`` says how they are to be called.
 
-        With ``gradient`` (like ``pixels``), adds ``weight`` times the gradient of every window to it.
+        With ``gradient`` (like ``pixels``), adds the gradient of every window to it, by its weight.
         """
         parts: list[tuple[Tensor, Tensor | None]] = []
         for chunk in even_chunks(which, batch_size):
-            windows = gather_windows(pixels, chunk, self.config.window_size)
+            frames = self._gathered(pixels, chunk)
             with torch.set_grad_enabled(gradient is not None or torch.is_grad_enabled()):
                 if gradient is not None:
-                    windows.requires_grad_()
+                    frames.requires_grad_()
                 latents = self.model.future_latents(
-                    windows, self.config.context_frames, context_grad=self.config.context_grad
+                    frames, self.config.context_frames, context_grad=self.config.context_grad
                 )
                 value, token_map = window_surprise(latents, self.config)
             if gradient is not None:
-                (part,) = torch.autograd.grad(value, windows, torch.full_like(value, weight))
-                for (video, start), window in zip(chunk, part, strict=True):
-                    gradient[video, :, start : start + self.config.window_size] += window
+                weights = value.new_tensor([chosen.weight for chosen in chunk])
+                (part,) = torch.autograd.grad(value, frames, weights)
+                for chosen, of_frames in zip(chunk, part, strict=True):
+                    place = chosen.window.frames(0, self.config.window_size)
+                    gradient[chosen.video, :, place] += of_frames
                 value, token_map = value.detach(), None if token_map is None else token_map.detach()
             parts.append((value, token_map))
-        return self._joined(parts, len(pixels))
+        return self._joined(parts, len(pixels), windows)
 
-    def score_and_gradient(self, video: Tensor) -> GradientScores:
+    def score_and_gradient(
+        self, video: Tensor, windows: Sequence[Window] | None = None
+    ) -> GradientScores:
         """Scores and gradients of ``[B, 3, T, H, W]`` in [−1, 1]; see :meth:`__call__`."""
+        mode = self._mode(windows)
+        windows = self.windows(video.shape[2]) if windows is None else windows
         leaf = video.detach().requires_grad_()
         with torch.enable_grad():
             preprocessed = self.model.preprocess(leaf)
         pixels = preprocessed.detach()
         gradient = torch.zeros_like(pixels)
-        every = self._all_windows(pixels)
-        if self.config.mode == "mean":
-            share = len(pixels) / len(every)
-            windows = self._score_chosen(pixels, every, self.grad_batch_size, gradient, share)
-            scores = windows.values.mean(dim=1)
+        if mode == "mean":
+            share = _shares(windows)
+            every = [
+                chosen._replace(weight=share[chosen.window]) for chosen in _of_all(pixels, windows)
+            ]
+            found = self._score_chosen(pixels, windows, every, self.grad_batch_size, gradient)
+            scores = found.pooled("mean")
         else:
             with torch.no_grad():
-                windows = self._score_chosen(pixels, every, self.batch_size)
-            chosen = select_windows(windows.values, self.config.mode)
-            count = windows.values.shape[1]
-            which = [every[b * count + i] for b, row in enumerate(chosen.tolist()) for i in row]
-            share = 1 / chosen.shape[1]
-            again = self._score_chosen(pixels, which, self.grad_batch_size, gradient, share)
-            scores = again.values.mean(dim=1)
+                found = self.score_pixels(pixels, windows)
+            scores = self._differentiated_again(pixels, found, gradient)
         (gradient,) = torch.autograd.grad(preprocessed, leaf, gradient)
-        return GradientScores(scores, gradient, windows)
+        return GradientScores(scores, gradient, found)
+
+    def _differentiated_again(
+        self, pixels: Tensor, found: WindowScores, gradient: Tensor
+    ) -> Tensor:
+        """Scores from the windows alone that the mode keeps, whose gradients are added to ``gradient``."""
+        which: list[list[_Chosen]] = [[] for _ in pixels]
+        first, strides = 0, found.by_stride()
+        for values in strides.values():
+            kept = select_windows(values, self.config.mode)
+            weight = 1 / (kept.shape[1] * len(strides))
+            for video, row in enumerate(kept.tolist()):
+                which[video] += [_Chosen(video, found.windows[first + i], weight) for i in row]
+            first += values.shape[1]
+        named = [chosen.window for chosen in which[0]]  # of the other videos they are other windows
+        flat = [chosen for row in which for chosen in row]
+        return self._score_chosen(pixels, named, flat, self.grad_batch_size, gradient).pooled(
+            "mean"
+        )
 
 
 class _AttachGradient(torch.autograd.Function):
@@ -220,7 +291,18 @@ class _AttachGradient(torch.autograd.Function):
         return gradient * grad_scores.to(gradient.dtype)[:, None, None, None, None], None, None
 
 
-def even_chunks(items: Sequence[tuple[int, int]], size: int) -> Iterator[Sequence[tuple[int, int]]]:
+def _of_all(pixels: Tensor, windows: Sequence[Window]) -> list[_Chosen]:
+    """These windows of every video."""
+    return [_Chosen(video, window) for video in range(len(pixels)) for window in windows]
+
+
+def _shares(windows: Sequence[Window]) -> dict[Window, float]:
+    """The part of each window in a mean over windows and frame strides."""
+    counts = Counter(window.frame_stride for window in windows)
+    return {window: 1 / (counts[window.frame_stride] * len(counts)) for window in windows}
+
+
+def even_chunks(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
     """Split into the fewest chunks of at most ``size``, as equal as can be.
 
     Equal shapes keep compiled kernels from being built again for an odd last chunk.

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wmreward.errors import UsageError
+
+
+class Window(NamedTuple):
+    """One window of a clip.
+
+    Attributes:
+        start: Its first frame.
+        frame_stride: Frames of the clip from one of its frames to the next.
+    """
+
+    start: int
+    frame_stride: int = 1
+
+    def frames(self, first: int, last: int) -> slice:
+        """Its frames from number ``first`` on and before ``last``, as frames of the clip."""
+        start, step = self.start, self.frame_stride
+        return slice(start + first * step, start + (last - 1) * step + 1, step)
 
 
 class WindowSpan(NamedTuple):
@@ -19,6 +36,7 @@ class WindowSpan(NamedTuple):
         target: Source frame number of the first predicted frame.
         end: Source frame number of the last frame.
         start_s, target_s, end_s: Their presentation times in seconds (``nan`` for a video without a clock).
+        frame_stride: Sampled frames from one frame of the window to the next.
     """
 
     start: int
@@ -27,6 +45,7 @@ class WindowSpan(NamedTuple):
     start_s: float
     target_s: float
     end_s: float
+    frame_stride: int = 1
 
 
 def window_starts(num_frames: int, window_size: int, stride: int) -> range:
@@ -39,8 +58,52 @@ def window_starts(num_frames: int, window_size: int, stride: int) -> range:
     return range(0, num_frames - window_size + 1, stride)
 
 
+def cut_windows(
+    num_frames: int, window_size: int, stride: int, frame_strides: Sequence[int] = (1,)
+) -> list[Window]:
+    """All windows of a clip, by frame stride in the given order and then by their first frame.
+
+    At frame stride k the clip is k clips of every k-th frame, one for each of the frames 0 … k − 1 that
+    it can begin with (the phases). Windows are cut from each of them as from any clip.
+    """
+    windows = []
+    for step in frame_strides:
+        if step > 1 and num_frames < (needed := reach(window_size, step)):
+            raise UsageError(
+                f"too short: {num_frames} frames, but a window of every frame in {step} needs {needed}; "
+                "use a longer video, smaller --frame_strides or a smaller --window_size"
+            )
+        window_starts(num_frames, window_size, stride)  # raises: too short
+        windows += sorted(
+            Window(phase + step * start, step)
+            for phase in range(step)
+            for start in range(0, -((phase - num_frames) // step) - window_size + 1, stride)
+        )
+    return windows
+
+
+def seam_windows(
+    num_frames: int, given: int, window_size: int, context: int, frame_strides: Sequence[int]
+) -> list[Window]:
+    """The windows of a clip whose ``context`` first frames are given ones and all others new.
+
+    One for each phase of each frame stride, as far as they fit; the first ``given`` frames are given.
+    """
+    return [
+        Window(start, step)
+        for step in frame_strides
+        for start in range(given - context * step, given - context * step + step)
+        if start >= 0 and start + reach(window_size, step) <= num_frames
+    ]
+
+
+def reach(window_size: int, frame_stride: int) -> int:
+    """Frames from the first to the last of a window, both included."""
+    return (window_size - 1) * frame_stride + 1
+
+
 def window_spans(
-    starts: Sequence[int],
+    windows: Sequence[Window],
     window_size: int,
     target_offset: int,
     indices: Sequence[int],
@@ -48,30 +111,31 @@ def window_spans(
 ) -> list[WindowSpan]:
     """The windows in source frame numbers and seconds, from what each sampled frame was in the source."""
     spans = []
-    for start in starts:
-        a, b, c = start, start + target_offset, start + window_size - 1
-        spans.append(
-            WindowSpan(indices[a], indices[b], indices[c], times_s[a], times_s[b], times_s[c])
-        )
+    for start, step in windows:
+        a, b, c = start, start + target_offset * step, start + (window_size - 1) * step
+        frames, times = (indices[a], indices[b], indices[c]), (times_s[a], times_s[b], times_s[c])
+        spans.append(WindowSpan(*frames, *times, step))
     return spans
 
 
-def gather_windows(pixels: Tensor, which: Sequence[tuple[int, int]], window_size: int) -> Tensor:
-    """Windows ``[len(which), C, w, H, W]`` of ``pixels [B, C, T, H, W]``; ``which`` lists (video,
-    first frame).
-    """
-    return torch.stack([pixels[video, :, start : start + window_size] for video, start in which])
+def gather_windows(pixels: Tensor, which: Iterable[tuple[int, Window]], window_size: int) -> Tensor:
+    """Windows ``[N, C, w, H, W]`` of ``pixels [B, C, T, H, W]``; ``which`` lists N of (video, window)."""
+    return torch.stack([pixels[video, :, window.frames(0, window_size)] for video, window in which])
 
 
 def frame_maps(
-    maps: Tensor, starts: Sequence[int], target_offset: int, tubelet: int, num_frames: int
+    maps: Tensor,
+    windows: Sequence[Window],
+    target_offset: int,
+    tubelet: int,
+    num_frames: int,
 ) -> Tensor:
     """Spread per-window token maps over the frames they speak of.
 
     Args:
         maps: ``[W, t, g, g]``.
-        starts: First frame of each window.
-        target_offset: Frames from a window's start to its first predicted frame.
+        windows: Where they lie.
+        target_offset: Frames of a window before its first predicted one.
         tubelet: Frames per token.
         num_frames: Frames of the clip, T.
 
@@ -81,8 +145,8 @@ def frame_maps(
     total = maps.new_zeros(num_frames, *maps.shape[2:])
     count = maps.new_zeros(num_frames, 1, 1)
     per_frame = maps.repeat_interleave(tubelet, dim=1)
-    for start, window in zip(starts, per_frame, strict=True):
-        span = slice(start + target_offset, start + target_offset + len(window))
-        total[span] += window
+    for window, values in zip(windows, per_frame, strict=True):
+        span = window.frames(target_offset, target_offset + len(values))
+        total[span] += values
         count[span] += 1
     return total / count  # 0 / 0 = NaN marks the frames that no window predicts

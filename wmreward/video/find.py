@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from wmfiles import printable, read_text, split_lines
 from wmreward.errors import UsageError
+from wmreward.files import misused, user_path
 from wmreward.video.images import images_in, natural_key
 
 VIDEO_SUFFIXES = frozenset(
     {
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts"),
-        *(".m2ts", ".mts", ".wmv", ".flv", ".ogv", ".3gp"),
+        *(".m2ts", ".mts", ".wmv", ".flv", ".ogv", ".3gp", ".y4m"),
     }
 )
 
@@ -33,6 +35,10 @@ def list_videos(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for argument in arguments:
+        if not str(argument).strip():
+            raise UsageError(
+                "a path to videos is empty: perhaps a shell variable in quotes is not set"
+            )
         for path in _resolve_argument(str(argument)):
             found.setdefault(os.path.realpath(path), path)
     if not found:
@@ -41,7 +47,7 @@ def list_videos(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def _resolve_argument(argument: str) -> Iterator[Path]:
-    path = Path(argument).expanduser()
+    path = user_path(argument)
     if path.suffix.lower() == ".txt" and path.is_file():
         yield from _from_list(path)
     else:
@@ -49,10 +55,7 @@ def _resolve_argument(argument: str) -> Iterator[Path]:
 
 
 def _from_list(list_file: Path) -> Iterator[Path]:
-    try:
-        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{list_file}: cannot be read as a UTF-8 list of videos") from error
+    lines = split_lines(read_text(list_file, refuse=misused))
     entries = [(n, line.strip()) for n, line in enumerate(lines, 1)]
     entries = [(n, entry) for n, entry in entries if entry and not entry.startswith("#")]
     if not entries:
@@ -64,8 +67,12 @@ def _from_list(list_file: Path) -> Iterator[Path]:
 
 def _resolve(entry: str, bases: list[Path], where: str) -> Iterator[Path]:
     """The videos behind one entry, looked up in the first of `bases` that has it."""
+    try:
+        named = user_path(entry)
+    except UsageError as error:
+        raise UsageError(f"{where}{error}") from None
     for base in bases:
-        path = base / Path(entry).expanduser()
+        path = base / named
         if path.is_dir():
             yield from _in_folder(path, where)
             return
@@ -78,8 +85,8 @@ def _resolve(entry: str, bases: list[Path], where: str) -> Iterator[Path]:
                 yield from _in_folder(match, where) if match.is_dir() else [match]
             return
     if glob.has_magic(entry):
-        raise UsageError(f"{where}no video matches {entry}")
-    raise UsageError(f"{where}no such file or folder: {entry}")
+        raise UsageError(f"{where}no video matches {printable(entry)}")
+    raise UsageError(f"{where}no such file or folder: {printable(entry)}")
 
 
 def _matches(base: Path, pattern: str) -> list[Path]:
@@ -87,7 +94,7 @@ def _matches(base: Path, pattern: str) -> list[Path]:
     if not glob.has_magic(pattern):
         return []
     # Path.glob refuses absolute patterns.
-    names = glob.glob(str(base / Path(pattern).expanduser()), recursive=True)  # noqa: PTH207
+    names = glob.glob(str(base / user_path(pattern)), recursive=True)  # noqa: PTH207
     paths = [Path(name) for name in names]
     videos = [path for path in paths if _is_video(path)]
     if not videos:

@@ -8,10 +8,12 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-import av
-
 from wmreward.errors import VideoError
-from wmreward.video.container import RgbConverter, check_file, describe, explain
+from wmreward.files import open_regular
+from wmreward.video.container import check_size, describe, explain, opened
+from wmreward.video.integrity.structure import walk
+from wmreward.video.messages import Messages
+from wmreward.video.rgb import RgbConverter
 from wmreward.video.sampling import exact_rate
 from wmreward.video.types import SourceFrame, UInt8Array, VideoInfo
 
@@ -91,13 +93,23 @@ def probe_image(path: Path) -> VideoInfo:
 
 
 def _open_image(path: Path) -> tuple[VideoInfo, UInt8Array]:
-    check_file(path)
-    # A file object instead of the name: FFmpeg takes a % in an image's name for a pattern.
     problem, advice = "is not an image that FFmpeg can read", "remove it or copy it again"
-    with explain(path, problem, advice), path.open("rb") as file, av.open(file, "r") as container:
+    messages = Messages()
+    # A file object instead of the name: FFmpeg takes a % in an image's name for a pattern.
+    with (
+        open_regular(path, refuse=VideoError) as file,
+        explain(path, problem, advice),
+        opened(path, file, messages, problem, advice) as container,
+        messages.heard(),
+    ):
         stream = container.streams.video[0] if container.streams.video else None
         frame = next(container.decode(stream), None) if stream else None
         if stream is None or frame is None:
             raise VideoError(path, f"{problem}; {advice}")
+        check_size(path, frame.width, frame.height)
         info, picture = describe(path, container, stream, frame), RgbConverter()(frame)
+    found = walk(path)
+    if found.cut or found.damage or messages.count or frame.is_corrupt:
+        reason = "is cut off" if found.cut else f"is damaged ({found.damage or messages.first})"
+        raise VideoError(path, f"{reason}; {advice}")
     return info, picture

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmreward.errors import UsageError, VideoError
-from wmreward.video.container import Decoder, probe_file
+from wmreward.video.collect import Collector
+from wmreward.video.container import probe_file
+from wmreward.video.decoder import Decoder
 from wmreward.video.decord_reader import DecordReader
 from wmreward.video.images import ImageFolder
-from wmreward.video.integrity import Scan, scan
-from wmreward.video.sampling import exact_rate, nearest_to_clock, uniform_indices
-from wmreward.video.types import Clip, SourceFrame, UInt8Array, VideoInfo
+from wmreward.video.integrity.scan import Scan, scan
+from wmreward.video.sampling import GapError, exact_rate, nearest_to_clock, uniform_indices
+from wmreward.video.types import Clip, Faults, Reduction, SourceFrame, UInt8Array, VideoInfo
 
 StrPath = str | os.PathLike[str]
 
@@ -83,7 +86,8 @@ def read_frames(
     missing, last = set(wanted), max(wanted)
     pictures = {}
     num_decoded = 0
-    with closing(iter(_source(path))) as frames:
+    source: Source = ImageFolder(path, 24) if path.is_dir() else Decoder(path)
+    with closing(iter(source)) as frames:
         for frame in frames:
             num_decoded += 1
             if frame.index in missing:
@@ -96,7 +100,12 @@ def read_frames(
 
 
 def read_uniform(
-    path: StrPath, max_frames: int = 49, *, decoder: str = "pyav", image_fps: float = 24.0
+    path: StrPath,
+    max_frames: int = 49,
+    *,
+    decoder: str = "pyav",
+    image_fps: float = 24.0,
+    reduction: Reduction | None = None,
 ) -> Clip:
     """Read at most `max_frames` frames spread evenly over the whole video (`uniform_indices`).
 
@@ -107,27 +116,28 @@ def read_uniform(
         max_frames: the most frames to take; a shorter video gives all of its frames.
         decoder: "pyav", or "decord" where it is installed.
         image_fps: the rate of a folder of pictures.
+        reduction: what to keep of each frame; all of it by default.
 
     Raises:
         UsageError: for a `max_frames` below 1, or an unknown or missing decoder.
         VideoError: if the video cannot be read, is truncated or damaged.
     """
     path = Path(path)
-    if _uses_decord(decoder, path):
-        return _read_uniform_decord(path, max_frames)
     if path.is_dir():
         folder = ImageFolder(path, image_fps)
-        return _take(folder, uniform_indices(len(folder.images), max_frames))[0]
+        indices = uniform_indices(len(folder.images), max_frames)
+        return _take(folder, indices, reduction, Faults())[0]
     packets = scan(path)
+    if _uses_decord(decoder, path):
+        return _read_uniform_decord(path, max_frames, packets, reduction)
     expected = max(1, packets.num_packets)
     # Normally one pass. A stream with hidden packets needs a second one, once decoding to the
     # end has shown how many frames there really are.
     for _ in range(2):
-        source = Decoder(path)
-        clip, num_decoded = _take(source, uniform_indices(expected, max_frames))
-        shortage = packets.explain_shortage(num_decoded, source.first_pts, source.interlaced)
-        if shortage is not None:
-            raise shortage
+        source = Decoder(path, packets.clock)
+        indices = uniform_indices(expected, max_frames)
+        clip, num_decoded = _take(source, indices, reduction, packets.faults)
+        _conclude(source, packets, num_decoded)
         if num_decoded == expected:
             return clip
         expected = num_decoded
@@ -156,16 +166,21 @@ def iter_frames_at_fps(
             container shows it, else when the damage is reached).
     """
     rate = exact_rate(fps)
-    path = Path(path)
-    source = _source(path, image_fps)
-    packets = scan(path) if isinstance(source, Decoder) else None
-    return _at_fps(source, packets, rate)
+    source, packets = _source_at_fps(Path(path), image_fps)
+    return _pictures(_at_fps(source, packets, rate))
 
 
 def stream_fps(
-    path: StrPath, fps: float, chunk_frames: int, *, image_fps: float = 24.0
+    path: StrPath,
+    fps: float,
+    chunk_frames: int,
+    *,
+    image_fps: float = 24.0,
+    reduction: Reduction | None = None,
 ) -> Iterator[Clip]:
     """`iter_frames_at_fps` in clips of `chunk_frames` frames; the last may be shorter.
+
+    `reduction` says what to keep of each frame, all of it by default.
 
     Raises:
         UsageError: if `chunk_frames` is below 1 or a rate is not above 0.
@@ -174,91 +189,114 @@ def stream_fps(
     if chunk_frames < 1:
         raise UsageError(f"chunk_frames must be 1 or more, got {chunk_frames}")
     rate = exact_rate(fps)
-    path = Path(path)
-    source = _source(path, image_fps)
-    packets = scan(path) if isinstance(source, Decoder) else None
+    source, packets = _source_at_fps(Path(path), image_fps)
     num_frames = packets.num_packets if packets else source.info.num_frames or 0
-    return _chunks(source, _at_fps(source, packets, rate), chunk_frames, num_frames)
+    faults = packets.faults if packets else Faults()
+    collector = Collector(chunk_frames, num_frames, faults, reduction)
+    return _chunks(source, _at_fps(source, packets, rate), collector)
 
 
-def _chunks(
-    source: Decoder | ImageFolder,
-    frames: Iterator[tuple[int, float, UInt8Array]],
-    chunk_frames: int,
-    num_frames: int,
-) -> Iterator[Clip]:
-    chunk: list[tuple[int, float, UInt8Array]] = []
-    for frame in frames:
-        chunk.append(frame)
-        if len(chunk) == chunk_frames:
-            yield _clip(source.info, chunk, num_frames)
-            chunk = []
-    if chunk:
-        yield _clip(source.info, chunk, num_frames)
+Source = Decoder | ImageFolder
+
+
+def _source_at_fps(path: Path, image_fps: float) -> tuple[Source, Scan | None]:
+    """What gives the frames, and what the packets promise of a file."""
+    if path.is_dir():
+        return ImageFolder(path, image_fps), None
+    packets = scan(path)
+    return Decoder(path, packets.clock), packets
 
 
 def _at_fps(
-    source: Decoder | ImageFolder, packets: Scan | None, fps: Fraction
-) -> Iterator[tuple[int, float, UInt8Array]]:
+    source: Source, packets: Scan | None, fps: Fraction
+) -> Iterator[tuple[SourceFrame, int]]:
+    """The chosen frames and how often each is taken; at the end, whether all were there."""
     num_decoded = 0
 
-    def counted() -> Iterator[SourceFrame]:
+    def counted() -> Generator[SourceFrame, None, None]:
         nonlocal num_decoded
-        for frame in source:
-            num_decoded += 1
-            yield frame
+        with closing(iter(source)) as frames:
+            for frame in frames:
+                num_decoded += 1
+                yield frame
 
-    for frame, repeats in nearest_to_clock(counted(), fps):
+    with closing(counted()) as frames:
+        try:
+            yield from nearest_to_clock(frames, fps)
+        except GapError as error:
+            raise VideoError(source.path, str(error)) from error
+    if packets is not None and isinstance(source, Decoder):
+        _conclude(source, packets, num_decoded)
+
+
+def _pictures(
+    chosen: Iterator[tuple[SourceFrame, int]],
+) -> Iterator[tuple[int, float, UInt8Array]]:
+    for frame, repeats in chosen:
         picture = frame.rgb()
         for _ in range(repeats):
             yield frame.index, float(frame.time), picture
-    if packets is not None and isinstance(source, Decoder):
-        shortage = packets.explain_shortage(num_decoded, source.first_pts, source.interlaced)
-        if shortage is not None:
-            raise shortage
 
 
-def _take(source: Decoder | ImageFolder, indices: NDArray[np.int64]) -> tuple[Clip, int]:
+def _chunks(
+    source: Source, chosen: Iterator[tuple[SourceFrame, int]], collector: Collector
+) -> Iterator[Clip]:
+    for frame, repeats in chosen:
+        kept = collector.keep(frame, source.info)
+        for _ in range(repeats):
+            collector.add(frame, kept, source.path)
+            if len(collector) == collector.capacity:
+                yield collector.clip(source.info)
+    if len(collector):
+        yield collector.clip(source.info)
+
+
+def _take(
+    source: Source, indices: NDArray[np.int64], reduction: Reduction | None, faults: Faults
+) -> tuple[Clip, int]:
     """The frames at `indices`, and how many frames there are (all of them get decoded)."""
     wanted = set(indices.tolist())
-    picked = []
+    collector = Collector(len(indices), 0, faults, reduction)
     num_decoded = 0
-    for frame in source:
-        num_decoded += 1
-        if frame.index in wanted:
-            picked.append((frame.index, float(frame.time), frame.rgb()))
-    if not picked:
+    with closing(iter(source)) as frames:
+        for frame in frames:
+            num_decoded += 1
+            if frame.index in wanted:
+                collector.add(frame, collector.keep(frame, source.info), source.path)
+    if not len(collector):
         raise VideoError(source.path, "not a single frame decodes; copy or download it again")
-    return _clip(source.info, picked, num_decoded), num_decoded
+    collector.num_source_frames = num_decoded
+    return collector.clip(source.info), num_decoded
 
 
-def _clip(
-    info: VideoInfo, frames: Sequence[tuple[int, float, UInt8Array]], num_source_frames: int
+def _conclude(source: Decoder, packets: Scan, num_decoded: int) -> None:
+    """After the last frame: refuse what is missing, and note what is doubtful."""
+    shortage = packets.explain_shortage(num_decoded, source.first_pts, source.interlaced)
+    if shortage is not None:
+        raise shortage
+    faults = packets.faults
+    faults.repeated_frames = source.repeated
+    if source.messages.count >= faults.decoder_errors:
+        # The walk over the packets heard the same about the container.
+        faults.decoder_errors = source.messages.count
+        faults.first_error = faults.first_error or source.messages.first
+
+
+def _read_uniform_decord(
+    path: Path, max_frames: int, packets: Scan, reduction: Reduction | None
 ) -> Clip:
-    indices, times, pictures = zip(*frames, strict=True)
-    return Clip(
-        frames=np.stack(pictures),
-        indices=np.array(indices, dtype=np.int64),
-        times_s=np.array(times, dtype=np.float64),
-        source=info,
-        num_source_frames=num_source_frames,
-    )
-
-
-def _read_uniform_decord(path: Path, max_frames: int) -> Clip:
     reader = DecordReader(path)
     indices = uniform_indices(len(reader), max_frames)
-    return Clip(
-        frames=reader.read(indices.tolist()),
-        indices=indices,
-        times_s=reader.times(indices.tolist()),
-        source=probe_file(path),
-        num_source_frames=len(reader),
-    )
-
-
-def _source(path: Path, image_fps: float = 24.0) -> Decoder | ImageFolder:
-    return ImageFolder(path, image_fps) if path.is_dir() else Decoder(path)
+    if len(reader) != packets.num_packets:
+        packets.faults.notes.append(
+            f"decord finds {len(reader)} frames of {packets.num_packets} that are coded"
+        )
+    info, times = probe_file(path), reader.times(indices.tolist())
+    collector = Collector(len(indices), len(reader), packets.faults, reduction)
+    for index, time in zip(indices.tolist(), times.tolist(), strict=True):
+        frame = SourceFrame(index, Fraction(time), partial(reader.frame, index))
+        collector.add(frame, collector.keep(frame, info), path)
+    return collector.clip(info)
 
 
 def _uses_decord(decoder: str, path: Path) -> bool:

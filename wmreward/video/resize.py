@@ -6,7 +6,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 
-from wmreward.video.types import UInt8Array
+from wmreward.video.types import UInt8Array, VideoInfo
 
 
 def resize_frames(frames: UInt8Array, height: int, width: int) -> UInt8Array:
@@ -23,3 +23,12 @@ def resize_frames(frames: UInt8Array, height: int, width: int) -> UInt8Array:
         for frame in frames
     ]
     return np.stack(scaled)
+
+
+def as_shown(frames: UInt8Array, source: VideoInfo) -> UInt8Array:
+    """Frames [T, H, W, 3] of a video whose pixels may not be square, as wide as a player shows them."""
+    if source.sample_aspect == 1:
+        return frames
+    return resize_frames(
+        frames, frames.shape[1], max(1, round(frames.shape[2] * source.sample_aspect))
+    )

@@ -15,6 +15,14 @@ from wmreward.video.types import SourceFrame
 # not hang on that rounding, so the later one has to be nearer by more than this.
 _TIE_S = Fraction(1, 1000)
 
+MOST_REPEATS, MOST_REPEATS_IN_ALL = 10_000, 100_000
+"""How often one frame is taken at most, and how many frames of a video are repeats at most: a time stamp may
+lie years ahead."""
+
+
+class GapError(ValueError):
+    """A frame would have to be repeated too often; says how long the gap after it is."""
+
 
 def uniform_indices(num_frames: int, max_frames: int = 49) -> NDArray[np.int64]:
     """Frame numbers spread evenly over a whole video, as the released scorer picks them.
@@ -63,7 +71,11 @@ def nearest_to_clock(
 
     Yields:
         (frame, repeats): each chosen frame and how many of the times fall to it (1 or more).
+
+    Raises:
+        GapError: above `MOST_REPEATS` times fall to one frame, or too many to all.
     """
+    repeated = 0
     step = 1 / exact_rate(fps)
     held: SourceFrame | None = None
     wanted = Fraction(0)
@@ -74,6 +86,12 @@ def nearest_to_clock(
             boundary = held.time + gap / 2 + min(_TIE_S, gap / 10) / 2
             repeats = _times_up_to(boundary, wanted, step)
             wanted += repeats * step
+            repeated += max(0, repeats - 1)
+            if repeats > MOST_REPEATS or repeated > MOST_REPEATS_IN_ALL:
+                raise GapError(
+                    f"has a gap of {float(gap):.6g} s after frame {held.index}: at {float(fps):g} frames a "
+                    f"second that frame would come {repeats} times; cut the video there, or take fewer"
+                )
             if repeats:
                 yield held, repeats
         held = frame

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ class VideoInfo:
             `count_frames` counts.
         codec: FFmpeg's name of the codec, such as "h264".
         pix_fmt: FFmpeg's name of the pixel format, such as "yuv420p".
+        sample_aspect: width to height of a pixel as it is shown, after the rotation. Frames are not
+            stretched by it.
     """
 
     path: Path
@@ -38,6 +41,65 @@ class VideoInfo:
     num_frames: int | None
     codec: str
     pix_fmt: str
+    sample_aspect: Fraction = Fraction(1)
+
+
+@dataclass(kw_only=True)
+class Faults:
+    """What is doubtful about a video that could be read all the same. Filled while it is decoded.
+
+    Attributes:
+        decoder_errors: that FFmpeg reported.
+        dropped_frames: coded frames that did not decode.
+        repeated_frames: whose time stamp was missing, or no later than that of the frame before.
+        missing_frames: that the time stamps leave out, in a video of one rate.
+        gaps: pauses between frames, over a second and ten times longer than is usual in the video.
+        longest_gap_s: of these, in seconds.
+        notes: what else, each in a few words.
+        first_error: what FFmpeg reported first.
+    """
+
+    decoder_errors: int = 0
+    dropped_frames: int = 0
+    repeated_frames: int = 0
+    missing_frames: int = 0
+    gaps: int = 0
+    longest_gap_s: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    first_error: str = ""
+
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
+    def to_json(self) -> dict[str, Any]:
+        """For a record."""
+        return {key: value for key, value in vars(self).items() if key != "first_error"}
+
+    def __str__(self) -> str:
+        """All of it in a line; "" for a sound video."""
+        error = f" ({self.first_error})" if self.first_error else ""
+        counts = (
+            ("errors while decoding", self.decoder_errors, error),
+            ("frames that do not decode", self.dropped_frames, ""),
+            ("frames without a time of their own", self.repeated_frames, ""),
+            ("frames missing by the times of the others", self.missing_frames, ""),
+            ("gaps between frames", self.gaps, f" (up to {self.longest_gap_s:.6g} s)"),
+        )
+        told = (f"{what}: {count}{more}" for what, count, more in counts if count)
+        return "; ".join([*self.notes, *told])
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """What is kept of each frame while a video is decoded; the frame itself, of any size, is let go at once.
+
+    Attributes:
+        frame: uint8 [H, W, 3] to what `Clip.frames` holds, of one shape.
+        picture: the same to what `Clip.pictures` holds: smaller, for people to look at.
+    """
+
+    frame: Callable[[UInt8Array], NDArray[Any]]
+    picture: Callable[[UInt8Array], UInt8Array] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,19 +107,23 @@ class Clip:
     """Some frames of a video and where they came from.
 
     Attributes:
-        frames: uint8 [T, H, W, 3], RGB in 0..255.
+        frames: uint8 [T, H, W, 3], RGB in 0..255; or what a `Reduction` made of them, [T, ...].
         indices: int64 [T], source frame numbers counted from 0 in display order.
         times_s: float64 [T], display times in seconds since the first frame of the source.
         source: the video.
         num_source_frames: frames in the source. `read_uniform` decoded and counted them all; in
             the chunks of `stream_fps` it is the count of coded frames (see `count_frames`).
+        faults: what is doubtful about the source; complete once its last clip has been taken.
+        pictures: uint8 [T, h, w, 3], where a `Reduction` asked for them.
     """
 
-    frames: UInt8Array
+    frames: NDArray[Any]
     indices: NDArray[np.int64]
     times_s: NDArray[np.float64]
     source: VideoInfo
     num_source_frames: int
+    faults: Faults = field(default_factory=Faults)
+    pictures: UInt8Array | None = None
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from wmreward.rewards.mix import Judged, RewardMix
 from wmreward.rewards.world import SurpriseReward
 from wmreward.search.best_of_n import FileJudge
 from wmreward.surprise.scorer import SurpriseScorer, WindowScores
-from wmreward.surprise.windows import window_starts
+from wmreward.surprise.windows import Window
 
 DIGITS = 6
 """Significant digits of recorded surprises: as many as float32 has. More would double the manifest."""
@@ -28,7 +28,8 @@ class JudgedWindows(Judged):
     Attributes:
         per_window: Surprise of each window, from the forward passes of the score.
         windows: Where they lie, in frames of the video that was judged: ``starts`` of all of them, the
-            first predicted frame from there (``target``), and their length (``size``).
+            first predicted frame from there (``target``), and their length (``size``), both in frames of a
+            window; ``frame_strides`` of all of them where not every frame of the video is one of the window.
     """
 
     per_window: list[float] = field(default_factory=list)
@@ -67,15 +68,17 @@ class BatchSteering(LoadedSteering):
         keeping.scorer = scorer
         with self._visiting.here():
             judged = RewardMix({**rewards, name: keeping}, self.mix.weights).judge(video, given)
-        config = scorer.config
+        windows: dict[str, Any] = {
+            "starts": [window.start for window in scorer.kept],
+            "target": scorer.target_offset,
+            "size": scorer.config.window_size,
+        }
+        if scorer.config.frame_strides != (1,):
+            windows["frame_strides"] = [window.frame_stride for window in scorer.kept]
         return JudgedWindows(
             **vars(judged),
             per_window=[float(f"{value:.{DIGITS}g}") for value in scorer.per_window],
-            windows={
-                "starts": list(window_starts(video.shape[1], config.window_size, config.stride)),
-                "target": scorer.target_offset,
-                "size": config.window_size,
-            },
+            windows=windows,
         )
 
 
@@ -90,8 +93,12 @@ class _Keeping(SurpriseScorer):
             grad_batch_size=scorer.grad_batch_size,
         )
         self.per_window: list[float] = []
+        self.kept: Sequence[Window] = ()
 
-    def score_rules(self, video: Tensor) -> dict[str, WindowScores]:
-        rules = super().score_rules(video)
-        self.per_window = rules[self.config.score].values[0].tolist()
+    def score_rules(
+        self, video: Tensor, windows: Sequence[Window] | None = None
+    ) -> dict[str, WindowScores]:
+        rules = super().score_rules(video, windows)
+        scores = rules[self.config.score]
+        self.per_window, self.kept = scores.values[0].tolist(), scores.windows
         return rules

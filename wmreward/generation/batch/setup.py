@@ -24,6 +24,7 @@ from wmreward.batch.folder import RunFolder
 from wmreward.batch.share import Share
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.files import user_path
 from wmreward.generation.job import check_parts, configuration, precision
 from wmreward.generation.output import settings_of
 from wmreward.generation.steering import Steering, steering_from
@@ -76,7 +77,7 @@ class Setup:
             raise UsageError("--variants guided needs a --guidance_scale")
         if variants == ("plain",) and guides:
             raise UsageError("--guidance_scale has no meaning with --variants plain alone")
-        jobs = read_jobs(Path(values["jobs"]).expanduser())
+        jobs = read_jobs(user_path(values["jobs"]))
         if (most := values["max_seeds"]) is not None:
             jobs = [replace(job, seeds=job.seeds[:most]) for job in jobs]
         return cls(
@@ -136,8 +137,8 @@ class Setup:
     def folder(self) -> RunFolder:
         """Where the run is; reads the ends of the weights' files."""
         if self.values["run"]:
-            return RunFolder(Path(self.values["run"]).expanduser(), self.settings, self.share)
-        root = Path(self.values["runs"]).expanduser()
+            return RunFolder(user_path(self.values["run"]), self.settings, self.share)
+        root = user_path(self.values["runs"])
         return RunFolder.named(root, Path(self.values["jobs"]).stem, self.settings, self.share)
 
     @cached_property

@@ -1,0 +1,1 @@
+"""Does what the world model knows hold in scenes that another physics engine made?"""

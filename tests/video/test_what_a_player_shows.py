@@ -1,0 +1,225 @@
+"""What a player would show is what is read; and what is no video is named."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.stream import VideoStream
+from video_fixtures import encode, grey, noisy, numbers, one_line
+
+from wmreward.errors import UsageError, VideoError
+from wmreward.video import container as container_module
+from wmreward.video.images import read_image
+from wmreward.video.resize import as_shown
+from wmreward.video_io import list_videos, probe, read_frames, read_uniform, write_png, write_video
+
+# --- which stream -------------------------------------------------------------------------------
+
+
+def two_streams(path: Path, default: int) -> Path:
+    """Greys 0, 1, 2, … in the first stream and 30, 31, … in the second."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for index in range(2):
+            stream = container.add_stream("libx264", rate=24)
+            assert isinstance(stream, VideoStream)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            disposition = type(stream.disposition)
+            stream.disposition = disposition.default if index == default else disposition(0)
+            streams.append(stream)
+        for place, stream in enumerate(streams):
+            for index in range(10):
+                frame = av.VideoFrame.from_ndarray(grey(30 * place + index), format="rgb24")
+                frame.pts, frame.time_base = index, Fraction(1, 24)
+                container.mux(stream.encode(frame.reformat(format="yuv420p")))
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("default", [0, 1])
+def test_the_default_stream_is_shown(tmp_path: Path, default: int) -> None:
+    path = two_streams(tmp_path / "two.mkv", default)
+    expected = list(range(30 * default, 30 * default + 10))
+    assert numbers(read_uniform(path).frames) == expected
+
+
+# --- rate and times -----------------------------------------------------------------------------
+
+
+def test_avi_with_empty_chunks(tmp_path: Path) -> None:
+    """H.264 with B-frames copied into AVI: every other chunk is empty, which the header's rate counts."""
+    source = encode(tmp_path / "source.mp4", options={"bf": "2"})
+    ticks = [2 * index for index in range(60)]
+    path = encode(tmp_path / "x.avi", options={"bf": "2"}, pts=ticks, time_base=Fraction(1, 48))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 120  # which counts the empty ones
+    found, expected = read_uniform(path, 100), read_uniform(source, 100)
+    assert numbers(found.frames) == numbers(expected.frames)
+    np.testing.assert_allclose(found.times_s, expected.times_s, atol=1e-6)
+    assert found.source.fps == expected.source.fps == 24
+    assert not found.faults
+
+
+# --- titles -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_titles_do_not_matter(tmp_path: Path, suffix: str) -> None:
+    """Latin-1 where UTF-8 should be."""
+    path = tmp_path / f"titled{suffix}"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "cafXYZ!"
+        stream = container.add_stream("libx264", rate=24)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(10):
+            frame = av.VideoFrame.from_ndarray(grey(index), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    assert b"cafXYZ!" in data
+    path.write_bytes(data.replace(b"cafXYZ!", b"caf\xe9\xff\xfe!"))
+    clip = read_uniform(path)
+    assert numbers(clip.frames) == list(range(10)) and not clip.faults
+    assert probe(path).width == 64
+
+
+# --- side data: orientation of pictures ---------------------------------------------------------
+
+
+def jpeg_with_exif(path: Path, picture: np.ndarray, orientation: int) -> Path:
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.height, encoder.width = picture.shape[:2]
+    encoder.pix_fmt, encoder.time_base = "yuvj444p", Fraction(1)
+    encoder.options = {"qmin": "1", "qmax": "1"}
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    frame = frame.reformat(format="yuvj444p", dst_color_range="JPEG")
+    data = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+    tags = struct.pack("<HHHII", 1, 0x0112, 3, 1, orientation) + bytes(4)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + tags
+    path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    return path
+
+
+UPRIGHT = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: np.rot90(p, 2),
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: np.rot90(p, -1),
+    7: lambda p: np.rot90(p.swapaxes(0, 1), 2),
+    8: lambda p: np.rot90(p, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[:24, :32, 0] = stored[:24, 32:, 1] = stored[24:, :32, 2] = 200
+    path = jpeg_with_exif(tmp_path / "photo.jpg", stored, orientation)
+    expected = UPRIGHT[orientation](stored)
+    found = read_image(path)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 4
+    assert np.abs(read_frames(tmp_path, [0])[0].astype(int) - expected).mean() < 4  # in a folder
+    info = probe(path)
+    assert (info.height, info.width) == expected.shape[:2]
+
+
+# --- aspect -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_pixels_that_are_not_square(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"anamorphic{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2)
+        for index in range(4):
+            frame = av.VideoFrame.from_ndarray(grey(index), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    clip = read_uniform(path)
+    assert clip.frames.shape == (
+        4,
+        48,
+        64,
+        3,
+    )  # as they are coded: whoever scales them stretches them
+    assert clip.source.sample_aspect == 2
+    assert as_shown(clip.frames, clip.source).shape == (4, 48, 128, 3)
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("#EXTM3U\n#EXTINF:1,\nclip.mp4\n", "playlist"),
+        ("ffconcat version 1.0\nfile clip.mp4\n", "concat"),
+        ('<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"/>', "DASH"),
+        ("v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n", "SDP"),
+        ("<!doctype html><title>404</title>", "web page"),
+    ],
+)
+def test_what_names_other_files_is_refused(tmp_path: Path, content: str, kind: str) -> None:
+    encode(tmp_path / "clip.mp4")
+    path = tmp_path / "list.mp4"
+    path.write_text(content)
+    with pytest.raises(VideoError, match=kind) as caught:
+        read_uniform(path)
+    one_line(caught.value, path)
+
+
+def test_a_playlist_that_is_not_seen_at_once_opens_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode(tmp_path / "clip.ts")
+    path = tmp_path / "list.m3u8"
+    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:2.5,\nclip.ts\n#EXT-X-ENDLIST\n")
+    monkeypatch.setattr(container_module, "_NO_VIDEO_BUT", ())
+    with pytest.raises(VideoError, match="not a video that FFmpeg can read"):
+        read_uniform(path)
+
+
+def test_an_lfs_pointer_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(VideoError, match="git lfs pull"):
+        read_uniform(path)
+
+
+@pytest.mark.parametrize("name", ["huge.png", "huge.mp4"])
+def test_huge_frames_are_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / name
+    if name.endswith("png"):
+        write_png(path, noisy(1)[0])
+    else:
+        write_video(path, noisy(4), 24)
+    monkeypatch.setattr(container_module, "MAX_PIXELS", 1000)
+    monkeypatch.setitem(container_module._OPTIONS, "max_pixels", "1000")
+    read = read_image if name.endswith("png") else read_uniform
+    with pytest.raises(VideoError, match="64 x 48 pixels are too large") as caught:
+        read(path)
+    one_line(caught.value, path)
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_path_is_not_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: str
+) -> None:
+    encode(tmp_path / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is empty"):
+        list_videos([empty])
