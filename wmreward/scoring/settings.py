@@ -162,9 +162,11 @@ def _refuse_other(
             continue
         if fixed[name] is None:
             raise UsageError(f"{who} leaves no choice of --{name}: leave out one of the two")
-        raise UsageError(
-            f"{who} means --{name} {fixed[name]}, not {values[name]}: leave out one of the two"
+        meant, said = (
+            " ".join(map(str, value)) if isinstance(value, tuple) else value
+            for value in (fixed[name], values[name])
         )
+        raise UsageError(f"{who} means --{name} {meant}, not {said}: leave out one of the two")
 
 
 def _check_windows(config: SurpriseConfig, sampling: Sampling, choice: ModelChoice) -> None:
