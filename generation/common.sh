@@ -111,15 +111,18 @@ launch() {
 
 # Pass SIGTERM on and wait; Ctrl-C reaches all processes of the terminal by itself.
 run_to_its_end() {
-    local ended code=0 caught=0 pid
+    local ended code=0 caught=0 pid=''
     ended=$(mktemp)
     # shellcheck disable=SC2064 # the name is known now
     trap "rm -f '$ended'" EXIT
     export WMREWARD_EXIT_FILE=$ended
-    "$@" &
-    pid=$!
-    trap 'caught=143; kill -TERM "$pid" 2>/dev/null' TERM
+    trap 'caught=143; [[ -n $pid ]] && kill -TERM "$pid" 2>/dev/null' TERM
     trap 'caught=130' INT
+    (
+        trap - INT # else a shell has Ctrl-C ignored in the background
+        exec "$@"
+    ) &
+    pid=$!
     while kill -0 "$pid" 2>/dev/null; do
         wait "$pid" && code=0 || code=$?
     done

@@ -6,7 +6,6 @@ torchrun answers SIGTERM and Ctrl-C with some forty lines, before or after what 
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 
 from wmreward.commands.ending import start
@@ -37,6 +36,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # A script starts it in the background, where shells have Ctrl-C ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     start("generation.launch")

@@ -56,7 +56,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "int8.safetensors": _weights,
     "packed.safetensors.zst": lambda path: sorted(read_packed_specs(path).items()),
     "magi.json": lambda path: MagiConfig.load(path),
-    "vae.json": read_vae_config,
+    "config.json": lambda path: read_vae_config(path.parent),
     "actions.npz": read_motion,
     "arrays.npz": lambda path: read_arrays(path, ["x", "y"], most=2**20, refuse=misused),
 }
@@ -73,7 +73,7 @@ class _Weights:
             np.savez(folder / "actions.npz", actions=np.zeros((3, 7)), states=np.ones((4, 7)))
             np.savez_compressed(folder / "arrays.npz", x=np.arange(40.0), y=np.eye(3))
             (folder / "magi.json").write_bytes(CONFIG.read_bytes())
-            (folder / "vae.json").write_bytes(VAE.read_bytes())
+            (folder / "config.json").write_bytes(VAE.read_bytes())
             self._pack(folder)
             return [
                 Sample(name, (folder / name).read_bytes())

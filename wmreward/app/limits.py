@@ -15,7 +15,10 @@ MOST_FRAMES = 3600
 MOST_CLIPS = 8
 LONGEST_PROMPT = 500
 
-IN_WORDS = f"at most {MOST_CLIPS} clips, each up to {LARGEST_MB} MB, {LONGEST_S} seconds and {MOST_FRAMES} frames"
+IN_WORDS = (
+    f"at most {MOST_CLIPS} clips, each up to {LARGEST_MB} MB, {LONGEST_S} seconds and "
+    f"{MOST_FRAMES} frames"
+)
 
 
 def check_number(clips: Sequence[Path]) -> None:

@@ -167,22 +167,23 @@ def _generate_tab(device: str, folder: Path, debug: bool) -> None:
                 elem_id="beginning",
             )
             gr.Markdown(words.START_HINT, elem_classes="wm-hint")
+            if begins := examples():
+                gr.Examples(
+                    [[one.prompt, str(one.start)] for one in begins],
+                    [prompt, start],
+                    label="Beginnings to try",
+                    example_labels=[one.start.stem.replace("_", " ") for one in begins],
+                    api_visibility="private",
+                )
             with gr.Row():
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED)
                 scale = gr.Slider(
                     *(0.01, 0.5),
                     value=GUIDANCE_SCALE,
                     step=0.01,
-                    label="Strength of the guidance",
+                    label="Guidance",
                 )
             button = gr.Button("Generate", variant="primary", elem_id="generate")
-            if begins := examples():
-                gr.Examples(
-                    [[one.prompt, str(one.start)] for one in begins],
-                    [prompt, start],
-                    label="Beginnings to try",
-                    api_visibility="private",
-                )
         with gr.Column(scale=3):
             verdict = gr.HTML(words.notes([words.NO_VIDEO_YET]), elem_id="compared", min_height=80)
             video = gr.Video(**_RESULT, **_PLAYED, elem_id="pair")
