@@ -8,12 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test lint types unit clean
 
 demo: $(READY)
-	$(BIN)/python generate_magi1.py --mode t2v --prompt "a red ball on the left falls and bounces on the floor" \
-		--output outputs/demo/red_ball.mp4
-	$(BIN)/python compute_wmreward.py --model tiny --video_path example outputs/demo/red_ball.mp4 --plot --map \
-		--pictures outputs/demo
-	$(BIN)/python -m benchmarks.physics_repair --quick --out outputs/demo/physics_repair > /dev/null
-	@echo "pictures and numbers: outputs/demo"
+	$(BIN)/python example/demo.py --out outputs/demo
 
 test: lint types unit
 

@@ -1,4 +1,4 @@
-"""Draw picture.png, the product at a glance: two videos, their surprise over time, and where it lies.
+"""Draw picture.png, the toolkit at a glance: two videos, their surprise over time, and where it lies.
 
     python example/readme_picture.py
 
@@ -46,7 +46,8 @@ LEFT, TOP = 0.053, 0.435
 MARK: dict[str, Any] = {"linewidth": 1.2, "linestyle": (0, (4, 3))}
 
 
-def main() -> None:
+def main(target: Path = HERE / "picture.png") -> dict[str, Any]:
+    """Draw it; returns the scores by name."""
     paths = {name: HERE / f"balls_{name}.mp4" for name in COLORS}
     clips = {name: read_uniform(path) for name, path in paths.items()}
     scores: dict[str, Any] = {
@@ -69,7 +70,8 @@ def main() -> None:
     figure.add_artist(link)
     canvas.draw()
     picture = np.asarray(canvas.buffer_rgba())[..., :3]  # without alpha the file is a tenth smaller
-    Image.fromarray(np.ascontiguousarray(picture)).save(HERE / "picture.png", optimize=True)
+    Image.fromarray(np.ascontiguousarray(picture)).save(target, optimize=True)
+    return scores
 
 
 def maps_of_frames(result: SurpriseResult) -> np.ndarray:

@@ -49,6 +49,10 @@ OPTIONAL = {
     "pytest",
     "pymunk",
     "PIL",
+    "gradio",
+    "fastapi",
+    "starlette",
+    "uvicorn",
 }
 """What may be missing: used only where asked for, or by the tests."""
 
@@ -99,7 +103,7 @@ ROOMS: dict[str, set[str]] = {
     "tables": set(),
     "steering": set(),
     "pictures": {"video"},
-    "surprise": {"video"},
+    "surprise": {"video", "pictures"},
     "rewards": {"surprise"},
     "records": {"surprise", "video"},
     "search": {"rewards", "records", "surprise", "pictures", "tables"},
@@ -135,13 +139,17 @@ ROOMS: dict[str, set[str]] = {
         *("pictures", "video", "commands"),
     },
     "pipelines": {"generation", "steering", "rewards", "video", "commands"},
+    "app": {
+        *("generation", "prompts", "scoring", "records", "surprise"),
+        *("pictures", "video", "commands"),
+    },
 }
 """The rooms of wmreward, the lowest first, and what each may import besides itself and the files at the root.
 A room's `cli.py` stands above all rooms: a command may bring together what it likes."""
 
 KNOWS_MODELS = {
-    "vjepa2": {"surprise", "rewards", "scoring", "report"},
-    "magi1": {"generation"},
+    "vjepa2": {"surprise", "rewards", "scoring", "report", "app"},
+    "magi1": {"generation", "app"},
 }
 """The rooms that know a model by name."""
 

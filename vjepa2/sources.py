@@ -67,6 +67,17 @@ def find_weights(model: str, weights: str | Path | None = None) -> WeightsSource
     return _in_folders(checkpoint_folders(), config) or _from_hub(model)
 
 
+def is_here(model: str) -> bool:
+    """Whether the weights of ``model`` lie where :func:`find_weights` looks; nothing is downloaded."""
+    if model in EMBEDDED or _in_folders(checkpoint_folders(), get_config(model)):
+        return True
+    if model not in HUB_IDS:
+        return False
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(HUB_IDS[model], "model.safetensors"), str)
+
+
 def find_teacher(
     config: VJEPA21Config, student: WeightsSource, weights: str | Path | None = None
 ) -> WeightsSource:

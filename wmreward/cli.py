@@ -71,6 +71,12 @@ COMMANDS = (
         "wmreward.physics_iq.cli:main",
         ("wmreward.physics_iq.cli:build_parser",),
     ),
+    Command(
+        "app",
+        "a page to try it in a browser, on this computer only",
+        "wmreward.app.cli:main",
+        ("wmreward.app.cli:build_parser",),
+    ),
 )
 
 

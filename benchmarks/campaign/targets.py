@@ -52,7 +52,10 @@ class Target(Protocol):
         """Read a file as the tool does. A refusal is a ``WMRewardError``; all else is a defect."""
 
     def is_legal(self, path: Path, intact: Reading, found: Reading) -> bool:
-        """Whether a mutant that reads otherwise is a sound file, so that no reader can know better."""
+        """Whether a mutant that reads otherwise is a sound file, so that no reader can know better.
+
+        The intact file lies at ``../intact/`` beside it.
+        """
 
 
 def load(name: str) -> Target:

@@ -52,8 +52,8 @@ CLIPS: dict[str, tuple[str, str, dict[str, str]]] = {
 """Encoder, pixel format and options by name."""
 
 _OF_CONTAINER = {"movflags", "live"}
-_COUNTLESS = {".gif"}
-"""What has no count of its frames, no length and no checksum."""
+_ENDLESS = {".ts", ".m2ts", ".y4m"}
+"""What says nothing of where it ends."""
 _STRICTEST = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}
 
 
@@ -106,8 +106,9 @@ class Videos:
         """FFmpeg at its strictest has nothing to say, and all frames are there.
 
         Such are: another rate, size, colour or rotation in a header without a checksum, and other bits of a
-        picture in a codec whose every bit string decodes (VP8, VP9, H.264 and HEVC mostly, raw video). A GIF
-        that says nothing of how many frames it has may also have lost one.
+        picture in a codec whose every bit string decodes (VP8, VP9, H.264 and HEVC mostly, raw video). What
+        says nothing of how many frames it has may also have lost some: a GIF anywhere, a transport stream or
+        raw video where it was cut exactly between two pictures.
         """
         count = 0
         with av.logging.Capture() as log:
@@ -124,7 +125,17 @@ class Videos:
                 return False
             finally:
                 av.logging.set_level(None)
-        return not log and (count >= NUM_FRAMES or path.suffix in _COUNTLESS)
+        return not log and (
+            count >= NUM_FRAMES
+            or path.suffix == ".gif"
+            or (path.suffix in _ENDLESS and _is_beginning(path))
+        )
+
+
+def _is_beginning(path: Path) -> bool:
+    """Is a mutant the beginning of the intact file, which lies beside its folder?"""
+    intact = path.parents[1] / "intact" / path.name
+    return intact.read_bytes().startswith(path.read_bytes())
 
 
 def target() -> Videos:

@@ -263,12 +263,12 @@ def test_memory_is_given_up_in_order_and_once(
     before = latents()
     score, failures = SurpriseScorer.score_and_gradient, 3
 
-    def full(self: SurpriseScorer, video: Tensor) -> Any:
+    def full(self: SurpriseScorer, video: Tensor, *windows: Any) -> Any:
         nonlocal failures
         failures -= 1
         if failures >= 0:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return score(self, video)
+        return score(self, video, *windows)
 
     monkeypatch.setattr(SurpriseScorer, "score_and_gradient", full)
     torch.testing.assert_close(latents(), before, atol=1e-5, rtol=1e-5)

@@ -163,7 +163,7 @@ def test_a_copy_in_slurms_spool_finds_the_rest(nano: Path, jobs: Path, tmp_path:
         (["--variants", "guided"], "needs a --guidance_scale"),
         (["--share", "5/4"], "parts are counted from 1 to 4"),
         (["--max_seeds", "0"], "--max_seeds must be"),
-        (["--jobs", "none.jsonl"], "No such file"),
+        (["--jobs", "none.jsonl"], "none.jsonl: no such file"),
         (
             ["--dry_run", "--processes", "3", "--cp_size", "2"],
             "3 processes are not a multiple of the 2",

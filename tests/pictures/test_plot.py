@@ -53,6 +53,15 @@ def test_unknown_values_and_frame_numbers() -> None:
     assert figure.axes[-1].get_xlabel() == "frame"
 
 
+def test_windows_of_another_frame_stride_begin_a_line_of_their_own() -> None:
+    spans = np.concatenate([SPANS, SPANS + np.array([0, 0.1])])
+    figure = surprise_figure([Curve("x", 0.1, spans, np.arange(6.0))])
+    (line,) = (line for line in figure.axes[-1].get_lines() if line.get_marker() == "o")
+    heights = np.asarray(line.get_ydata())
+    assert heights[:3].tolist() == [0, 1, 2] and heights[4:].tolist() == [3, 4, 5]
+    assert np.isnan(heights[3])
+
+
 def test_wrong_input_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"other: need spans .* got \[3, 2\] and \[2\]"):
         Curve("other", 0.1, SPANS, np.zeros(2))

@@ -83,11 +83,14 @@ def test_json_record_comes_back_whole_and_strict(tmp_path: Path) -> None:
 
 def test_csv_has_one_row_of_plain_columns(tmp_path: Path) -> None:
     file = RecordFile(tmp_path / "s.csv")
-    file.append(record(source_fps=float("nan")))
+    file.append(
+        record(source_fps=float("nan")) | {"settings": SETTINGS | {"frame_strides": [1, 2]}}
+    )
     header, row = file.path.read_text().splitlines()
     assert header == ",".join(COLUMNS) and "nan" not in row.lower()
     (back,) = file.read()
     assert back["surprise"] == 0.125 and back["num_windows"] == 3 and back["stride"] == 2
+    assert back["frame_strides"] == "1 2"
     assert back["max_frames"] == 49 and back["fps"] is None and back["torch"] == "2.13.0"
     file.rewrite([back])
     assert file.path.read_text().splitlines() == [header, row]
@@ -217,6 +220,9 @@ def test_settings_id_holds_what_decides_a_score_and_nothing_else() -> None:
             settings_id(SETTINGS | {"sampling": {**SETTINGS["sampling"], field: value}})
             != reference
         )
+    # Records from before there were frame strides are found by runs that use every frame.
+    assert settings_id(SETTINGS | {"frame_strides": [1]}) == reference
+    assert settings_id(SETTINGS | {"frame_strides": [1, 2]}) != reference
     at_rate = [
         settings_id(SETTINGS | {"sampling": {"max_frames": n, "fps": 8.0, "decoder": "pyav"}})
         for n in (20, 49)
@@ -347,6 +353,20 @@ def test_a_stray_quote_of_the_reports(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="line 3"):
         RecordFile(copy).repair()
     assert copy.read_bytes() == given.read_bytes()
+
+
+def test_a_table_of_an_earlier_version_goes_on_as_it_is(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path / "s.csv")
+    earlier = [name for name in COLUMNS if name not in ("crop", "levels", "teacher_sha256")]
+    row = ["a.mp4", "0.5", *[""] * (len(earlier) - 2)]
+    file.path.write_text(f"{','.join(earlier)}\n{','.join(row)}\n")
+    file.append(record("b.mp4"))
+    assert paths(file.repair()) == ["a.mp4", "b.mp4"] and file.read()[1]["stride"] == 2
+    assert file.path.read_text().splitlines()[0] == ",".join(earlier)
+    file.part(0).append(record("c.mp4"))
+    file.merge_parts()
+    assert paths(file.read()) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert file.path.read_text().splitlines()[0] == ",".join(COLUMNS)
 
 
 def test_records_that_an_editor_saved_anew(file: RecordFile) -> None:

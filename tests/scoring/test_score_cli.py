@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 import compute_wmreward
 from wmfiles import Process
 from wmreward.records.lock import Lock, Lost
+from wmreward.records.record_file import RecordFile
 from wmreward.surprise import compute as reward
 from wmreward.surprise.actions import read_motion
 from wmreward.surprise.inputs import Sampling
@@ -178,6 +179,45 @@ def test_other_settings_and_other_content_are_scored(
     assert [r["settings"]["stride"] for r in records] == [2, 4, 2, 2]
     assert records[0]["settings_id"] == records[3]["settings_id"]
     assert records[0]["video_sha256"] != records[3]["video_sha256"]
+
+
+@pytest.mark.parametrize("output", ["s.jsonl", "s.csv"])
+def test_records_of_several_frame_strides_stand_beside_others(
+    cli: Cli, videos: list[Path], scored: list[str], output: str
+) -> None:
+    windows = ("--window_size", 6, "--context_frames", 4, "--stride", 3, "--output", output)
+    for strides in ((), ("--frame_strides", 1, 2), ("--frame_strides", 2, 1), ()):
+        assert cli("--video_path", videos[0], *windows, *strides).code == 0
+    assert len(scored) == 2  # the order of strides does not matter, and each is found again
+    records = RecordFile(Path(output)).read()
+    if output == "s.csv":
+        assert [record["frame_strides"] for record in records] == ["1", "1 2"]
+        return
+    assert [record["settings"]["frame_strides"] for record in records] == [[1], [1, 2]]
+    one, several = (record["windows"] for record in records)
+    assert [w["frame_stride"] for w in several] == [1] * 5 + [2] * 4
+    assert [w | {"frame_stride": 1} for w in several[:5]] == one
+    for window in several:
+        assert window["end"] - window["start"] == 5 * window["frame_stride"]
+        assert window["target"] - window["start"] == 4 * window["frame_stride"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--frame_strides 4", "--max_frames 49 is less than one window"),
+        ("--frame_strides 2 2", "names 2 twice"),
+        ("--frame_strides 0", "must be a whole number from 1"),
+        ("--rates 4 --fps 8", "--rates and --fps"),
+        ("--rates 7 9 11", "no common multiple"),
+        ("--compat released --frame_strides 1 2", "--frame_strides 1, not 1 2"),
+    ],
+)
+def test_strides_and_rates_that_cannot_be(
+    cli: Cli, videos: list[Path], flags: str, says: str
+) -> None:
+    result = cli("--video_path", videos[0], *flags.split())
+    assert result.code == 2 and says in result.err and result.err.count("\n") == 1
 
 
 def test_copy_of_a_video_gets_a_record_of_its_own(

@@ -42,7 +42,7 @@ def test_help_shows_every_flag_default_and_model(capsys: pytest.CaptureFixture[s
     for name, default in parser.defaults.items():
         assert f"--{name}" in text
         if default not in (None, False):
-            assert f"(default: {default})" in text
+            assert f"(default: {parser.flags[name].shown_default})" in text
     for model in vjepa2.config.MODELS:
         assert model in text
 

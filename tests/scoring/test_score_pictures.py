@@ -71,7 +71,7 @@ def test_large_frames_are_shrunk_for_the_map_only(
 ) -> None:
     video = write_clip(tmp_path / "in" / "clip.mp4")
     (plain,) = cli("--video_path", video, "--json").records
-    monkeypatch.setattr("wmreward.scoring.pictures.MAP_SIZE", (24, 1920))
+    monkeypatch.setattr("wmreward.surprise.show.MAP_SIZE", (24, 1920))
     (drawn,) = cli("--video_path", video, "--map", "--json").records
     assert drawn["surprise"] == plain["surprise"]
     (picture,) = Path("outputs").iterdir()

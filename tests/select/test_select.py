@@ -357,7 +357,7 @@ def test_help_tells_every_default() -> None:
     for flag, default in parser.defaults.items():
         assert f"--{flag}" in shown
         if default not in (None, False):
-            assert f"(default: {default})" in shown
+            assert f"(default: {parser.flags[flag].shown_default})" in shown
 
 
 def test_two_processes_choose_together(clips: Path, tmp_path: Path) -> None:

@@ -681,7 +681,7 @@ def hub_errors() -> dict[str, Exception]:
         ("unreachable", "the Hub cannot be reached"),
         ("disk", "No space left on device)"),
         ("certificate", "(certificate verify failed)"),
-        ("nothing said", "(OSError)"),
+        ("nothing said", "(no reason is given)"),
         ("broken off", "(peer closed connection)"),
     ],
 )

@@ -166,7 +166,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     searches = len(seeds) > 1 or values["search"] == "particles" or bool(values["reward"])
     searches = searches or values["compare"]
     check_search(values, searches)
-    steering = steering_from(values, config, judges=searches)
+    steering = steering_from(values, config, judges=searches, measures=not searches)
     dtype = precision(values["dtype"])
     tokens, special_tokens = _tokens(values)
     reader = check_parts(config, dtype)

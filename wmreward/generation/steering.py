@@ -58,13 +58,16 @@ class Steering:
         return decisive
 
 
-def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool) -> Steering:
+def steering_from(
+    values: Mapping[str, Any], config: MagiConfig, *, judges: bool, measures: bool = False
+) -> Steering:
     """From flags.
 
     Args:
         values: All of them.
         config: The generator.
         judges: Whether rewards are needed to judge finished videos, guided or not.
+        measures: Whether guidance measures what it does, even if no flag asks for it.
 
     Raises:
         UsageError: settings that cannot be, or do not fit the sampler.
@@ -75,11 +78,17 @@ def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool
         config.runtime_config.num_steps,
         default_model=SMALL_GENERATOR if small else "vitg",
         judges=judges,
+        measures=measures,
     )
 
 
 def steering_of(
-    values: Mapping[str, Any], steps: int, *, default_model: str, judges: bool
+    values: Mapping[str, Any],
+    steps: int,
+    *,
+    default_model: str,
+    judges: bool,
+    measures: bool = False,
 ) -> Steering:
     """The same for any generator that takes ``steps`` steps, with the world model that usually judges it."""
     schedule = GuidanceSchedule.make(
@@ -109,6 +118,7 @@ def steering_of(
             rule=values["guidance_rule"],
             keep=values["guidance_keep"],
             repeats=values["guidance_repeats"],
+            measure=measures or values["guidance_measure"] or values["plot"],
             null=values["guidance_null"],
             context_frames=context,
         )

@@ -98,6 +98,12 @@ _GUIDANCE = (
         rare=True,
     ),
     Flag(
+        "guidance_measure",
+        "also measure what every guided step did to the reward, a third of the time of guidance",
+        usually="a single video and --plot do; lists and several candidates do not",
+        rare=True,
+    ),
+    Flag(
         "guidance_null",
         "also measure what a random direction of the same size would do",
         rare=True,

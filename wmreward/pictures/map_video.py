@@ -56,7 +56,7 @@ def mean_curve(maps: Floats) -> Floats:
 
 def surprise_map_video(
     path_out: str | os.PathLike[str],
-    frames: UInt8Array,
+    frames: Iterable[UInt8Array],
     maps: Floats,
     fps: float,
     *,
@@ -71,7 +71,7 @@ def surprise_map_video(
 
     Args:
         path_out: Ends in .mp4, .mov or .mkv.
-        frames: uint8 ``[T, H, W, 3]``, RGB.
+        frames: T frames, uint8 ``[H, W, 3]``, RGB; an array of them or one after the other.
         maps: float ``[T, h, w]``, NaN where nothing is known.
         fps: Frames per second of the video written.
         scale: Of colours and time line; this video's own by default.
@@ -83,18 +83,32 @@ def surprise_map_video(
         WMRewardError: the video cannot be written.
     """
     check_pictures("a map video")
-    frames, maps = checked_maps(frames, maps)
     if not 0 <= alpha <= 1:
         raise UsageError(f"alpha must lie between 0 and 1, got {alpha}")
-    page = _Page(frames.shape[1], frames.shape[2], scale or MapScale.of([maps]), title, alpha)
-    write_video(path_out, page.filled(frames, maps), fps)
+    write_video(path_out, _pages(frames, maps, scale or MapScale.of([maps]), title, alpha), fps)
+
+
+def _pages(
+    frames: Iterable[UInt8Array], maps: Floats, scale: MapScale, title: str, alpha: float
+) -> Iterator[UInt8Array]:
+    """The finished pictures, one by one, so that long videos fit in memory."""
+    page, count = None, 0
+    for count, frame in enumerate(frames, 1):
+        checked_maps(frame[None], maps[count - 1 : count])
+        if page is None:
+            page = _Page(frame.shape[0], frame.shape[1], scale, maps, title, alpha)
+        yield page.filled(frame, count - 1)
+    if count != len(maps):
+        raise UsageError(f"need as many frames as maps, got {count} and {len(maps)}")
 
 
 class _Page:
     """The layout: title, original and map beside the scale, time line below."""
 
-    def __init__(self, height: int, width: int, scale: MapScale, title: str, alpha: float) -> None:
-        self.scale, self.alpha = scale, alpha
+    def __init__(
+        self, height: int, width: int, scale: MapScale, maps: Floats, title: str, alpha: float
+    ) -> None:
+        self.scale, self.maps, self.alpha = scale, maps, alpha
         self.factor = -(-_MIN_HEIGHT // height)
         self.height, self.width = height * self.factor, width * self.factor
         self.gap = max(6, self.height // 48)
@@ -111,6 +125,7 @@ class _Page:
         below = f"mean surprise of each frame, 0 to {_short(scale.frame)}; lower is more plausible"
         bottom = rows - self.gap - line_height(_TEXT)
         draw_text(self.empty, shortened(below, _TEXT, self.line), bottom, self.gap, _TEXT, FAINT)
+        self.time_line = time_line(mean_curve(maps), scale.frame, self.line, self.strip)
 
     def _draw_bar(self, thickness: int) -> None:
         left = self.gap + 2 * (self.width + self.gap)
@@ -121,22 +136,19 @@ class _Page:
             top = self.top + place * room // (len(self.numbers) - 1)
             draw_text(self.empty, number, top, left + thickness + 6, _TEXT, INK)
 
-    def filled(self, frames: UInt8Array, maps: Floats) -> Iterator[UInt8Array]:
-        """The finished pictures, one by one, so that long videos fit in memory."""
-        line = time_line(mean_curve(maps), self.scale.frame, self.line, self.strip)
+    def filled(self, frame: UInt8Array, index: int) -> UInt8Array:
+        """The picture of one frame."""
+        page = self.empty.copy()
         rows = slice(self.top, self.top + self.height)
+        large = frame.repeat(self.factor, axis=0).repeat(self.factor, axis=1)
+        heat = overlay(large, levels(self.maps[index], 0.0, self.scale.token), self.alpha)
+        page[rows, self.gap : self.gap + self.width] = large
+        second = 2 * self.gap + self.width
+        page[rows, second : second + self.width] = heat
         below = self.top + self.height + self.gap
-        for index, frame in enumerate(frames):
-            page = self.empty.copy()
-            large = frame.repeat(self.factor, axis=0).repeat(self.factor, axis=1)
-            heat = overlay(large, levels(maps[index], 0.0, self.scale.token), self.alpha)
-            page[rows, self.gap : self.gap + self.width] = large
-            second = 2 * self.gap + self.width
-            page[rows, second : second + self.width] = heat
-            page[below : below + self.strip, self.gap : -self.gap] = _with_cursor(
-                line, index, len(frames)
-            )
-            yield page
+        line = _with_cursor(self.time_line, index, len(self.maps))
+        page[below : below + self.strip, self.gap : -self.gap] = line
+        return page
 
 
 def _short(value: float) -> str:

@@ -122,7 +122,10 @@ def _draw(axes: Any, curve: Curve, color: str) -> Any:
     """Draw one video; returns the artist for the legend."""
     spans, values = np.asarray(curve.spans, float), np.asarray(curve.per_window, float)
     centers = spans.mean(axis=1)
-    (line,) = axes.plot(centers, values, "o-", color=color, linewidth=1.4, markersize=3, zorder=3)
+    # Windows of another frame stride begin anew: the line is broken there.
+    anew = np.flatnonzero(np.diff(centers) < 0) + 1
+    centers, heights = (np.insert(side, anew, np.nan) for side in (centers, values))
+    (line,) = axes.plot(centers, heights, "o-", color=color, linewidth=1.4, markersize=3, zorder=3)
     axes.hlines(values, spans[:, 0], spans[:, 1], color=color, linewidth=3, alpha=0.3, zorder=2)
     if np.isfinite(curve.score):
         axes.axhline(

@@ -113,7 +113,10 @@ def job_from(values: Values) -> PipelineJob:
     parameters = inspect.signature(found.kind.__call__).parameters
     call = _call(values, found, parameters)
     request = PipelineRequest(values["prompt"], _image(values, found))
-    steering = steering_of(values, _steps(call, parameters), default_model="vitg", judges=searches)
+    steps = _steps(call, parameters)
+    steering = steering_of(
+        values, steps, default_model="vitg", judges=searches, measures=not searches
+    )
     if steering.rewards is not None:
         _check_frames(call, parameters, steering)
         check_rewards(steering.rewards, needed=searches)

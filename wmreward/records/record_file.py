@@ -61,12 +61,12 @@ class _Format:
 
     Attributes:
         header: What a file starts with.
-        encode: One record to one line.
+        encode: One record to one line, for a file with a header like this.
         decode: A file to its records and the number of bytes they fill; the rest is a torn line.
     """
 
     header: bytes
-    encode: Callable[[Record], bytes]
+    encode: Callable[[Record, bytes], bytes]
     decode: Callable[[BinaryIO], tuple[list[Record], int]]
 
 
@@ -126,11 +126,12 @@ class RecordFile:
 
     def append(self, record: Record) -> None:
         """Add one record: all of it or, on a full disk, nothing."""
-        line = self._format.encode(record)
         with self._explained(), self.path.open("ab", buffering=0) as file, _alone(file):
             before = file.seek(0, os.SEEK_END)
+            header = self._header() if before else self._format.header
+            line = self._format.encode(record, header)
             try:
-                _write_all(file, line if before else self._format.header + line)
+                _write_all(file, line if before else header + line)
             except BaseException:
                 with suppress(OSError):
                     file.truncate(before)
@@ -153,8 +154,9 @@ class RecordFile:
 
     def rewrite(self, records: Iterable[Record]) -> None:
         """Replace the whole file at once."""
-        lines = [self._format.encode(record) for record in records]
-        write_bytes(self.path, b"".join([self._format.header, *lines]))
+        header = self._format.header
+        lines = [self._format.encode(record, header) for record in records]
+        write_bytes(self.path, b"".join([header, *lines]))
 
     def check_writable(self) -> None:
         """Raise ``WMRewardError`` if an existing file must not be written."""
@@ -162,6 +164,13 @@ class RecordFile:
             check_regular(self.path, empty=True, refuse=misused)
             with self._explained(), self.path.open("ab"):
                 pass
+
+    def _header(self) -> bytes:
+        """That of the file as it is: an earlier version may have begun it, with fewer columns."""
+        if not self._format.header:
+            return b""
+        with self.path.open("rb") as file:
+            return file.readline(MOST_LINE)
 
     def _opened(self) -> BinaryIO:
         return open_regular(self.path, empty=True, refuse=misused)
@@ -229,7 +238,7 @@ def _lines(file: BinaryIO, begin: int = 0) -> Iterator[bytes]:
 # --- JSON lines ---------------------------------------------------------------------------------
 
 
-def _encode_json(record: Record) -> bytes:
+def _encode_json(record: Record, _: bytes) -> bytes:
     return to_json(record).encode() + b"\n"
 
 
@@ -275,10 +284,10 @@ _JSON_START = b'{"path": '
 # --- CSV ----------------------------------------------------------------------------------------
 
 
-def _encode_csv(record: Record) -> bytes:
-    flat = _flat(record)
+def _encode_csv(record: Record, header: bytes) -> bytes:
+    flat, columns = _flat(record), _columns(header) or COLUMNS
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([_cell(flat.get(name)) for name in COLUMNS])
+    csv.writer(text, lineterminator="\n").writerow([_cell(flat.get(name)) for name in columns])
     return text.getvalue().encode(errors="surrogateescape")
 
 
@@ -294,6 +303,15 @@ def _cell(value: Any) -> Any:
 
 
 _CSV_HEADER = (",".join(COLUMNS) + "\n").encode()
+_CSV_ALWAYS = {"path", "surprise", "video_sha256", "settings_id"}
+
+
+def _columns(header: bytes) -> tuple[str, ...] | None:
+    """Those of a table of this version or an earlier one, which had fewer in the same order."""
+    text = header.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n").decode(errors="replace")
+    names = set(text.split(","))
+    columns = tuple(name for name in COLUMNS if name in names)
+    return columns if text == ",".join(columns) and names >= _CSV_ALWAYS else None
 
 
 def _decode_csv(file: BinaryIO) -> tuple[list[Record], int]:
@@ -302,7 +320,8 @@ def _decode_csv(file: BinaryIO) -> tuple[list[Record], int]:
     begin = len(start) if start == codecs.BOM_UTF8 else 0
     file.seek(begin)
     header = file.readline(MOST_LINE)
-    if header.rstrip(b"\r\n") + b"\n" != _CSV_HEADER:
+    columns = _columns(header) if header.endswith(b"\n") else None
+    if columns is None:
         if _CSV_HEADER.startswith(header.rstrip(b"\0")):
             return [], 0
         raise _NotOurs(": it does not have the columns that are written here")
@@ -317,7 +336,7 @@ def _decode_csv(file: BinaryIO) -> tuple[list[Record], int]:
                 return
             read += len(line)
             # A torn record has no line that is as long as a whole one: within its quotes others begin.
-            is_torn = is_torn and line.count(b",") < len(COLUMNS) - 1
+            is_torn = is_torn and line.count(b",") < len(columns) - 1
             yield line.decode(errors="surrogateescape")
 
     rows = parse_csv(lines())
@@ -330,13 +349,13 @@ def _decode_csv(file: BinaryIO) -> tuple[list[Record], int]:
             raise _NotOurs(f", line {error.line + 1}: {error}") from None
         if not row:
             return records, end
-        if len(row) != len(COLUMNS):
-            raise _NotOurs(f", line {number + 1}: {len(row)} columns, not {len(COLUMNS)}")
+        if len(row) != len(columns):
+            raise _NotOurs(f", line {number + 1}: {len(row)} columns, not {len(columns)}")
         try:
-            values = [_value(name, cell) for name, cell in zip(COLUMNS, row, strict=True)]
+            values = [_value(name, cell) for name, cell in zip(columns, row, strict=True)]
         except ValueError as error:
             raise _NotOurs(f", line {number + 1}: {error}") from None
-        records.append(dict(zip(COLUMNS, values, strict=True)))
+        records.append(dict(zip(columns, values, strict=True)))
         end, is_torn = read, True
 
 

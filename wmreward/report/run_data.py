@@ -53,11 +53,11 @@ class Curve:
         values, spans = record.get("per_window"), _spans(record)
         if not values or len(values) != len(spans):
             return None
-        known = [
+        known = sorted(
             (start, end, value)
             for (start, end), value in zip(spans, values, strict=True)
             if all(_is_number(x) for x in (start, end, value))
-        ]
+        )
         return cls(*zip(*known, strict=True)) if known else None
 
 

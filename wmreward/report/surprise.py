@@ -21,7 +21,7 @@ from wmreward.errors import VideoError, WMRewardError
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import Finished, make_record, settings_id, video_sha256
 from wmreward.report.run_data import Curve, Entry, RunData
-from wmreward.scoring.pictures import FrameStore, Pictures, shrunk
+from wmreward.scoring.pictures import Pictures, WaitingMaps
 from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.inputs import Sampling
@@ -86,10 +86,15 @@ def draw_surprise(
     except WeightsError as error:
         raise WMRewardError(str(error)) from error
     finished = Finished(output.repair(), settings_id(scorer.settings))
+    waiting = WaitingMaps()
     shown = tqdm(missing, unit="video", leave=False, disable=not progress)
     problems = {
-        entry.name: _draw(run, entry, scorer, pictures, output, finished) for entry in shown
+        entry.name: _draw(run, entry, scorer, pictures, output, finished, waiting)
+        for entry in shown
     }
+    drawn = waiting.draw(waiting.scale())
+    for _ in tqdm(drawn, total=len(waiting), unit="map", leave=False, disable=not progress):
+        pass
     return {name: problem for name, problem in problems.items() if problem is not None}
 
 
@@ -131,6 +136,7 @@ def _draw(
     pictures: Pictures,
     output: RecordFile,
     finished: Finished,
+    waiting: WaitingMaps,
 ) -> str | None:
     """Score one video and keep the result; returns what is wrong with it."""
     assert entry.video is not None, "asked for those with a video"
@@ -143,15 +149,11 @@ def _draw(
     known = finished.find(entry.video, sha256)
     if known is not None and all(path.exists() for path in paths):
         return None
-    frames = FrameStore(pictures.folder)
     try:
-        clips = _ALL_FRAMES.clips(video, scorer.reduction(shrunk))
-        result = scorer.score_clips(frames.passing(clips), video)
-        pictures.draw(paths, video, result, scorer, frames)
+        result = scorer.score_clips(_ALL_FRAMES.clips(video, scorer.reduction()), video)
     except VideoError as error:
         return str(error)
-    finally:
-        frames.close()
+    waiting.add(paths, result)
     if known is None:
         seconds = time.perf_counter() - begun
         relative = [path.relative_to(run.path) for path in paths]

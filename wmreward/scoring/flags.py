@@ -88,7 +88,16 @@ _OUTPUT = (
     shared.JSON,
     shared.FORMAT,
     shared.PLOT.but(note="surprise over time"),
-    Flag("map", "write a video with a heat map of the surprise beside the original"),
+    Flag(
+        "plot_all",
+        "draw the surprise of all videos over time in one chart",
+        metavar="FILE.png",
+        kind=place,
+    ),
+    Flag(
+        "map",
+        "write a video with a heat map of the surprise beside the original; all of a run on one scale",
+    ),
     Flag(
         "pictures",
         "folder for the pictures of --plot and --map",

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from wmfiles.names import cut
-from wmreward.errors import WMRewardError
-from wmreward.pictures.map_video import surprise_map_video
-from wmreward.pictures.plot import Curve, surprise_figure, write_figure
-from wmreward.surprise.compute import VideoScorer
+from wmreward.pictures.map_video import MapScale
+from wmreward.pictures.plot import Curve
+from wmreward.scoring.report import Row
 from wmreward.surprise.result import SurpriseResult
-from wmreward.surprise.windows import Window, frame_maps
-from wmreward.video.resize import as_shown
-from wmreward.video_io import Clip
 
-MAP_SIZE = 480, 1920
-"""Frames beside a heat map are shrunk to this many rows and columns at most: maps have 8 to 24."""
 _LONGEST_STEM = 120
 """Bytes of a video's name in those of its pictures."""
-SLOWEST_MAP = 4.0
-"""Frames per second of a map video at least; few frames of an hour would otherwise stand for minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,86 +46,54 @@ class Pictures:
         stem = cut(stem, _LONGEST_STEM)
         return [self.folder / f"{stem}-{key}-{kind}" for kind, draw in wanted if draw]
 
-    def draw(
-        self,
-        paths: Iterable[Path],
-        video: Path,
-        result: SurpriseResult,
-        scorer: VideoScorer,
-        frames: FrameStore | None,
-    ) -> None:
-        """Write the pictures to ``paths``; ``frames`` are those that were scored, for the map."""
-        for path in paths:
-            if path.suffix == ".png":
-                _plot(path, video, result)
-            elif frames is not None:
-                _map(path, result, scorer, frames)
+    def draw_plot(self, paths: Iterable[Path], result: SurpriseResult) -> list[Path]:
+        """Write the plot, if it is among ``paths``; returns what was written."""
+        plots = [path for path in paths if path.suffix == ".png"]
+        for path in plots:
+            result.plot(path)
+        return plots
 
 
-def _plot(path: Path, video: Path, result: SurpriseResult) -> None:
-    spans = np.array([(window.target_s, window.end_s) for window in result.windows])
-    curve = Curve(video.name, float(result), spans, result.per_window.numpy())
-    write_figure(path, surprise_figure([curve]))
+class WaitingMaps:
+    """Map videos are drawn when all videos are scored: then the scale is known on which they compare.
 
-
-def _map(path: Path, result: SurpriseResult, scorer: VideoScorer, frames: FrameStore) -> None:
-    assert result.surprise_map is not None, "similarity='token' is refused before"
-    maps = result.surprise_map.float()
-    model = scorer.loaded.model.config
-    count = result.num_frames
-    if model.action_conditioned:  # each step predicts the frame after it
-        steps = [Window(start) for start in range(count - 1)]
-        per_frame = frame_maps(maps, steps, 1, 1, count)
-    else:
-        windows = scorer.scorer.windows(count)
-        per_frame = frame_maps(maps, windows, scorer.scorer.target_offset, model.tubelet, count)
-    fps = max(result.effective_fps or SLOWEST_MAP, SLOWEST_MAP)
-    surprise_map_video(path, frames.frames(), per_frame.double().numpy(), fps)
-
-
-class FrameStore:
-    """The frames of a video as they pass by, kept in a nameless file: a long video has too many for memory.
-
-    Args:
-        folder: Where there is room for the file.
+    The small token maps wait in memory, frames are read once more. What is not drawn as a run is
+    interrupted, the next run draws.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed by `close`
-        self._shape: tuple[int, ...] = ()
-        self._count = 0
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Path, SurpriseResult]] = []
 
-    def passing(self, clips: Iterable[Clip]) -> Iterator[Clip]:
-        """The same clips, whose ``pictures`` (made by `shrunk`) are kept, as wide as a player shows them."""
-        for clip in clips:
-            assert clip.pictures is not None, "clips are read with a reduction that makes pictures"
-            small = as_shown(clip.pictures, clip.source)
-            self._shape = small.shape[1:]
-            self._count += len(small)
-            try:
-                self._file.write(small.tobytes())
-            except OSError as error:
-                raise WMRewardError(
-                    f"no room for the frames of --map ({error.strerror})"
-                ) from error
-            yield clip
+    def __len__(self) -> int:
+        return len(self._waiting)
 
-    def frames(self) -> NDArray[np.uint8]:
-        """All frames, ``[T, H, W, 3]``, read from the file as they are used."""
-        self._file.flush()
-        return np.memmap(self._file, dtype=np.uint8, mode="r", shape=(self._count, *self._shape))
+    def add(self, paths: Iterable[Path], result: SurpriseResult) -> None:
+        """Keep a result whose map video is among ``paths``."""
+        result.surprise_map = None  # windows overlap: the map of the frames is the smaller part
+        self._waiting += [(path, result) for path in paths if path.suffix == ".mp4"]
 
-    def close(self) -> None:
-        self._file.close()
+    def scale(self) -> MapScale:
+        """The scale of all."""
+        maps = (result.frame_map for _, result in self._waiting)
+        return MapScale.of(values.double().numpy() for values in maps if values is not None)
+
+    def draw(self, scale: MapScale) -> Iterator[Path]:
+        """Write them; yields the name of each."""
+        for path, result in self._waiting:
+            result.map_video(path, scale=scale)
+            yield path
 
 
-def shrunk(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A frame ``[H, W, 3]`` of at most `MAP_SIZE`, each pixel the mean of what it stands for."""
-    height, width = frame.shape[:2]
-    scale = min(MAP_SIZE[0] / height, MAP_SIZE[1] / width)
-    if scale >= 1:
-        return frame
-    size = max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
-    pixels = torch.from_numpy(np.ascontiguousarray(frame)).movedim(-1, 0)[None].float()
-    small = F.interpolate(pixels, size, mode="area")[0].round().byte()
-    return small.movedim(0, -1).contiguous().numpy()
+def widest(scales: Iterable[MapScale]) -> MapScale:
+    """The scale that holds all of these."""
+    every = list(scales)
+    return MapScale(max(one.token for one in every), max(one.frame for one in every))
+
+
+def curve_of(row: Row) -> Curve | None:
+    """The curve of a video from its record; None where there is none, as when it failed."""
+    record = row.record
+    if record is None or not record.get("windows"):
+        return None
+    spans = np.array([(window["target_s"], window["end_s"]) for window in record["windows"]])
+    return Curve(row.path.name, record["surprise"], spans, np.array(record["per_window"]))

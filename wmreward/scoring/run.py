@@ -14,6 +14,7 @@ import torch
 
 from vjepa2 import WeightsError
 from wmreward.errors import UsageError, VideoError, WMRewardError
+from wmreward.pictures.plot import surprise_figure, write_figure
 from wmreward.ranks import Ranks, joined
 from wmreward.records.lock import Lock, reserved
 from wmreward.records.record_file import RecordFile
@@ -26,7 +27,7 @@ from wmreward.records.scored import (
     settings_id,
     video_sha256,
 )
-from wmreward.scoring.pictures import FrameStore, shrunk
+from wmreward.scoring.pictures import WaitingMaps, curve_of, widest
 from wmreward.scoring.report import Row, printable, speed_warning, summary, table
 from wmreward.scoring.settings import Job
 from wmreward.scoring.simulated import meaningless
@@ -50,6 +51,8 @@ def run(job: Job) -> int:
         rows = shift.work()
         everyone = [row for part in ranks.gather(rows) for row in part.items()]
         ordered = [row for _, row in sorted(everyone, key=lambda item: item[0])]
+        ranks.agree(shift.fatal)
+        shift.draw_maps()
         ranks.agree(shift.fatal)
         if ranks.is_first:
             shift.conclude(ordered)
@@ -119,6 +122,7 @@ class Shift:
         self.output = job.output
         if job.output and ranks.world > 1:
             self.output = job.output.part(ranks.rank)
+        self.maps = WaitingMaps()
         self.fatal: WMRewardError | None = None
 
     def work(self) -> dict[int, Row]:
@@ -140,12 +144,24 @@ class Shift:
             self._show_unsaved(rows)
         return rows
 
+    def draw_maps(self) -> None:
+        """Draw the map videos of this rank, on the one scale of all ranks."""
+        scale = widest(self.ranks.gather(self.maps.scale()))
+        try:
+            for path in self.maps.draw(scale):
+                _say(f"wrote {path}")
+        except WMRewardError as error:
+            self.fatal = error
+
     def conclude(self, rows: Sequence[Row]) -> None:
         """Merge the output of all ranks and report, on the first of them."""
         if self.job.output is not None and self.ranks.world > 1:
             self.job.output.merge_parts(
                 lambda records: in_input_order(records, self.job.videos, self.id)
             )
+        if self.job.plot_all and (curves := [c for c in map(curve_of, rows) if c is not None]):
+            write_figure(self.job.plot_all, surprise_figure(curves))
+            _say(f"wrote {self.job.plot_all}")
         if not self.job.as_json:
             print(table(rows, self.job.form), flush=True)
         elif self.ranks.world > 1:
@@ -170,8 +186,7 @@ class Shift:
 
     def _clips(self, path: Path, plan: _Plan) -> Generator[Clip, None, None]:
         if not plan.is_done:
-            picture = shrunk if _has_map(plan) else None
-            yield from self.scorer.sampling.clips(path, self.scorer.reduction(picture))
+            yield from self.scorer.sampling.clips(path, self.scorer.reduction())
 
     def _shown(self, feeds: Iterator[Feed[_Plan]], total: int) -> Iterator[Feed[_Plan]]:
         """The same, with a progress bar where somebody sees it and it is in nobody's way."""
@@ -218,20 +233,14 @@ class Shift:
         return Row(feed.path, record, was_known=plan.known is not None)
 
     def _scored(self, feed: Feed[_Plan], plan: _Plan, begun: float) -> Record:
-        frames = FrameStore(self.job.pictures.folder) if _has_map(plan) else None
-        try:
-            clips = frames.passing(feed.clips()) if frames else feed.clips()
-            result = self.scorer.score_clips(clips, feed.path, self.job.motion)
-            if not isfinite(result):
-                raise self._no_number(feed.path)
-            if self.job.strict and result.faults:
-                raise VideoError(feed.path, f"{result.faults} (--strict refuses it)")
-            self.job.pictures.draw(plan.pictures, feed.path, result, self.scorer, frames)
-        finally:
-            if frames:
-                frames.close()
-        for picture in plan.pictures:
+        result = self.scorer.score_clips(feed.clips(), feed.path, self.job.motion)
+        if not isfinite(result):
+            raise self._no_number(feed.path)
+        if self.job.strict and result.faults:
+            raise VideoError(feed.path, f"{result.faults} (--strict refuses it)")
+        for picture in self.job.pictures.draw_plot(plan.pictures, result):
             _say(f"wrote {picture}")
+        self.maps.add(plan.pictures, result)
         if plan.known is not None:
             return plan.known
         pictures = self.job.pictures.paths(feed.path, plan.sha256, self.id)
@@ -258,10 +267,6 @@ class Shift:
         """Results that are in no file would be lost with an interrupted run."""
         if rows and self.job.output is None and not self.job.as_json:
             print(table(list(rows.values()), self.job.form), flush=True)
-
-
-def _has_map(plan: _Plan) -> bool:
-    return any(picture.suffix == ".mp4" for picture in plan.pictures)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

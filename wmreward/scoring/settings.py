@@ -66,6 +66,7 @@ class Job:
         workers: Videos decoded ahead.
         output: Where records are appended.
         pictures: Which pictures are drawn, and where.
+        plot_all: Where the curves of all videos go in one plot, if anywhere.
         as_json: Print JSON lines instead of a table.
         form: Of the table.
         strict: Refuse videos about which something is doubtful.
@@ -82,6 +83,7 @@ class Job:
     workers: int
     output: RecordFile | None
     pictures: Pictures
+    plot_all: Path | None
     as_json: bool
     form: Format
     strict: bool
@@ -143,6 +145,7 @@ def job_from(flags: Values) -> Job:
         workers=values["read_ahead"],
         output=_output(values["output"]),
         pictures=pictures,
+        plot_all=_plot_all(values["plot_all"]),
         as_json=values["json"],
         form=values["format"],
         strict=values["strict"],
@@ -159,9 +162,11 @@ def _refuse_other(
             continue
         if fixed[name] is None:
             raise UsageError(f"{who} leaves no choice of --{name}: leave out one of the two")
-        raise UsageError(
-            f"{who} means --{name} {fixed[name]}, not {values[name]}: leave out one of the two"
+        meant, said = (
+            " ".join(map(str, value)) if isinstance(value, tuple) else value
+            for value in (fixed[name], values[name])
         )
+        raise UsageError(f"{who} means --{name} {meant}, not {said}: leave out one of the two")
 
 
 def _check_windows(config: SurpriseConfig, sampling: Sampling, choice: ModelChoice) -> None:
@@ -191,7 +196,7 @@ def _check_decoder(name: str) -> None:
 
 def _pictures(values: Mapping[str, Any], config: SurpriseConfig) -> Pictures:
     pictures = Pictures(folder=Path(values["pictures"]), plot=values["plot"], map=values["map"])
-    for flag in ("plot", "map"):
+    for flag in ("plot", "plot_all", "map"):
         if values[flag]:
             check_pictures(f"--{flag}")
     if pictures.map and config.similarity == "token":
@@ -213,6 +218,16 @@ def _motion(path: str | None, model: str, acts: bool) -> tuple[Motion | None, st
         raise UsageError(f"model {model} takes no --actions; use --model vitgac")
     motion = read_motion(path)
     return motion, hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _plot_all(name: str | None) -> Path | None:
+    if name is None:
+        return None
+    path = Path(name)
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--plot_all {path} must end in .png")
+    check_writable(path.parent)
+    return path
 
 
 def _output(name: str | None) -> RecordFile | None:

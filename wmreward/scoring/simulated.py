@@ -41,9 +41,7 @@ def meaningless(model: str, weights: str | None, videos: Mapping[Path, str]) -> 
         weights: Others than its own, of which nothing is known.
         videos: Their hashes by path.
     """
-    if model != SMALL or weights is not None:
-        return None
-    foreign = [path for path, sha256 in videos.items() if not _is_ours(path, sha256)]
+    foreign = unlike(model, weights, videos)
     if not foreign:
         return None
     who = (
@@ -55,6 +53,13 @@ def meaningless(model: str, weights: str | None, videos: Mapping[Path, str]) -> 
         f"note: {SMALL} knows simulated balls and boxes only: unless {who} shows such, its verdict means "
         "nothing there (--model vitg or vitl for real videos)"
     )
+
+
+def unlike(model: str, weights: str | None, videos: Mapping[Path, str]) -> list[Path]:
+    """Those of ``videos`` of which it is not known that the model has seen their like; see `meaningless`."""
+    if model != SMALL or weights is not None:
+        return []
+    return [path for path, sha256 in videos.items() if not _is_ours(path, sha256)]
 
 
 def _is_ours(path: Path, sha256: str) -> bool:

@@ -25,7 +25,7 @@ from wmreward.surprise.models import LoadedModel, ModelChoice, load
 from wmreward.surprise.rates import at_rates
 from wmreward.surprise.result import SurpriseBatch, SurpriseResult
 from wmreward.surprise.scorer import SurpriseScorer, WindowScores
-from wmreward.surprise.windows import Window, WindowSpan, reach, window_spans
+from wmreward.surprise.windows import Window, WindowSpan, frame_maps, reach, window_spans
 from wmreward.version import versions
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import Clip, Faults, Reduction
@@ -247,7 +247,7 @@ class VideoScorer:
             span = times[-1] - times[0]
             rate = (len(times) - 1) / span if span > 0 else None
             return self._results(
-                scores, indices, times, rate, seen[0].source.fps, faults=seen[-1].faults
+                scores, indices, times, rate, seen[0].source.fps, path=name, faults=seen[-1].faults
             )[0]
         except UsageError as error:  # the video is too short for the settings
             raise VideoError(name, str(error)) from None
@@ -306,6 +306,7 @@ class VideoScorer:
         effective_fps: float | None,
         source_fps: float | None,
         score: Tensor | None = None,
+        path: Path | None = None,
         faults: Faults | None = None,
     ) -> SurpriseBatch:
         windows, used = self._spans(scores, indices, times)
@@ -319,17 +320,27 @@ class VideoScorer:
                 score[i],
                 per_window=per_window[i],
                 surprise_map=None if maps is None else maps[i],
+                frame_map=None if maps is None else self._frame_map(maps[i], scores, len(indices)),
                 windows=windows,
                 effective_fps=effective_fps,
                 source_fps=source_fps,
                 num_frames=len(indices),
                 unused_tail_frames=len(indices) - used,
                 settings=settings,
+                path=path,
                 faults=faults,
             )
             for i in range(len(values))
         ]
         return SurpriseBatch(results, score, per_window, maps)
+
+    def _frame_map(self, maps: Tensor, scores: WindowScores, num_frames: int) -> Tensor:
+        model = self.loaded.model.config
+        if model.action_conditioned:  # each step predicts the frame after it
+            return frame_maps(maps, scores.windows, 1, 1, num_frames)
+        return frame_maps(
+            maps, scores.windows, self.scorer.target_offset, model.tubelet, num_frames
+        )
 
     def _spans(
         self, scores: WindowScores, indices: Sequence[int], times: Sequence[float]

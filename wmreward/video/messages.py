@@ -14,7 +14,7 @@ from threading import Lock
 
 import av.logging
 
-_ERROR, _WARNING = av.logging.ERROR, av.logging.WARNING
+_QUIET, _ERROR, _WARNING = -8, av.logging.ERROR, av.logging.WARNING
 
 # Warnings that are errors in all but name. Others speak of what is odd in sound files.
 _TELLING = re.compile(
@@ -62,13 +62,18 @@ class Messages:
             self.first = f"{name}: {line}"[:LONGEST_MESSAGE]
 
 
+# Warnings and worse, by a number that nobody else would choose: it tells our setting from a user's.
+_OURS = _WARNING + 1
+
+
 class _Log:
     """The log's settings belong to the whole process: opened by the first who listens, closed by the last."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._listeners = 0
-        self._settings: tuple[int | None, bool] = (None, True)
+        self._level: int | None = None
+        self._skips = True
         self._unheard = av.logging.Capture(local=False)
 
     def open(self) -> None:
@@ -76,14 +81,15 @@ class _Log:
             self._listeners += 1
             if self._listeners > 1:
                 return
-            level = av.logging.get_level()
-            self._settings = level, bool(av.logging.get_skip_repeated())
-            if level is None:
-                # What other threads cause would go to Python's log, and so to the screen.
-                self._unheard.__enter__()
+            self._level, self._skips = av.logging.get_level(), bool(av.logging.get_skip_repeated())
             # "Repeated" would also mean: said of another video before.
             av.logging.set_skip_repeated(False)
-            av.logging.set_level(_WARNING if level is None else max(level, _WARNING))
+            if self._was_silent():
+                # What other threads cause would go to Python's log, and so to the screen.
+                self._unheard.__enter__()
+                av.logging.set_level(_OURS)
+            elif self._level is not None and self._level < _WARNING:
+                av.logging.set_level(_WARNING)
 
     def close(self) -> None:
         with self._lock:
@@ -91,11 +97,17 @@ class _Log:
             self._unheard.logs.clear()
             if self._listeners:
                 return
-            level, skips = self._settings
-            av.logging.set_level(level)
-            av.logging.set_skip_repeated(skips)
-            if level is None:
+            av.logging.set_skip_repeated(self._skips)
+            if self._was_silent():
+                # Not by set_level(None), which trips up a thread that is about to speak.
+                av.logging.set_libav_level(_QUIET)
+                av.logging.restore_default_callback()
                 self._unheard.__exit__(None, None, None)
+            elif self._level is not None and self._level < _WARNING:
+                av.logging.set_level(self._level)
+
+    def _was_silent(self) -> bool:
+        return self._level in (None, _OURS)
 
 
 _LOG = _Log()
