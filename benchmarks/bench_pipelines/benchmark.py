@@ -4,7 +4,8 @@
     python -m benchmarks.bench_pipelines --models wan-14b:plain,plain,on_host --memory_gib 78
     python -m benchmarks.bench_pipelines --models nano --device cpu --reward_model tiny
 
-Each pipeline makes one video. Its steps are of these kinds, and the last of each kind counts:
+Each pipeline makes one video. Its steps are of these kinds, and the last of each kind counts; the first one
+warms up:
 
     plain    no guidance
     guided   exact, all on the GPU
@@ -16,7 +17,8 @@ Each pipeline makes one video. Its steps are of these kinds, and the last of eac
 The reward is the surprise of a world model with random weights, in windows of 16 frames, 8 apart. Memory is
 the most that was allocated in such a step or in the last decoding; that of the plain step is without the
 reward's weights. Time and memory depend on sizes only, so random weights tell the truth. Where memory runs
-out, guidance gives up what it can, and the table says what. Every step is told on standard error as soon as
+out, guidance gives up what it can, and the table says what; the failed tries are in the time and memory of
+that step. Every step is told on standard error as soon as
 it is done; a table and one JSON line go to standard output.
 """
 
@@ -68,6 +70,7 @@ class Steps:
     Attributes:
         name: Of the pipeline.
         kinds: Of its steps.
+        reward: What guides.
         device: Where it runs.
         limit_s: No step begins after so many seconds.
         measured: What was found so far.
@@ -75,6 +78,7 @@ class Steps:
 
     name: str
     kinds: Sequence[str]
+    reward: SurpriseReward
     device: torch.device
     limit_s: float
     measured: list[dict[str, Any]] = field(default_factory=list)
@@ -83,6 +87,7 @@ class Steps:
         """Before the pipeline is called."""
         self.guided = guided
         self._prepare(self.kinds[0])
+        self._wanted = self._economy()
         self._begun = self._last = self._now()
 
     def __call__(
@@ -94,6 +99,7 @@ class Steps:
         if step + 1 < len(self.kinds):
             if self.kinds[step + 1] != kind:
                 self._prepare(self.kinds[step + 1])
+            self._wanted = self._economy()
             if self._last - self._begun > self.limit_s:
                 pipe._interrupt = True
         return values
@@ -112,7 +118,9 @@ class Steps:
             if len(self.guided.records) != guides:
                 raise WMRewardError("the step was not guided")
             found["guidance_s"] = self.guided.records[-1].seconds
-            found["economy"] = asdict(self.guided.economy)
+            found["economy"] = self._economy()
+            found["tries_failed"] = found["economy"] != self._wanted
+            found["errors"] = list(self.guided.economy.errors)
         self.measured.append(found)
         shown = {key: round(v, 3) for key, v in found.items() if isinstance(v, float)}
         print(f"{self.name}: {kind} {json.dumps(shown)}", file=sys.stderr, flush=True)
@@ -122,6 +130,11 @@ class Steps:
         for key, value in asdict(Economy(**GUIDED.get(kind, {}))).items():
             if key != "errors":
                 setattr(self.guided.economy, key, value)
+
+    def _economy(self) -> dict[str, Any]:
+        economy = asdict(self.guided.economy)
+        del economy["errors"]
+        return economy | {"grad_batch": self.reward.scorer.grad_batch_size}
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -134,16 +147,15 @@ def measured(
 ) -> dict[str, Any]:
     """What was found of one pipeline; ``failed`` says why it is not all."""
     device, dtype = torch.device(args.device), getattr(torch, args.dtype)
-    steps = Steps(name, kinds, device, args.limit_s)
+    reward.scorer.grad_batch_size = args.grad_batch  # the pipeline before may have lowered it
+    steps = Steps(name, kinds, reward, device, args.limit_s)
     row: dict[str, Any] = {"model": name, "size": model.size, "steps": steps.measured}
     scales = tuple(args.scale * (kind in GUIDED) for kind in kinds)
     config = GuidanceConfig(schedule=GuidanceSchedule(scales), keep="edges")
     try:
         begun = time.perf_counter()
         pipe = model.make(device, dtype)
-        print(
-            f"{name}: made in {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True
-        )
+        print(f"{name}: made in {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
         row["weights_gib"] = sum(_bytes(part) for part in (pipe.transformer, pipe.vae)) / GIB
         call = model.call(device, dtype, len(kinds))
         generator = torch.Generator().manual_seed(0)
@@ -172,13 +184,13 @@ class Line:
         seconds: Of a step.
         guidance_s: Of them, guidance.
         peak_gib: Of a call with such steps.
-        economy: What was given up.
+        notes: What was given up, and what else must be known.
     """
 
     seconds: float
     guidance_s: float | None
     peak_gib: float | None
-    economy: str
+    notes: str
 
 
 def lines_of(row: dict[str, Any], reward_gib: float) -> dict[str, Line]:
@@ -191,12 +203,24 @@ def lines_of(row: dict[str, Any], reward_gib: float) -> dict[str, Line]:
             if DECODE in last:
                 peak = max(peak, last[DECODE]["peak_gib"])
             peak -= 0 if kind in GUIDED else reward_gib
-        given_up = {k: v for k, v in found.get("economy", {}).items() if v and k != "warm_up"}
-        if "errors" in given_up:
-            given_up["error"] = f"{max(given_up.pop('errors')):.2g}"
-        economy = ", ".join(f"{key} {value}" for key, value in given_up.items())
-        lines[kind] = Line(found["seconds"], found.get("guidance_s"), peak, economy)
+        first = sum(one["kind"] == kind for one in row["steps"]) == 1
+        lines[kind] = Line(found["seconds"], found.get("guidance_s"), peak, _notes(found, first))
     return lines
+
+
+def _notes(found: dict[str, Any], first: bool) -> str:
+    if found["kind"] not in GUIDED:
+        return ""
+    economy = found["economy"]
+    notes = [f"{key} {economy[key]}" for key in ("on_host", "pieces", "scored") if economy[key]]
+    notes += [f"grad_batch {economy['grad_batch']}"]
+    if found["errors"]:
+        notes.append(f"error {max(found['errors']):.2g}")
+    if first:
+        notes.append("not warm")
+    if found["tries_failed"]:
+        notes.append("with tries that failed")
+    return ", ".join(notes)
 
 
 def told(row: dict[str, Any], reward_gib: float) -> str:
@@ -212,7 +236,7 @@ def told(row: dict[str, Any], reward_gib: float) -> str:
             cells.append(f"× {line.seconds / plain.seconds:.2f} time")
             if line.peak_gib and plain.peak_gib:
                 cells.append(f"× {line.peak_gib / plain.peak_gib:.2f} memory")
-        texts.append("  ".join([*cells, line.economy]).rstrip())
+        texts.append("  ".join([*cells, line.notes]).rstrip())
     if "failed" in row:
         texts.append(f"{row['model']:14}  {size:13}  failed: {row['failed']}")
     return "\n".join(texts)
@@ -228,7 +252,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("  ".join(f"{key} {value}" for key, value in head.items()), file=sys.stderr)
     world = random_model(get_config(args.reward_model), device).to(getattr(torch, args.dtype))
     scorer = SurpriseScorer(world, SurpriseConfig(stride=8, score="top"))
-    scorer.grad_batch_size = args.grad_batch
     reward_gib = _bytes(world) / GIB
     rows = []
     print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from fakes import NANO
 import vjepa2.config
 from benchmarks.bench_pipelines.benchmark import lines_of, main
 from benchmarks.bench_pipelines.models import MODELS
+from wmreward.protocols import RewardScores
+from wmreward.rewards.world import SurpriseReward
 
 
 @pytest.fixture
@@ -35,7 +38,8 @@ def test_table_and_json(capsys: pytest.CaptureFixture[str], flags: list[str]) ->
     assert guided["seconds"] > guided["guidance_s"] > 0
     assert on_host["economy"]["on_host"] and not guided["economy"]["on_host"]
     assert pieces["economy"]["pieces"] == 4 and not pieces["economy"]["on_host"]
-    assert "time" in table[2] and "pieces 4, error" in table[4]
+    assert "time" in table[2] and "pieces 4, grad_batch 4, error" in table[4]
+    assert not any(step["tries_failed"] for step in (guided, on_host, pieces))
 
 
 def test_steps_end_at_the_limit(capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
@@ -54,10 +58,36 @@ def test_failures_are_told_and_others_go_on(
     assert "failed" in table[1] and "failed" in table[2]
 
 
+def test_memory_that_runs_out_is_told(
+    capsys: pytest.CaptureFixture[str], flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, full = SurpriseReward.__call__, [True, True]
+
+    def call(self: SurpriseReward, videos: torch.Tensor) -> RewardScores:
+        if full:
+            full.pop()
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(self, videos)
+
+    monkeypatch.setattr(SurpriseReward, "__call__", call)
+    assert main([*flags, "--models", "nano:guided,guided"]) == 0
+    *table, last = capsys.readouterr().out.splitlines()
+    first, second, _ = json.loads(last)["rows"][0]["steps"]
+    assert first["tries_failed"] and not second["tries_failed"]
+    assert second["economy"]["on_host"] and second["economy"]["grad_batch"] == 1
+    assert table[1].endswith("on_host True, grad_batch 1")
+
+
+def guided_step(**changes: Any) -> dict[str, Any]:
+    economy = {"on_host": False, "pieces": None, "scored": None, "grad_batch": 4}
+    found = {"kind": "guided", "seconds": 1.5, "guidance_s": 0.5, "economy": economy, "errors": []}
+    return found | {"tries_failed": False} | changes
+
+
 def test_plain_memory_is_without_the_reward() -> None:
     steps = [
         {"kind": "plain", "seconds": 1.0, "peak_gib": 5.0},
-        {"kind": "guided", "seconds": 1.5, "guidance_s": 0.5, "peak_gib": 9.0},
+        guided_step(peak_gib=9.0),
         {"kind": "decode", "seconds": 1.0, "peak_gib": 8.0},
     ]
     lines = lines_of({"steps": steps}, reward_gib=2.0)
