@@ -140,7 +140,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "pipelines": {"generation", "steering", "rewards", "video", "commands"},
     "app": {
-        *("generation", "prompts", "scoring", "records", "surprise"),
+        *("generation", "prompts", "scoring", "records", "search", "rewards", "surprise"),
         *("pictures", "video", "commands"),
     },
 }

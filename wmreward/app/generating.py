@@ -13,18 +13,19 @@ from magi1.parallel.groups import Place
 from magi1.schedule import ChunkCall
 from wmreward.app.limits import LONGEST_PROMPT, check_clip, check_size
 from wmreward.app.models import SMALL
-from wmreward.app.scoring import surprise_of
 from wmreward.devices import find_device
 from wmreward.errors import UsageError
 from wmreward.generation.flags import TINY_CONFIG, build_parser
-from wmreward.generation.job import Job, configuration, job_from
+from wmreward.generation.job import Job, configuration, context_of, job_from
 from wmreward.generation.output import Output
 from wmreward.generation.progress import Progress
 from wmreward.generation.steering_flags import GUIDANCE_SCALE
 from wmreward.generation.workshop import Workshop
 from wmreward.pictures.side_by_side import Side, write_side_by_side
 from wmreward.prompts.jobs import read_jobs
-from wmreward.surprise.result import SurpriseResult
+from wmreward.rewards.shown import shown_score
+from wmreward.rewards.world import SurpriseReward
+from wmreward.search.best_of_n import FileJudge
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import IMAGE_SUFFIXES, read_frames
 
@@ -89,13 +90,14 @@ class Pair:
 
     Attributes:
         video: Plain beside guided, each with its surprise.
-        plain, guided: The surprise of each.
+        plain, guided: The surprise of each, by the rule that guided and over the seam with what is continued,
+            as `wmreward generate --compare` shows it.
         notes: Lines about how the wish was understood.
     """
 
     video: Path
-    plain: SurpriseResult
-    guided: SurpriseResult
+    plain: float
+    guided: float
     notes: list[str]
 
 
@@ -137,7 +139,11 @@ def generate(
             (record,) = workshop.make([job.seed], [output], progress, steered=name == "guided")
         made[name] = output.path
         frames[name] = read_frames(output.path, range(record["frames"]))
-    scores = {name: surprise_of(path, SMALL, device) for name, path in made.items()}
+    rewards, name = job.steering.rewards, SurpriseReward.name
+    judge = FileJudge(
+        workshop.steering, found, before=context_of(job.request.given, rewards, job.config)
+    )
+    scores = {which: shown_score(name, judge(path).scores[name]) for which, path in made.items()}
     video = folder / "plain_beside_guided.mp4"
     _write(video, job, frames, scores)
     return Pair(video, **scores, notes=[str(cut) for cut in job.cut])
@@ -166,15 +172,13 @@ class _Told(Progress):
         self.on_step(share, f"{self.what}, step {self.done} of {self.steps}")
 
 
-def _write(
-    path: Path, job: Job, frames: dict[str, UInt8Array], scores: dict[str, SurpriseResult]
-) -> None:
+def _write(path: Path, job: Job, frames: dict[str, UInt8Array], scores: dict[str, float]) -> None:
     """Both side by side, after the end of what they continue."""
     given = job.request.given
     # An image is itself the first frame of what was made of it.
     before = [] if given is None or len(given) == 1 else [given[-_SHOWN_BEFORE:].numpy()]
     sides = [
-        Side(name, np.concatenate([*before, own]), f"surprise {float(scores[name]):.4f}")
+        Side(name, np.concatenate([*before, own]), f"surprise {scores[name]:.4f}")
         for name, own in frames.items()
     ]
     write_side_by_side(path, sides, job.config.runtime_config.fps, given=sum(map(len, before)))

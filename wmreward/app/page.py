@@ -175,14 +175,10 @@ def _generate_tab(device: str, folder: Path, debug: bool) -> None:
                     example_labels=[one.start.stem.replace("_", " ") for one in begins],
                     api_visibility="private",
                 )
-            with gr.Row():
-                seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED)
-                scale = gr.Slider(
-                    *(0.01, 0.5),
-                    value=GUIDANCE_SCALE,
-                    step=0.01,
-                    label="Guidance",
-                )
+            scale = gr.Slider(
+                *(0.01, 0.5), value=GUIDANCE_SCALE, step=0.01, label="Strength of the guidance"
+            )
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED)
             button = gr.Button("Generate", variant="primary", elem_id="generate")
         with gr.Column(scale=3):
             verdict = gr.HTML(words.notes([words.NO_VIDEO_YET]), elem_id="compared", min_height=80)

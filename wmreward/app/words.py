@@ -87,7 +87,7 @@ def _table(scored: Sequence[Scored]) -> str:
 
 def compared(pair: Pair) -> str:
     """Plain and guided in numbers, and what they do not say."""
-    plain, guided = float(pair.plain), float(pair.guided)
+    plain, guided = pair.plain, pair.guided
     change = (guided - plain) / plain if plain else 0.0
     how = f"{abs(change):.0%} {'lower' if change < 0 else 'higher'} than plain"
     return (
@@ -96,8 +96,11 @@ def compared(pair: Pair) -> str:
         f"<strong>{guided:.4f}</strong><span>surprise, guided<br>{how}</span></div>"
         + notes(
             [
-                "Guidance lowers what it is measured by. Whether the motion looks more right is for you to "
-                "see; it helps more where a clip is continued than from text alone.",
+                "Guidance aims at a lower surprise. It does not always get there, and a lower surprise is "
+                "no proof of better motion: look for yourself. It helps more where a clip is continued "
+                "than from text alone.",
+                "Measured as it guides, by the most surprising places: these two numbers can be compared "
+                "with each other, not with those of the other tab.",
                 *pair.notes,
             ]
         )
