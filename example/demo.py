@@ -104,8 +104,8 @@ def _steered(out: Path, steps: list[str]) -> list[str]:
     guidance = records["guided"]["guidance"]
     compared = "lower" if surprise["guided"] < surprise["plain"] else "no lower"
     return [
-        f"{picture} shows one continued video without guidance and with it: {len(guidance['steps'])} steps "
-        f"were corrected, and the surprise of the result is {compared} ({surprise['guided']:.4f}; plain "
+        f"{picture} shows one continued video without guidance and with it: "
+        f"{guidance['summary']}; the surprise of the result is {compared} ({surprise['guided']:.4f}; plain "
         f"{surprise['plain']:.4f}).",
         "One pair proves nothing: docs/evidence.md has the same for 128 scenes, with controls.",
     ]
