@@ -18,7 +18,7 @@ from wmreward.pipelines.checkpoints import frugal
 from wmreward.pipelines.decoding import Decoder, Economy
 from wmreward.pipelines.families.base import Family
 from wmreward.pipelines.families.known import family_of
-from wmreward.pipelines.slices import slices_of
+from wmreward.pipelines.slices import slices_of, turns_of
 
 LATENT_FRAMES = 5
 CHANNELS = {
@@ -178,8 +178,16 @@ def test_scored_slices_take_turns() -> None:
     decoder = Decoder(own, Economy(scored=2))
     z = latents("wan")
     shown = [decoder(z, turn).shape[2] for turn in range(4)]
-    assert shown == [5, 8, 4, 5]
+    assert shown == [5, 8, 8, 5], "the last is no shorter, or the reward could not judge it"
     assert len(decoder.economy.errors) == 1
+
+
+@pytest.mark.parametrize(("kind", "latent_frames"), [("wan", 21), ("ltx", 16), ("cogvideox", 13)])
+def test_no_turn_is_short(kind: str, latent_frames: int) -> None:
+    turns = turns_of(double(kind), latent_frames, 5, warm_up=2)
+    assert turns[0].start == 0 and turns[-1].stop == latent_frames
+    assert all(part.stop - part.start >= 5 for part in turns)
+    assert all(part.begin % double(kind).slice_unit == 0 for part in turns)
 
 
 def test_even_latent_frames_of_cogvideox() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wmreward.pipelines.checkpoints import frugal
 from wmreward.pipelines.families.base import Family
-from wmreward.pipelines.slices import Slice, slices_of
+from wmreward.pipelines.slices import Slice, slices_of, turns_of
 
 
 @dataclass
@@ -64,11 +64,15 @@ class Decoder:
 
     def scored(self, latent_frames: int, turn: int) -> Slice | None:
         """What is decoded at the ``turn``-th guided step; None: all."""
+        turns = self.turns(latent_frames)
+        return turns[turn % len(turns)] if turns else None
+
+    def turns(self, latent_frames: int) -> list[Slice]:
+        """The slices that are scored one step after the other; none where all is scored at every step."""
         size = self.economy.scored
         if size is None or size >= latent_frames:
-            return None
-        cut = slices_of(self.family, latent_frames, size, self.economy.warm_up)
-        return cut[turn % len(cut)]
+            return []
+        return turns_of(self.family, latent_frames, size, self.economy.warm_up)
 
     @torch.no_grad()
     def frames(self, latents: Tensor, part: Slice | None) -> Tensor:

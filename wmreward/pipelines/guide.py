@@ -210,8 +210,8 @@ class _Call:
         self._check_steps(steps)
         latents = self.family.complete(self.family.unpack(sample))
         frames = self.family.frames(latents.shape[2])
-        if (part := self.decoder.scored(latents.shape[2], 0)) is not None:
-            frames = part.count(self.family.temporal_factor)
+        if turns := self.decoder.turns(latents.shape[2]):
+            frames = min(part.count(self.family.temporal_factor) for part in turns)
         needed = getattr(self.reward, "min_frames", 1)
         if frames < needed:
             raise UsageError(

@@ -62,9 +62,20 @@ def slices_of(family: Family, latent_frames: int, size: int, warm_up: int) -> li
         )
     size = -(-size // unit) * unit
     starts = [0, *range(size + unit - 1, latent_frames, size)]
-    cut = []
-    for start, stop in zip(starts, [*starts[1:], latent_frames], strict=True):
-        begin = max(0, start - warm_up) // unit * unit
-        end = min(latent_frames, stop + warm_up) if family.sees_ahead else stop
-        cut.append(Slice(start, stop, begin, end))
-    return cut
+    bounds = zip(starts, [*starts[1:], latent_frames], strict=True)
+    return [_slice(family, start, stop, latent_frames, warm_up) for start, stop in bounds]
+
+
+def turns_of(family: Family, latent_frames: int, size: int, warm_up: int) -> list[Slice]:
+    """The same, but the last slice is as long as the others, and begins within the one before."""
+    *others, last = slices_of(family, latent_frames, size, warm_up)
+    if others:
+        size = -(-size // family.slice_unit) * family.slice_unit
+        last = _slice(family, latent_frames - size, latent_frames, latent_frames, warm_up)
+    return [*others, last]
+
+
+def _slice(family: Family, start: int, stop: int, latent_frames: int, warm_up: int) -> Slice:
+    begin = max(0, start - warm_up) // family.slice_unit * family.slice_unit
+    end = min(latent_frames, stop + warm_up) if family.sees_ahead else stop
+    return Slice(start, stop, begin, end)
