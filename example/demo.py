@@ -101,11 +101,12 @@ def _steered(out: Path, steps: list[str]) -> list[str]:
     ]
     picture = out / "steered.png"
     write_png(picture, contact_sheet(rows, height=128))
-    guidance = records["guided"]["guidance"]
+    record = json.loads(video.with_suffix(".json").read_text(encoding="utf-8"))
+    corrected = len(record["guidance"]["steps"])
     compared = "lower" if surprise["guided"] < surprise["plain"] else "no lower"
     return [
-        f"{picture} shows one continued video without guidance and with it: {len(guidance['steps'])} steps "
-        f"were corrected, and the surprise of the result is {compared} ({surprise['guided']:.4f}; plain "
+        f"{picture} shows one continued video without guidance and with it: {corrected} steps were "
+        f"corrected, and the surprise of the result is {compared} ({surprise['guided']:.4f}; plain "
         f"{surprise['plain']:.4f}).",
         "One pair proves nothing: docs/evidence.md has the same for 128 scenes, with controls.",
     ]

@@ -439,7 +439,7 @@ def nano(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(bootstrap, "_RESAMPLES", 50)
     monkeypatch.setattr(bootstrap, "_counts", bootstrap._counts.__wrapped__)
     config = write_nano(tmp_path / "nano")
-    info = WeightsInfo("tiny", "test", (), "00", "online", "online", 0, ())
+    info = WeightsInfo("tiny", "test", (), "00", "online", "online", 0, (), 64)
     models = [random_model(NANO_TINY, dtype=torch.float32, seed=seed) for seed in range(3)]
     loaded = physics_repair.Models(
         LoadedModel(models[0], info), LoadedModel(models[1], info), models[2]

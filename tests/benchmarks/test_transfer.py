@@ -95,7 +95,7 @@ def test_command_reports_rules_and_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def nano(name: str, **_: object) -> tuple[VJEPA2, WeightsInfo]:
-        info = WeightsInfo(name, "test", (), "0" * 64, "online", "online", 0, ())
+        info = WeightsInfo(name, "test", (), "0" * 64, "online", "online", 0, (), 64)
         return VJEPA2(NANO_TINY).requires_grad_(False), info
 
     monkeypatch.setitem(vjepa2.config.MODELS, "tiny", NANO_TINY)

@@ -330,7 +330,7 @@ def test_a_score_that_is_no_number_is_a_failure(
     save_file(state, tmp_path / "nan.safetensors")
     flags = ("--video_path", videos[0], "--output", "s.jsonl")
     result = cli(*flags, weights=tmp_path / "nan.safetensors")
-    assert result.code == 1 and "not finite" in result.err
+    assert result.code == 1 and "weights are damaged (encoder.norm.bias" in result.err
     assert not Path("s.jsonl").exists()
 
 

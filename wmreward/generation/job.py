@@ -204,7 +204,6 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
         overwrite=values["overwrite"],
         settings=settings | settings_of(config),
         search=None if search is None else search.candidates_id,
-        beside=beside_of(values, searches),
     )
     return Job(
         config=config,
@@ -273,19 +272,6 @@ def _search_plan(
         },
         context=context,
     )
-
-
-def beside_of(values: Mapping[str, Any], searches: bool) -> list[str]:
-    """Endings of the files that will stand beside the output."""
-    suffix = Path(values["output"]).suffix
-    wanted = {
-        ".safetensors": values["save_latents"],
-        f".preview{suffix}": values["preview"],
-        ".guidance.png": values["plot"],
-        ".candidates.png": searches,
-        f".compare{suffix}": values["compare"],
-    }
-    return [ending for ending, asked in wanted.items() if asked]
 
 
 def seeds_of(values: Mapping[str, Any], first: int) -> tuple[int, ...]:

@@ -28,8 +28,6 @@ from wmweights import WeightsError, fingerprint_files, read_metadata, read_state
 LEAST_ROOM = 64 * 2**20
 """Bytes that must be free where the video goes."""
 
-_NAME_MAX = 255
-"""Bytes of a file name, where the file system does not say."""
 _STEM_KEPT = 100
 
 _NOT_DECISIVE = ("load", "t5_pretrained", "vae_pretrained", "t5_device", "seed")
@@ -73,7 +71,6 @@ class Output:
         overwrite: bool,
         settings: Mapping[str, Any],
         search: str | None = None,
-        beside: Sequence[str] = (),
     ) -> Output:
         """Look at the place and what is there.
 
@@ -81,7 +78,6 @@ class Output:
             path: The video.
             overwrite: Replace whatever is there.
             settings: All that decides what the video shows.
-            beside: What replaces the name's ending in files that will stand beside it.
             search: Id of the candidates it is chosen from: an earlier choice among them may be replaced.
 
         Raises:
@@ -91,7 +87,6 @@ class Output:
         target = user_path(path)
         if target.suffix.lower() not in WRITABLE_SUFFIXES:
             raise UsageError(f"--output {path} must end in {', '.join(WRITABLE_SUFFIXES)}")
-        _check_names(target, beside)
         if target.is_dir():
             raise UsageError(f"--output {path} is a folder; give the name of a file")
         _check_folder(target.parent)
@@ -261,26 +256,6 @@ def _check_folder(folder: Path) -> None:
     free = shutil.disk_usage(there).free
     if free < LEAST_ROOM:
         raise WMRewardError(f"{folder}: only {free // 2**20} MiB left on the disk; free some space")
-
-
-def _check_names(target: Path, beside: Sequence[str]) -> None:
-    """Refuse a name to which something is added that the file system will not take."""
-    added = max((target.suffix, ".json", *beside), key=len)
-    length, most = len(os.fsencode(f"{target.stem}{added}")), _longest_name(target.parent)
-    if length > most:
-        raise UsageError(
-            f"--output {target.name[:40]}…: the file name is too long by {length - most} bytes (the "
-            f"longest beside it ends in {added}, and the file system takes {most})"
-        )
-
-
-def _longest_name(folder: Path) -> int:
-    """Bytes of the longest file name there."""
-    try:
-        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-        return os.pathconf(there, "PC_NAME_MAX")
-    except (OSError, ValueError, AttributeError):
-        return _NAME_MAX
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

@@ -20,7 +20,6 @@ from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.job import (
     SearchPlan,
-    beside_of,
     check_rewards,
     check_search,
     kept,
@@ -151,7 +150,6 @@ def job_from(values: Values) -> PipelineJob:
         overwrite=values["overwrite"],
         settings=settings,
         search=None if search is None else search.candidates_id,
-        beside=beside_of(values, searches),
     )
     return PipelineJob(
         found=found,

@@ -7,12 +7,17 @@ elsewhere, and could wait for ever for a lock that the caller holds: ours have o
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
 import av.logging
+
+# PyAV hands what nobody captures to the log of Python, which would print it: as a process ends, a thread that
+# still decodes may speak after the last listener has left.
+logging.getLogger("libav").addHandler(logging.NullHandler())
 
 _QUIET, _ERROR, _WARNING = -8, av.logging.ERROR, av.logging.WARNING
 
