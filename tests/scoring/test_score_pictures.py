@@ -6,14 +6,21 @@ import io
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import cli_fixtures
 import numpy as np
 import pytest
 from cli_fixtures import Cli, write_clip
 
-from wmreward.video_io import probe, read_frames
+from wmreward.errors import UsageError
+from wmreward.pictures.map_video import MapScale
+from wmreward.scoring import run
+from wmreward.surprise.compute import compute_vjepa_surprise
+from wmreward.surprise.result import SurpriseResult
+from wmreward.video_io import probe, read_frames, read_uniform
 
 cli = cli_fixtures.cli
 videos = cli_fixtures.videos
@@ -86,3 +93,62 @@ def test_the_extra_is_needed_for_pictures_only_and_asked_for_at_once(
     refused = cli("--video_path", videos[0], "--map")
     assert refused.code == 2 and "--map needs matplotlib" in refused.err
     assert "'.[plot]'" in refused.err
+
+
+def test_maps_of_a_run_share_the_scale_of_its_most_surprising_video(
+    cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the scale is, and that each video alone would have another."""
+    drawn: dict[str, MapScale] = {}
+
+    def noted(path: Path, frames: Iterable[np.ndarray], *_: object, **how: Any) -> None:
+        drawn[Path(path).name[0]] = how["scale"]
+        assert len(list(frames)) == 20
+
+    monkeypatch.setattr("wmreward.surprise.show.surprise_map_video", noted)
+    both = ("--video_path", *videos[:2], "--map", "--pictures", "both")
+    assert cli(*both).code == 0
+    (together,) = set(drawn.values())
+    alone = []
+    for video in videos[:2]:
+        assert cli("--video_path", video, "--map", "--pictures", "alone").code == 0
+        alone.append(drawn[video.name[0]])
+    assert len(set(alone)) == 2 and together.token == max(one.token for one in alone) > 0
+    assert together.frame == max(one.frame for one in alone)
+
+
+def test_all_curves_in_one_chart(
+    cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    figure = run.surprise_figure
+    monkeypatch.setattr(
+        run, "surprise_figure", lambda cs: seen.append([c.label for c in cs]) or figure(cs)
+    )
+    flags = ("--video_path", *videos[:2], "--output", "s.jsonl", "--plot_all", "all.png")
+    for _ in range(2):  # the second time from records
+        result = cli(*flags)
+        assert result.code == 0 and "wrote all.png" in result.err
+        assert probe("all.png").width > 500
+        Path("all.png").unlink()
+    assert seen == [[video.name for video in videos[:2]]] * 2
+    refused = cli("--video_path", videos[0], "--plot_all", "all.jpg")
+    assert refused.code == 2 and "must end in .png" in refused.err
+
+
+@pytest.mark.usefixtures("cli")
+def test_a_result_draws_itself(videos: list[Path], tmp_path: Path) -> None:
+    weights = tmp_path / "nano.safetensors"
+    result = compute_vjepa_surprise(videos[0], "tiny", weights=str(weights), device="cpu")
+    assert isinstance(result, SurpriseResult)
+    figure = result.plot(tmp_path / "plot.png")
+    assert len(figure.axes) == 2 and probe(tmp_path / "plot.png").width > 500  # frames below
+    result.map_video(tmp_path / "map.mp4")
+    assert probe(tmp_path / "map.mp4").num_frames == result.num_frames
+    frames = read_uniform(videos[0]).frames
+    of_array = compute_vjepa_surprise(frames, "tiny", weights=str(weights), device="cpu")
+    assert isinstance(of_array, SurpriseResult) and len(of_array.plot().axes) == 1
+    with pytest.raises(UsageError, match="pass them as frames"):
+        of_array.map_video(tmp_path / "no.mp4")
+    of_array.map_video(tmp_path / "array.mp4", frames=frames)
+    assert probe(tmp_path / "array.mp4").num_frames == len(frames)

@@ -10,23 +10,24 @@ from video_fixtures import encode, grey, noisy, numbers, one_line
 
 from wmreward.errors import VideoError
 from wmreward.video import collect
-from wmreward.video_io import Reduction, read_uniform, stream_fps
+from wmreward.video_io import read_uniform, stream_fps
 
-SMALL = Reduction(lambda frame: frame[:2])
-HALF = Reduction(
-    frame=lambda frame: frame[::2, ::2].astype(np.float32) / 255, picture=lambda frame: frame[::4]
-)
+
+def two_rows(frame: np.ndarray) -> np.ndarray:
+    return frame[:2]
+
+
+def half(frame: np.ndarray) -> np.ndarray:
+    return frame[::2, ::2].astype(np.float32) / 255
 
 
 def test_clips_hold_what_is_kept(tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mp4", noisy(30))
-    whole, reduced = read_uniform(path), read_uniform(path, reduction=HALF)
+    whole, reduced = read_uniform(path), read_uniform(path, reduction=half)
     expected = whole.frames[:, ::2, ::2].astype(np.float32) / 255
     assert np.array_equal(reduced.frames, expected) and reduced.frames.dtype == np.float32
-    assert reduced.pictures is not None and np.array_equal(reduced.pictures, whole.frames[:, ::4])
-    assert whole.pictures is None
     assert np.array_equal(reduced.indices, whole.indices)
-    chunks = list(stream_fps(path, 48, 7, reduction=HALF))
+    chunks = list(stream_fps(path, 48, 7, reduction=half))
     assert [len(chunk) for chunk in chunks] == [7] * 8 + [3]  # every frame is taken twice
     assert np.array_equal(np.concatenate([c.frames for c in chunks])[::2], expected)
 
@@ -47,14 +48,14 @@ def test_no_whole_frame_outlives_its_reduction(tmp_path: Path) -> None:
         alive.append(frame.nbytes)
         return frame[:1, :1].copy()
 
-    clip = read_uniform(path, reduction=Reduction(small))
+    clip = read_uniform(path, reduction=small)
     assert len(alive) == 49 and clip.frames.nbytes == 49 * 3
 
 
 def test_too_much_for_one_clip_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = encode(tmp_path / "clip.mp4", [grey(i) for i in range(10)])
     monkeypatch.setattr(collect, "MAX_CLIP_BYTES", 5 * 48 * 64 * 3)
-    assert len(read_uniform(path, 5)) == 5 and len(read_uniform(path, reduction=SMALL)) == 10
+    assert len(read_uniform(path, 5)) == 5 and len(read_uniform(path, reduction=two_rows)) == 10
     with pytest.raises(VideoError, match="64 x 48 pixels are too large to hold 6") as caught:
         read_uniform(path)
     one_line(caught.value, path)
@@ -65,6 +66,10 @@ def test_large_frames_are_converted_one_at_a_time(
 ) -> None:
     monkeypatch.setattr(collect, "LARGE_PIXELS", 1)
     held: list[bool] = []
-    reduction = Reduction(lambda frame: held.append(collect._LARGE.locked()) or frame[:1])
-    read_uniform(encode(tmp_path / "clip.mp4"), reduction=reduction)
+
+    def noting(frame: np.ndarray) -> np.ndarray:
+        held.append(collect._LARGE.locked())
+        return frame[:1]
+
+    read_uniform(encode(tmp_path / "clip.mp4"), reduction=noting)
     assert held == [True] * 49 and not collect._LARGE.locked()

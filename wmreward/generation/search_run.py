@@ -232,7 +232,7 @@ def _compared(workshop: Makes, maker: SeedMaker, choice: Choice, plain: Choice |
     for name, candidate in shown.items():
         made = next(ALL_FRAMES.clips(maker.folder / candidate.name)).frames
         note = f"seed {candidate.record['seed']}   {in_words(scores[name], 4, '   ')}"
-        wins = candidate.name == choice.winner.name
+        wins = len(choice.candidates) > 1 and candidate.name == choice.winner.name
         sides.append(Side(name, np.concatenate([*before, made]), note, wins=wins))
     count = sum(map(len, before))
     write_side_by_side(path, sides, first.record["fps"], given=count)

@@ -24,9 +24,3 @@ def check_pictures(what: str) -> None:
             f"{what} needs {error.name or 'matplotlib'}, which is not installed: "
             "pip install -e '.[plot]' in the clone"
         ) from error
-
-
-def printable(name: str) -> str:
-    """A name as it can be drawn: names of files may hold bytes that are no text."""
-    text = name.encode("utf-8", "replace").decode("utf-8")
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -7,8 +7,8 @@ from os import PathLike
 from typing import Any
 
 from wmreward.errors import UsageError
-from wmreward.pictures.extra import check_pictures, printable
-from wmreward.pictures.plot import write_figure
+from wmreward.pictures.extra import check_pictures
+from wmreward.pictures.plot import named, write_figure
 
 
 def plot_guidance(
@@ -46,7 +46,7 @@ def plot_guidance(
     for chunk in sorted({step["chunks"][0] for step in steps})[1:]:
         first = next(step["call"] for step in steps if step["chunks"][0] == chunk)
         above.axvline(first - 0.5, color="#cccccc", linewidth=0.8)
-    above.set_title(printable(title), loc="left", fontsize=11, parse_math=False)
+    above.set_title(named(title), loc="left", fontsize=11, parse_math=False)
     above.set_ylabel("reward of the estimate", fontsize=9)
     above.legend(frameon=False, fontsize=8)
     below.plot(calls, [100 * step["change"] for step in steps], ".-", color="#009E73")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmfiles import printable
 from wmreward.errors import UsageError
 from wmreward.files import atomic_path
 from wmreward.pictures.colors import LINES
-from wmreward.pictures.extra import check_pictures, printable
+from wmreward.pictures.extra import check_pictures
 from wmreward.video.types import UInt8Array
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ _GREY, _INK = "#777777", "#222222"
 _WIDTH, _CURVE, _STILLS, _LEGEND = 9.0, 3.3, 1.0, 0.24
 """Inches: of the picture, of the curve, of a row of frames, of a line of the legend."""
 MOST_STILLS = 8
+LONGEST_NAME = 60
+"""Characters of a name that are shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +113,11 @@ def still_times(end: float, count: int = MOST_STILLS) -> NDArray[np.float64]:
     return (np.arange(count) + 0.5) * end / count
 
 
+def named(label: str) -> str:
+    """A name as it fits into a chart: one that is too wide would leave no room for the curve."""
+    return printable(label if len(label) <= LONGEST_NAME else f"{label[: LONGEST_NAME - 1]}…")
+
+
 def write_figure(path: str | os.PathLike[str], figure: Figure) -> None:
     """Write a figure as a PNG, whole or not at all; raises ``WMRewardError`` if it cannot be written."""
     with atomic_path(path) as temporary, warnings.catch_warnings():
@@ -173,13 +181,13 @@ def _draw_stills(axes: Any, curve: Curve, end: float, color: str) -> None:
         axes.imshow(still, extent=(left, left + wide, 1 - tall, 1), aspect="auto", zorder=2)
         axes.plot([time, time], [0, 1 - tall], color=color, linewidth=0.8, zorder=1)
     axes.set_xlim(0, end)
-    axes.set_ylabel(curve.label if color != _INK else "", fontsize=7, color=color)
+    axes.set_ylabel(named(curve.label) if color != _INK else "", fontsize=7, color=color)
 
 
 def _add_legend(figure: Any, handles: Sequence[Any], curves: Sequence[Curve]) -> None:
     """Below the axes, where it cannot cover a curve; the most plausible first."""
     order = sorted(range(len(curves)), key=lambda place: curves[place].score)
-    names = [f" {printable(curves[i].label)}   surprise {curves[i].score:.4f}" for i in order]
+    names = [f" {named(curves[i].label)}   surprise {curves[i].score:.4f}" for i in order]
     legend = figure.legend(
         *([handles[i] for i in order], names),
         loc="outside upper left",
@@ -194,7 +202,7 @@ def _add_legend(figure: Any, handles: Sequence[Any], curves: Sequence[Curve]) ->
 
 
 def _style(axes: Any, title: str) -> None:
-    axes.set_title(printable(title), fontsize=11, loc="left", parse_math=False)
+    axes.set_title(named(title), fontsize=11, loc="left", parse_math=False)
     axes.set_ylabel("surprise", fontsize=9)
     axes.tick_params(labelsize=8, length=3, color=_GREY)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wmfiles import printable
 from wmreward.pictures.colors import INK
-from wmreward.pictures.extra import printable
 from wmreward.video.types import UInt8Array
 
 if TYPE_CHECKING:

@@ -69,8 +69,10 @@ class WaitingMaps:
 
     def add(self, paths: Iterable[Path], result: SurpriseResult) -> None:
         """Keep a result whose map video is among ``paths``."""
-        result.surprise_map = None  # windows overlap: the map of the frames is the smaller part
-        self._waiting += [(path, result) for path in paths if path.suffix == ".mp4"]
+        for path in paths:
+            if path.suffix == ".mp4":
+                result.surprise_map = None  # windows overlap: the map of the frames is smaller
+                self._waiting.append((path, result))
 
     def scale(self) -> MapScale:
         """The scale of all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
@@ -205,11 +205,11 @@ class VideoScorer:
             "versions": versions(),
         }
 
-    def reduction(self, picture: Callable[[UInt8Array], UInt8Array] | None = None) -> Reduction:
+    def reduction(self) -> Reduction:
         """What is kept of each frame while a video is decoded: what the model sees of it, as float32.
 
         The arithmetic is that of whole frames, so scores are the same to the last bit, and memory does not
-        depend on the size of the frames. ``picture`` makes a smaller frame for people to look at.
+        depend on the size of the frames.
         """
         model = self.loaded.model
 
@@ -218,7 +218,7 @@ class VideoScorer:
             small = from_uint8(pixels, model.config.crop)[0, :, 0]
             return cast(NDArray[np.float32], small.cpu().numpy())
 
-        return Reduction(seen, picture)
+        return seen
 
     @torch.no_grad()
     def score_clips(
@@ -395,4 +395,4 @@ def _tensor_of(clip: Clip) -> Tensor:
 
 
 def _without_frames(clip: Clip) -> Clip:
-    return replace(clip, frames=np.empty((0, 0, 0, 3), dtype=np.uint8), pictures=None)
+    return replace(clip, frames=np.empty((0, 0, 0, 3), dtype=np.uint8))

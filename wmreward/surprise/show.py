@@ -18,7 +18,7 @@ from wmreward.pictures.map_video import MapScale, surprise_map_video
 from wmreward.pictures.plot import MOST_STILLS, Curve, still_times
 from wmreward.surprise.inputs import Sampling
 from wmreward.video.resize import as_shown
-from wmreward.video.types import Reduction, UInt8Array
+from wmreward.video.types import UInt8Array
 from wmreward.video_io import read_uniform
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def curve_of(result: SurpriseResult, label: str = "", *, stills: bool = True) ->
     curve = partial(Curve, label, float(result), spans, result.per_window.numpy())
     if result.path is None or not stills or not has_clock:
         return curve()
-    clip = read_uniform(
-        result.path, 4 * MOST_STILLS, reduction=Reduction(partial(shrunk, STILL_SIZE))
-    )
+    clip = read_uniform(result.path, 4 * MOST_STILLS, reduction=partial(shrunk, STILL_SIZE))
     wanted = still_times(float(spans.max()))
     places = sorted({int(np.abs(clip.times_s - time).argmin()) for time in wanted})
     return curve(
@@ -90,7 +88,7 @@ def _frames_of(result: SurpriseResult) -> Iterator[UInt8Array]:
     if result.path is None:
         raise UsageError("a tensor's frames are not kept: pass them as frames, uint8 [T, H, W, 3]")
     sampling = Sampling(**result.settings["sampling"])
-    for clip in sampling.clips(result.path, Reduction(partial(shrunk, MAP_SIZE))):
+    for clip in sampling.clips(result.path, partial(shrunk, MAP_SIZE)):
         yield from as_shown(clip.frames, clip.source)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmreward.errors import VideoError
-from wmreward.video.types import Clip, Faults, Reduction, SourceFrame, UInt8Array, VideoInfo
+from wmreward.video.types import Clip, Faults, Reduction, SourceFrame, VideoInfo
 
 MAX_CLIP_BYTES = 4 << 30
 """Memory that the frames of one clip may take."""
@@ -20,13 +20,6 @@ LARGE_PIXELS = 12_000_000
 """Frames above this size (4K has 8 million pixels) are converted one at a time in the whole process."""
 
 _LARGE = Lock()
-
-
-class Kept(NamedTuple):
-    """What is kept of one frame: see `Reduction`."""
-
-    frame: NDArray[Any]
-    picture: UInt8Array | None
 
 
 class Collector:
@@ -51,44 +44,36 @@ class Collector:
         self._faults = faults
         self._reduction = reduction
         self._frames: NDArray[Any] | None = None
-        self._pictures: UInt8Array | None = None
         self._indices: list[int] = []
         self._times_s: list[float] = []
 
     def __len__(self) -> int:
         return len(self._indices)
 
-    def keep(self, frame: SourceFrame, info: VideoInfo) -> Kept:
+    def keep(self, frame: SourceFrame, info: VideoInfo) -> NDArray[Any]:
         """Convert a frame and reduce it."""
         is_large = info.width * info.height > LARGE_PIXELS
         with _LARGE if is_large else nullcontext():
             whole = frame.rgb()
-            if self._reduction is None:
-                return Kept(whole, None)
-            picture = self._reduction.picture
-            return Kept(self._reduction.frame(whole), picture and picture(whole))
+            return whole if self._reduction is None else self._reduction(whole)
 
-    def add(self, frame: SourceFrame, kept: Kept, path: Path) -> None:
+    def add(self, frame: SourceFrame, kept: NDArray[Any], path: Path) -> None:
         """Append a frame; there must be room for it.
 
         Raises:
             VideoError: the clip would take more than `MAX_CLIP_BYTES`.
         """
         count = len(self._indices)
-        if (count + 1) * kept.frame.nbytes > MAX_CLIP_BYTES:
-            height, width = kept.frame.shape[:2]
+        if (count + 1) * kept.nbytes > MAX_CLIP_BYTES:
+            height, width = kept.shape[:2]
             raise VideoError(
                 path,
                 f"its frames of {width} x {height} pixels are too large to hold {count + 1} of them: "
                 f"at most {MAX_CLIP_BYTES >> 30} GiB; take fewer frames, or scale it down first",
             )
         if self._frames is None:
-            self._frames = np.empty((self.capacity, *kept.frame.shape), kept.frame.dtype)
-            if kept.picture is not None:
-                self._pictures = np.empty((self.capacity, *kept.picture.shape), np.uint8)
-        self._frames[count] = kept.frame
-        if self._pictures is not None and kept.picture is not None:
-            self._pictures[count] = kept.picture
+            self._frames = np.empty((self.capacity, *kept.shape), kept.dtype)
+        self._frames[count] = kept
         self._indices.append(frame.index)
         self._times_s.append(float(frame.time))
 
@@ -103,8 +88,7 @@ class Collector:
             source=info,
             num_source_frames=self.num_source_frames,
             faults=self._faults,
-            pictures=None if self._pictures is None else self._pictures[:count],
         )
-        self._frames = self._pictures = None
+        self._frames = None
         self._indices, self._times_s = [], []
         return clip

@@ -89,17 +89,9 @@ class Faults:
         return "; ".join([*self.notes, *told])
 
 
-@dataclass(frozen=True, eq=False)
-class Reduction:
-    """What is kept of each frame while a video is decoded; the frame itself, of any size, is let go at once.
-
-    Attributes:
-        frame: uint8 [H, W, 3] to what `Clip.frames` holds, of one shape.
-        picture: the same to what `Clip.pictures` holds: smaller, for people to look at.
-    """
-
-    frame: Callable[[UInt8Array], NDArray[Any]]
-    picture: Callable[[UInt8Array], UInt8Array] | None = None
+Reduction = Callable[[UInt8Array], NDArray[Any]]
+"""What is kept of each frame while a video is decoded: uint8 [H, W, 3] to what `Clip.frames` holds, of one
+shape. The frame itself, of any size, is let go at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +106,6 @@ class Clip:
         num_source_frames: frames in the source. `read_uniform` decoded and counted them all; in
             the chunks of `stream_fps` it is the count of coded frames (see `count_frames`).
         faults: what is doubtful about the source; complete once its last clip has been taken.
-        pictures: uint8 [T, h, w, 3], where a `Reduction` asked for them.
     """
 
     frames: NDArray[Any]
@@ -123,7 +114,6 @@ class Clip:
     source: VideoInfo
     num_source_frames: int
     faults: Faults = field(default_factory=Faults)
-    pictures: UInt8Array | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
