@@ -19,7 +19,7 @@ from wmreward.errors import UsageError
 from wmreward.generation.steering_flags import GUIDANCE_RANGE, GUIDANCE_SCALE, GUIDED_MODES
 from wmreward.protocols import RewardScores
 from wmreward.rewards.choice import RewardChoice
-from wmreward.rewards.mix import Judged, RewardMix, parse_weights
+from wmreward.rewards.mix import ContinuationMix, Judged, RewardMix, parse_weights
 from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
 from wmreward.steering.guidance import Guidance, GuidanceConfig, Relief
 from wmreward.steering.particles import ParticleConfig, ParticleSteering
@@ -320,9 +320,27 @@ class Visiting:
 
     def rewarding(self, mix: RewardMix) -> Callable[[Tensor], RewardScores]:
         """The rewards, with the model there; the surprise has its gradient when it has its value."""
+        return (
+            _VisitedContinuation(self, mix)
+            if isinstance(mix, ContinuationMix)
+            else _Visited(self, mix)
+        )
 
-        def reward(videos: Tensor) -> RewardScores:
-            with self.here():
-                return mix(videos)
 
-        return reward
+@dataclass(frozen=True)
+class _Visited:
+    visiting: Visiting
+    mix: RewardMix
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        with self.visiting.here():
+            return self.mix(videos)
+
+
+@dataclass(frozen=True)
+class _VisitedContinuation(_Visited):
+    mix: ContinuationMix
+
+    def after(self, videos: Tensor, given: int) -> RewardScores:
+        with self.visiting.here():
+            return self.mix.after(videos, given)

@@ -76,7 +76,10 @@ class RewardChoice:
     @property
     def min_frames(self) -> int:
         """Frames of the shortest video that can be judged."""
-        return self.config.min_frames if self.needs_model else 1
+        own = self.weights.keys() & OWN.keys()
+        if not own:
+            return 1
+        return self.config.shortest if own == {SeamReward.name} else self.config.min_frames
 
     @property
     def context_frames(self) -> int:

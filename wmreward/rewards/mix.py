@@ -147,7 +147,9 @@ class RewardMix:
         chosen = {name: reward for name, reward in self.rewards.items() if able(reward)}
         if not chosen:
             raise UsageError(f"none of the rewards {', '.join(self.rewards)} can {what}")
-        return RewardMix(chosen, {name: self.weights[name] for name in chosen})
+        continues = any(isinstance(reward, ContinuationReward) for reward in chosen.values())
+        kind = ContinuationMix if continues else RewardMix
+        return kind(chosen, {name: self.weights[name] for name in chosen})
 
     def __call__(self, videos: Tensor) -> RewardScores:
         """The weighted sum over videos ``[B, 3, T, H, W]``, for guidance.
@@ -155,11 +157,15 @@ class RewardMix:
         Raises:
             UsageError: a reward that compares candidates cannot judge one video.
         """
+        return self._summed(videos, None)
+
+    def _summed(self, videos: Tensor, given: int | None) -> RewardScores:
+        """Of whole videos, or of those whose first ``given`` frames were given."""
         total, parts = torch.zeros((), device=videos.device), {}
         for name, reward in self.rewards.items():
             if not callable(reward):
                 raise UsageError(f"reward {name!r} compares candidates: it cannot guide")
-            scores, own = checked(name, reward, reward(videos), videos)
+            scores, own = checked(name, reward, _asked(reward, videos, given), videos)
             total = total + self.weights[name] * scores
             parts.update({f"{name}.{part}": value for part, value in own.items()})
         return RewardScores(total, parts)
@@ -170,10 +176,7 @@ class RewardMix:
         scores, parts, embeddings = {}, {}, {}
         for name, reward in self.rewards.items():
             if callable(reward):
-                if isinstance(reward, ContinuationReward):
-                    found = reward.after(video[None], given)
-                else:
-                    found = reward(video[None])
+                found = _asked(reward, video[None], given)
                 judged = checked(name, reward, found, video[None])
                 scores[name] = judged.scores[0].item()
                 parts.update({f"{name}.{k}": v[0].item() for k, v in judged.parts.items()})
@@ -230,6 +233,20 @@ class RewardMix:
         spread = centred.square().mean(dim=1, keepdim=True).sqrt()
         even = centred / spread.clamp_min(torch.finfo(torch.float64).tiny) * spread.mean()
         return scores.mean() + even.mean(dim=0)
+
+
+class ContinuationMix(RewardMix):
+    """Rewards of which some want to know where given frames end."""
+
+    def after(self, videos: Tensor, given: int) -> RewardScores:
+        """The weighted sum over ``[B, 3, T, H, W]``, of which the first ``given`` frames were given."""
+        return self._summed(videos, given)
+
+
+def _asked(reward: Reward, videos: Tensor, given: int | None) -> RewardScores:
+    if given is not None and isinstance(reward, ContinuationReward):
+        return reward.after(videos, given)
+    return reward(videos)
 
 
 def _ranks(scores: Tensor) -> Tensor:

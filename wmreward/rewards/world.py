@@ -12,7 +12,7 @@ from wmreward.protocols import RewardScores
 from wmreward.surprise.aggregate import aggregate
 from wmreward.surprise.scorer import SurpriseScorer, WindowScores
 from wmreward.surprise.tokens import normalised
-from wmreward.surprise.windows import Window
+from wmreward.surprise.windows import Window, cut_windows, reach
 
 OF_STRIDE = "frame_stride_"
 """Parts of this name are the surprise at one of several frame strides."""
@@ -75,13 +75,26 @@ class SeamReward(SurpriseReward):
 
     name = "seam"
 
+    @property
+    def min_frames(self) -> int:
+        """Those of the smallest frame stride: the others are left out where they do not fit."""
+        return self.scorer.config.shortest
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        """Plain surprise of ``[B, 3, T, H, W]`` in [−1, 1], at those frame strides that fit."""
+        config, frames = self.scorer.config, videos.shape[2]
+        if frames >= config.min_frames or frames < config.shortest:
+            return self._of(videos, None)  # raises where nothing fits
+        strides = [k for k in config.frame_strides if reach(config.window_size, k) <= frames]
+        return self._of(videos, cut_windows(frames, config.window_size, config.stride, strides))
+
     def after(self, videos: Tensor, given: int) -> RewardScores:
         """``[B, 3, T, H, W]`` in [−1, 1], of which the first ``given`` frames were given.
 
         Where no such window fits, with fewer given frames than its context, the score is plain surprise.
         """
         which = self.scorer.seam(videos.shape[2], given)
-        return self._of(videos, which or None)
+        return self._of(videos, which) if which else self(videos)
 
 
 class Consensus:

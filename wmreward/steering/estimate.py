@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from wmreward.protocols import DenoiseStep, RewardScores
+from wmreward.protocols import ContinuationReward, DenoiseStep, RewardScores
 from wmreward.steering.checks import checked_scores, gradient_of
+from wmreward.steering.keep_edges import KeepEdges
 
 
 @dataclass
@@ -17,14 +18,18 @@ class EstimateReward:
     """The reward of clean estimates, shown after the last finished frames.
 
     Args:
-        reward: Scores ``[B, 3, T, H, W]`` in about [−1, 1], in float32 or more.
-        context_frames: Finished frames that are shown, at most.
+        reward: Scores ``[B, 3, T, H, W]`` in about [−1, 1], in float32 or more. One that wants to know where
+            given frames end (`ContinuationReward`) judges every chunk in flight as the continuation of what
+            comes before it.
+        context_frames: Frames that are shown before those that are judged, at most.
         batch_size: Videos that are decoded and scored, or differentiated, at once.
+        keep_edges: Whether the gradient may not blur.
     """
 
     reward: Callable[[Tensor], RewardScores]
     context_frames: int
     batch_size: int = 32
+    keep_edges: bool = False
     _seen: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     def __call__(self, step: DenoiseStep, clean: Tensor) -> Tensor:
@@ -56,7 +61,28 @@ class EstimateReward:
             video = torch.cat((context[rows], video), dim=2)
         # Half precision keeps 8 bits of a grey value: too few for a reward.
         video = video.to(torch.promote_types(video.dtype, torch.float32))
-        return checked_scores(self.reward(video), video)
+        shown = 0 if context is None else context.shape[2]
+
+        def judge(video: Tensor) -> RewardScores:
+            return self._judged(step, video, shown)
+
+        reward = KeepEdges(judge) if self.keep_edges else judge
+        return checked_scores(reward(video), video)
+
+    def _judged(self, step: DenoiseStep, video: Tensor, shown: int) -> RewardScores:
+        """The reward of a video that begins with ``shown`` finished frames."""
+        if not isinstance(self.reward, ContinuationReward):
+            return self.reward(video)
+        scores = []
+        length = step.chunk_width * step.frames_per_latent
+        given = shown + step.given * step.frames_per_latent
+        for begin in range(shown, video.shape[2], length):
+            end, seam = begin + length, max(begin, given)
+            if seam < end:
+                first = max(0, seam - self.context_frames)
+                piece = video[:, :, first:end]
+                scores.append(checked_scores(self.reward.after(piece, seam - first), piece))
+        return RewardScores(torch.stack(scores).mean(dim=0), {})
 
     def frames(self, step: DenoiseStep, latent_frames: int) -> int:
         """How many frames a reward sees of so many latent frames in flight."""

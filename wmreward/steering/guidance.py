@@ -19,7 +19,6 @@ from torch import Tensor
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.protocols import DenoiseStep, RewardScores
 from wmreward.steering.estimate import EstimateReward
-from wmreward.steering.keep_edges import KeepEdges
 from wmreward.steering.schedule import GuidanceSchedule
 
 log = logging.getLogger(__name__)
@@ -141,7 +140,7 @@ class Guidance:
     """A guide for a sampler: ``guide(step) -> velocity``.
 
     Args:
-        reward: Differentiable; scores ``[B, 3, T, H, W]`` in [−1, 1].
+        reward: Differentiable; scores ``[B, 3, T, H, W]`` in [−1, 1]; see `EstimateReward`.
         config: How it acts.
         min_frames: Frames that the reward needs; steps that show fewer are not guided.
         reliefs: What to give up, in this order, when memory runs out.
@@ -158,8 +157,8 @@ class Guidance:
 
     def __post_init__(self) -> None:
         self._left = list(self.reliefs)
-        reward = KeepEdges(self.reward) if self.config.keep == "edges" else self.reward
-        self._rewards = EstimateReward(reward, self.config.context_frames)
+        edges = self.config.keep == "edges"
+        self._rewards = EstimateReward(self.reward, self.config.context_frames, keep_edges=edges)
         self._random = torch.Generator()
 
     def __call__(self, step: DenoiseStep) -> Tensor:
