@@ -40,10 +40,10 @@ LEGEND = """\
 Changes against plain candidates of the same scenes, with 95 % bootstrap intervals over scenes, paired;
 **bold** where the interval is clear of zero. *position*: distance of objects from where they should be in
 picture widths, 0.35 for a missing one; *moving pixels*: squared error where the truth moves; *missing*:
-objects not found; *sharpness*: edges relative to the truth's; *Physics-IQ's score*: 0 to 100, higher is better.
-*gap closed*: share of the way from the mean plain candidate to the best of its set by that very measure, in
-position, moving pixels, and the union of what moves in truth and candidate. *time*: of one result, over a
-plain one."""
+objects not found; *sharpness*: edges relative to the truth's; *Physics-IQ's score*: 0 to 100, higher is
+better. *gap closed*: share of the way from the mean plain candidate to the best of its set by that very
+measure, in position, moving pixels, and the union of what moves in truth and candidate. *time*: of one
+result, over a plain one."""
 _SHOWN_SCENES = 3
 _PICTURE_HEIGHT = 64
 
