@@ -144,6 +144,7 @@ class Guidance:
         config: How it acts.
         min_frames: Frames that the reward needs; steps that show fewer are not guided.
         reliefs: What to give up, in this order, when memory runs out.
+        batch_size: Videos that are decoded and differentiated at once.
 
     Attributes:
         records: What every guided step did.
@@ -153,6 +154,7 @@ class Guidance:
     config: GuidanceConfig
     min_frames: int = 1
     reliefs: Sequence[Relief] = ()
+    batch_size: int = 32
     records: list[GuidedStep] = field(default_factory=list)
 
     def __post_init__(self) -> None:
