@@ -130,6 +130,7 @@ class GuideMaker:
                 measure=self.measure,
             ),
             min_frames=reward.min_frames,
+            batch_size=max(32, self.windows // 2),
         )
         self._made.append(guide)
         return guide if settings.trust is None else Trust(guide, settings.trust)

@@ -45,8 +45,8 @@ class GuidanceConfig:
         rule: ``relative``: Δv = scale · ‖v‖ / ‖g‖ · g for each chunk, as the original does; ``tilt``:
             Δv = scale · (1 − t) / t · g, the flow of the distribution tilted by exp(scale · reward),
             at most half of ‖v‖.
-        keep: ``edges``: what would blur is left out of the gradient before it passes the decoder
-            (:mod:`.keep_edges`); videos lose half as much sharpness. ``nothing``: the whole gradient.
+        keep: ``edges``: what would blur is left out of the gradient (:mod:`.keep_edges`); ``nothing``: the
+            whole gradient.
         repeats: Gradient steps within one denoising step.
         direction: ``random`` replaces the gradient by a random direction of the same norm: a control.
         measure: Also score what every guided step leads to, which takes a third of the time of guidance
@@ -160,7 +160,9 @@ class Guidance:
     def __post_init__(self) -> None:
         self._left = list(self.reliefs)
         edges = self.config.keep == "edges"
-        self._rewards = EstimateReward(self.reward, self.config.context_frames, keep_edges=edges)
+        self._rewards = EstimateReward(
+            self.reward, self.config.context_frames, self.batch_size, keep_edges=edges
+        )
         self._random = torch.Generator()
 
     def __call__(self, step: DenoiseStep) -> Tensor:
