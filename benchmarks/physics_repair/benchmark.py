@@ -68,7 +68,7 @@ from benchmarks.physics_repair.rows import (
     gap_closed,
 )
 from benchmarks.physics_repair.scores import Judges
-from benchmarks.physics_repair.tuning import grid, tune
+from benchmarks.physics_repair.tuning import grid, tune, tuned_variants
 from benchmarks.shared.held_out import held_out
 from benchmarks.shared.machine import describe
 from magi1.errors import MagiError
@@ -141,6 +141,9 @@ class Bench:
         self.device = torch.device(args.device)
         self.settings: dict[str, Any] = json.loads(args.settings)
         self.guidance = GuideSettings.from_json(json.loads(args.guidance))
+        self.also = [
+            (name, GuideSettings.from_json(one)) for name, one in json.loads(args.also).items()
+        ]
         self.factory = _factory(args.generator)
         self.models = load_models(args)
         self.generator = self.factory(device=self.device, **self.settings)
@@ -172,6 +175,7 @@ class Bench:
             batch=self.args.batch,
             folder=self.args.parts and self.args.parts / task,
             ceiling=None if self.args.quick else Ceiling(answers),
+            share=self.args.share,
         )
 
     def maker(
@@ -200,6 +204,7 @@ class Bench:
             Variant(GUIDED, args.guided, guide=guided, compare=args.guided > 1),
             Variant("guidance, random direction", nulls, guide=partial(guided, random=True)),
             Variant("guidance, untrained model", nulls, guide=partial(guided, untrained=True)),
+            *(Variant(f"guidance, {n}", nulls, guide=partial(self.maker, s)) for n, s in self.also),
         ]
         if args.quick:
             return [plain, *steered[:2]]
@@ -228,6 +233,7 @@ class Bench:
             "world_model": _described(models.guiding),
             "second": _described(models.second) if models.second else None,
             "guidance": asdict(self.guidance),
+            "also": {name: asdict(one) for name, one in self.also},
             "previous_chunk": args.previous_chunk,
             "fewer_steps": args.fewer_steps,
             **describe(self.device),
@@ -238,6 +244,11 @@ class Bench:
         record = self.head() | {"tasks": {}}
         for name in self.args.tasks:
             answers, rule = self.answers(name), self.rule(name)
+            if self.args.share:
+                workshop = self.workshop(name, answers)
+                for variant in self.variants():
+                    workshop.make(variant)
+                continue
             parts = control_parts(answers, self.judges, self.generator)
             workshop = self.workshop(name, answers)
             for variant in self.variants():
@@ -260,7 +271,12 @@ class Bench:
             ]
         task = self.args.tasks[0]
         workshop = self.workshop(f"tuning_{task}", self.answers(task))
-        plain = workshop.make(Variant(PLAIN, self.args.candidates, compare=True))[PLAIN]
+        first = Variant(PLAIN, self.args.candidates, compare=True)
+        if self.args.share:
+            for variant in (first, *tuned_variants(settings, self.args.nulls, self.maker)):
+                workshop.make(variant)
+            return
+        plain = workshop.make(first)[PLAIN]
         known = {"choices": choice_table(plain)}
         for results in tune(workshop, plain, self.args.nulls, settings, self.maker):
             yield self.head() | {"tasks": {task: known}, "tuning": results}
@@ -354,7 +370,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (WMRewardError, MagiError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if args.quick:
+    if args.share:
+        print("done: the same command without --share makes the tables")
+    elif args.quick:
         print("\n".join(quick_lines(record, args.out)))
     else:
         print(text)

@@ -22,7 +22,7 @@ SCEPTICS = {
 """Choices without a world model, besides the medoid: score, and whether the highest wins."""
 ORACLES = ("physics", "position", "motion")
 
-DECIDED = {"video": "plain, seam 1 + 2 + 3", "image": CONSENSUS}
+DECIDED = {"video": "top, seam 1 + 2 + 3", "image": CONSENSUS}
 """What is compared with all controls, by task: decided on the scenes of seed 1000."""
 
 

@@ -63,6 +63,16 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
     add("--batch", type=int, default=128, help="candidates at once, default %(default)s")
     add("--windows", type=int, help="differentiated at once, default 192 on a GPU, 4 on a CPU")
     add("--workers", type=int, help="processes for motion masks, default one less than cores")
+    add(
+        "--also",
+        default="{}",
+        help="more guided rows: JSON of names and settings as --guidance has them",
+    )
+    add(
+        "--share", nargs=2, type=int, metavar=("K", "N"),
+        help="make every Nth block of candidates from the Kth on, and no tables: a process for each GPU "
+        "with the same --parts, then the same command without --share",
+    )  # fmt: skip
     add("--out", type=Path, help="tables, numbers and pictures")
     add("--parts", type=Path, help="finished blocks, default parts/ in --out")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")

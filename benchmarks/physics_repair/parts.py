@@ -168,6 +168,7 @@ class Workshop:
         batch: Candidates at once.
         folder: Where blocks are kept; None: nowhere.
         ceiling: Says of plain candidates what a judge would that knows the true state; None: nothing.
+        share: k, n: only every n-th block is made, from the k-th on, and nothing comes of it but its file.
     """
 
     def __init__(
@@ -181,15 +182,19 @@ class Workshop:
         batch: int,
         folder: Path | None,
         ceiling: Ceiling | None = None,
+        share: tuple[int, int] | None = None,
     ) -> None:
         self.answers, self.judges = answers, judges
         self.factory, self.settings, self.device = factory, dict(settings), device
-        self.batch, self.folder, self.ceiling = batch, folder, ceiling
+        self.batch, self.folder, self.ceiling, self.share = batch, folder, ceiling, share
 
     def make(self, variant: Variant) -> dict[str, Part]:
         """A part and those retouched, from their finished blocks and those that are missing."""
         at_once = max(1, self.batch // variant.seeds)
         starts = range(0, len(self.answers), at_once)
+        if self.share:
+            first, every = self.share
+            starts = starts[first::every]
         hidden = not sys.stderr.isatty()
         if hidden:
             print(f"{variant.name} …", file=sys.stderr)
@@ -203,6 +208,8 @@ class Workshop:
                     blocks.append(begun.popleft()())
         finally:  # what is made is not lost if the run is stopped
             blocks += [finish() for finish in begun]
+        if self.share:
+            return {}
         return {name: _joined([block[name] for block in blocks]) for name in blocks[0]}
 
     def _block(self, variant: Variant, rows: slice) -> Callable[[], dict[str, Part]]:

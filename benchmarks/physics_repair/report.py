@@ -93,6 +93,7 @@ def short_rows(task: Mapping[str, Any]) -> list[str]:
     )
     wanted = [
         GUIDED,
+        *(name for name in rows if name.startswith(f"{GUIDED}, ")),
         "guidance, random direction",
         "guidance, untrained model",
         f"best of {usual} by {score}",

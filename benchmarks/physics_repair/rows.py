@@ -31,6 +31,8 @@ COLUMNS = (
 )  # fmt: skip
 GAPS = ("physics", "position", "motion", "union")
 """Columns whose gap between the mean candidate and the best one is shared out."""
+HORIZONS = ("seam 1", "clip 2", "long", "seam 1 + 2 + 3", "seam 1 + 2 + 3 + long")
+"""Of the choices that have rows."""
 USUAL = 16
 """Candidates that are chosen from, if there are as many; larger sets are there for comparison."""
 
@@ -156,7 +158,7 @@ def shortlist(values: Values, rule: str) -> list[str]:
     score = score if score in RULES else RULES[0]
     wanted = (
         f"{rule} + {CONSENSUS}",
-        *(score_name(score, h) for h in ("seam 1", "clip 2", "long")),
+        *(score_name(score, h) for h in HORIZONS),
     )
     found = (name for name in wanted if name in own)
     return list(dict.fromkeys((*RULES, CONSENSUS, RANK_SUM, rule, *found)))

@@ -601,8 +601,11 @@ def test_the_whole_table(
         "medoid of 4", *(f"oracle of 4 by {rule}" for rule in ORACLES),
         *(f"best of 4 by {rule}" for rule in (*RULES, CONSENSUS, RANK_SUM)),
         *(
-            f"best of 4 by plain, {end}"
-            for end in ("seam 1", "long", "seam 1 + 2 + 3", "seam 1 + 2 + 3 + consensus")
+            f"best of 4 by top, {end}"
+            for end in (
+                "seam 1", "long", "seam 1 + 2 + 3", "seam 1 + 2 + 3 + consensus",
+                "seam 1 + 2 + 3 + long",
+            )
         ),
         *(
             f"best of 4 by true future, {end}"
@@ -614,7 +617,7 @@ def test_the_whole_table(
         "best of 4 by true state, position", "best of 4 by true state, motion",
     }  # fmt: skip
     assert set(rows) == expected
-    for name in ("guidance", "best of 4 by plain, seam 1 + 2 + 3", "oracle of 4 by position"):
+    for name in ("guidance", "best of 4 by top, seam 1 + 2 + 3", "oracle of 4 by position"):
         assert f"| {name} |" in printed
     lines = (out / "physics_repair_video_rows.csv").read_text().splitlines()
     names = [line[0] for line in csv.reader(lines[1:])]
@@ -674,6 +677,32 @@ def test_tuning(nano: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert {one["settings"]["keep_edges"] for one in found} == {False, True}
     order = [(not one["passes"], -one["gain"]) for one in found if one["gain"] is not None]
     assert order == sorted(order)
+
+
+def test_shares_of_several_processes_make_one_table(
+    nano: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [
+        *nano,
+        "--tasks",
+        "video",
+        "--guided",
+        "1",
+        "--batch",
+        "4",
+        "--also",
+        '{"twice": {"scale": 0.3}}',
+    ]
+    parts = tmp_path / "out" / "parts" / "video"
+    assert physics_repair.main([*argv, "--share", "1", "2"]) == 0
+    assert "without --share" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "physics_repair.md").exists()
+    assert {file.name for file in parts.glob("plain.*")} == {"plain.00001-00002.pt"}
+    assert physics_repair.main([*argv, "--share", "0", "2"]) == 0
+    made = {file: file.stat().st_mtime_ns for file in parts.iterdir()}
+    assert physics_repair.main(argv) == 0
+    assert made == {file: file.stat().st_mtime_ns for file in parts.iterdir()}
+    assert "| guidance, twice |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
