@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.physics_repair.answers import TASKS
+from benchmarks.physics_repair.guides import ALSO
 from benchmarks.physics_repair.scores import sets
 from wmreward.errors import UsageError
 
@@ -65,8 +67,8 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
     add("--workers", type=int, help="processes for motion masks, default one less than cores")
     add(
         "--also",
-        default="{}",
-        help="more guided rows: JSON of names and settings as --guidance has them",
+        default=json.dumps(ALSO),
+        help="more guided rows: JSON of names and settings as --guidance has them, default two",
     )
     add(
         "--share", nargs=2, type=int, metavar=("K", "N"),
@@ -89,7 +91,7 @@ def complete(args: argparse.Namespace) -> None:
         for key, value in QUICK.items():
             setattr(args, key, value)
         args.out = args.out or QUICK_OUT
-    if args.out and not args.parts:
+    if args.out and not args.parts and not args.quick:
         args.parts = args.out / "parts"
     cuda = torch.device(args.device).type == "cuda"
     if args.windows is None:

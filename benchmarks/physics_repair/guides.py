@@ -42,19 +42,19 @@ class GuideSettings:
             normal latents; None: as far as they do.
     """
 
-    scale: float = 0.15
-    times: tuple[float, float] = (0.05, 0.6)
-    frequency: int = 1
+    scale: float = 0.5
+    times: tuple[float, float] = (0.05, 0.4)
+    frequency: int = 2
     rule: Rule = "relative"
     through: Through = "x0"
     repeats: int = 1
     score: ScoreRule = "top"
     mode: str = "mean"
     stride: int = 8
-    reward: str = SurpriseReward.name
+    reward: str = SeamReward.name
     window_size: int = 16
     context: int = 8
-    frame_strides: tuple[int, ...] = (1,)
+    frame_strides: tuple[int, ...] = (1, 2, 3)
     keep_edges: bool = True
     trust: float | None = None
 
@@ -81,6 +81,19 @@ class GuideSettings:
             context_frames=self.context,
             frame_strides=self.frame_strides,
         )
+
+
+EVERY_STEP: dict[str, Any] = {"frequency": 1, "times": (0.05, 0.6)}
+ALSO: dict[str, dict[str, Any]] = {
+    "surprise of all windows, neighbouring frames": {
+        "reward": SurpriseReward.name,
+        "frame_strides": (1,),
+        "scale": 0.15,
+        **EVERY_STEP,
+    },
+    "strides 1, 2, 3 at scale 0.3": {"scale": 0.3, **EVERY_STEP},
+}
+"""Other guidance that has rows: what was the default before, and more of the same than sharpness allows."""
 
 
 @dataclass

@@ -18,6 +18,7 @@ from benchmarks.physics_repair.parts import EVERY, Part
 from benchmarks.physics_repair.rows import COLUMNS, GAPS, GUIDED, PLAIN, USUAL, usual_size
 from benchmarks.physics_repair.scores import KNOWN
 from benchmarks.physics_repair.tuning import CRITERION
+from wmreward.pictures.colors import BACKGROUND
 from wmreward.pictures.contact_sheet import SheetRow, contact_sheet
 from wmreward.video.types import UInt8Array
 
@@ -243,7 +244,7 @@ def picture(truth: Tensor, parts: Mapping[str, Part], rule: str) -> UInt8Array:
 def _side_by_side(strips: Tensor) -> UInt8Array:
     """Kept frames of the first scenes, [n, 3, t, H, W], one after the other: uint8 [frames, H, W, 3]."""
     frames = strips[:_SHOWN_SCENES].permute(0, 2, 3, 4, 1)
-    between = torch.full_like(frames[:, :1], 255)
+    between = torch.tensor(BACKGROUND, dtype=torch.uint8).expand_as(frames[:, :1])
     return torch.cat((frames, between), dim=1).flatten(0, 1)[:-1].numpy()
 
 

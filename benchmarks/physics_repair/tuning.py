@@ -8,7 +8,7 @@ from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import Any
 
-from benchmarks.physics_repair.guides import GuideMaker, GuideSettings
+from benchmarks.physics_repair.guides import ALSO, EVERY_STEP, GuideMaker, GuideSettings
 from benchmarks.physics_repair.parts import Part, Variant, Workshop
 from benchmarks.physics_repair.rows import Row, part_row
 
@@ -22,26 +22,17 @@ CRITERION = (
     "fall, as a part of plain's."
 )
 
-_SEAM: dict[str, Any] = {"reward": "seam", "frame_strides": (1, 2, 3)}
-_LONG: dict[str, Any] = {"reward": "seam", "window_size": 48, "context": 24}
+_LONG: dict[str, Any] = {"window_size": 48, "context": 24, "frame_strides": (1,)}
 
 _CHANGES: list[dict[str, Any]] = [
-    {"reward": "seam"},
-    {"reward": "seam", "frame_strides": (3,)},
-    _LONG,
-    _LONG | {"scale": 0.3},
-    _SEAM,
-    _SEAM | {"scale": 0.08},
-    _SEAM | {"scale": 0.3},
-    _SEAM | {"scale": 0.3, "frequency": 2},
-    _SEAM | {"scale": 0.3, "times": (0.05, 0.4)},
-    _SEAM | {"times": (0.0, 0.4)},
-    _SEAM | {"times": (0.05, 0.8)},
-    _SEAM | {"score": "plain"},
-    _SEAM | {"score": "plain", "scale": 0.3},
-    _SEAM | {"score": "relative"},
-    _SEAM | {"keep_edges": False},
-    _SEAM | {"through": "dit", "times": (0.0, 0.3)},
+    *ALSO.values(),
+    {"scale": 0.15, **EVERY_STEP},
+    {"scale": 0.3, "times": (0.05, 0.6)},
+    {"scale": 0.3, "frequency": 1},
+    {"score": "plain", "scale": 0.3, "times": (0.05, 0.6)},
+    {"scale": 0.15, "frame_strides": (1,), **EVERY_STEP},
+    {"scale": 0.15, **EVERY_STEP, **_LONG},
+    {"scale": 0.3, **EVERY_STEP, **_LONG},
 ]
 
 

@@ -578,7 +578,7 @@ def nano(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     settings = json.dumps({"config": str(config), "num_steps": 4})
     return [
         "--settings", settings, "--scenes", "2", "--candidates", "4", "--nulls", "1", "--size", "16",
-        "--workers", "0", "--device", "cpu", "--guidance", '{"stride": 8, "times": [0, 1]}',
+        "--workers", "0", "--device", "cpu", "--guidance", '{"stride": 8, "times": [0, 1]}', "--also", "{}",
         "--fewer_steps", "4", "--stride", "8", "--out", str(tmp_path / "out"),
     ]  # fmt: skip
 

@@ -16,7 +16,13 @@ from magi1.offload import resident
 from magi1.pipeline import Pipeline
 from magi1.tiling import map_tiles
 from wmreward.errors import UsageError
-from wmreward.generation.steering_flags import GUIDANCE_RANGE, GUIDANCE_SCALE, GUIDED_MODES
+from wmreward.generation.steering_flags import (
+    CONTINUED_GUIDANCE,
+    CONTINUED_REWARD,
+    GUIDANCE_RANGE,
+    GUIDANCE_SCALE,
+    GUIDED_MODES,
+)
 from wmreward.protocols import RewardScores
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.mix import ContinuationMix, Judged, RewardMix, parse_weights
@@ -91,6 +97,7 @@ def steering_of(
     measures: bool = False,
 ) -> Steering:
     """The same for any generator that takes ``steps`` steps, with the world model that usually judges it."""
+    values = _of_mode(values)
     schedule = GuidanceSchedule.make(
         steps,
         scale=_guidance_scale(values),
@@ -150,13 +157,31 @@ def foreign_judge(steering: Steering, config: MagiConfig) -> str | None:
     )
 
 
+def _of_mode(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the defaults of continued videos, where nothing else was asked for."""
+    if values["mode"] not in GUIDED_MODES:
+        return values
+    given: frozenset[str] = getattr(values, "given", frozenset())
+    own: dict[str, Any] = {}
+    if given.isdisjoint(CONTINUED_REWARD) and not values["reward"]:
+        own |= CONTINUED_REWARD
+    if given.isdisjoint((*CONTINUED_GUIDANCE, "guidance_steps", "guidance_scales")):
+        rewards = parse_weights(own.get("reward") or values["reward"] or [SurpriseReward.name])
+        if _surprises(rewards):
+            own |= CONTINUED_GUIDANCE
+    return {**values, **own}
+
+
+def _surprises(rewards: Mapping[str, float]) -> bool:
+    return not rewards.keys().isdisjoint((SurpriseReward.name, SeamReward.name))
+
+
 def _guidance_scale(values: Mapping[str, Any]) -> float:
     """What was asked for; else surprise guides where it is known to help (a list of jobs has no mode)."""
     if (asked := values["guidance_scale"]) is not None:
         return float(asked)
     rewards = parse_weights(values["reward"] or [SurpriseReward.name])
-    surprise = not rewards.keys().isdisjoint((SurpriseReward.name, SeamReward.name))
-    return GUIDANCE_SCALE if surprise and values["mode"] in GUIDED_MODES else 0.0
+    return GUIDANCE_SCALE if _surprises(rewards) and values["mode"] in GUIDED_MODES else 0.0
 
 
 def _guided_times(values: Mapping[str, Any]) -> tuple[float, float]:
