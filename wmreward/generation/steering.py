@@ -101,7 +101,7 @@ def steering_of(
     schedule = GuidanceSchedule.make(
         steps,
         scale=_guidance_scale(values),
-        frequency=values["guidance_frequency"],
+        frequency=values["guidance_frequency"] or 1,
         which=values["guidance_steps"],
         scales=values["guidance_scales"],
         times=_guided_times(values),
@@ -161,14 +161,14 @@ def _of_mode(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """With the defaults of continued videos, where nothing else was asked for."""
     if values["mode"] not in GUIDED_MODES:
         return values
-    given: frozenset[str] = getattr(values, "given", frozenset())
     own: dict[str, Any] = {}
-    if given.isdisjoint(CONTINUED_REWARD) and not values["reward"]:
+    given: frozenset[str] = getattr(values, "given", frozenset())
+    if given.isdisjoint(CONTINUED_REWARD):
         own |= CONTINUED_REWARD
-    if given.isdisjoint((*CONTINUED_GUIDANCE, "guidance_steps", "guidance_scales")):
-        rewards = parse_weights(own.get("reward") or values["reward"] or [SurpriseReward.name])
-        if _surprises(rewards):
-            own |= CONTINUED_GUIDANCE
+    rewards = parse_weights(own.get("reward") or values["reward"] or [SurpriseReward.name])
+    when = (*CONTINUED_GUIDANCE, "guidance_steps", "guidance_scales")
+    if _surprises(rewards) and all(values[name] is None for name in when):
+        own |= CONTINUED_GUIDANCE
     return {**values, **own}
 
 

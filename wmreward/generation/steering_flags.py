@@ -51,8 +51,7 @@ _GUIDANCE = (
         "guide every how many steps",
         metavar="N",
         kind=Whole(1),
-        default=1,
-        usually="2 where a video is continued and no other flag of guidance is given",
+        usually="1; 2 where a video is continued and no other flag says when to guide",
         rare=True,
     ),
     Flag(
@@ -73,7 +72,7 @@ _GUIDANCE = (
         metavar=("LO", "HI"),
         kind=_TIMES,
         usually=f"{GUIDANCE_RANGE[0]:g} {GUIDANCE_RANGE[1]:g}, or all with --guidance_steps or "
-        "--guidance_scales; 0.05 0.4 where a video is continued and no other flag of guidance is given",
+        "--guidance_scales; 0.05 0.4 where a video is continued and no other flag says when to guide",
         rare=True,
     ),
     Flag(
@@ -127,13 +126,17 @@ _GUIDANCE = (
     ),
 )
 
+_NOTES = {"frame_strides": "1 2 3 where a video is continued and no reward is given"}
+
 _REWARDS = (
-    shared.REWARD,
+    shared.REWARD.but(
+        usually="seam where a video is continued and frame_strides are not given; else surprise"
+    ),
     shared.COMBINE,
     *shared.WORLD_MODEL,
     *(
-        flag.but(rare=True)  # their defaults are what the evidence supports
-        for flag in shared.surprise(STRIDE, SCORE)
+        flag.but(rare=True, note=_NOTES.get(flag.name, flag.note))
+        for flag in shared.surprise(STRIDE, SCORE)  # their defaults are what the evidence supports
     ),
 )
 
