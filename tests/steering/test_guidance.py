@@ -151,6 +151,41 @@ def test_few_videos_at_a_time_are_all_at_once(
     assert apart.records[0].after == pytest.approx(together.records[0].after)
 
 
+class Continues:
+    """A reward that is told where given frames end, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, int]] = []
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        raise AssertionError("it wants to know where given frames end")
+
+    def after(self, videos: Tensor, given: int) -> RewardScores:
+        self.shown.append((videos.shape[2], given))
+        return smooth(videos)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (0, [(10, 4), (10, 4)]),  # two chunks of six frames, each after the four before it
+        (
+            1,
+            [(8, 4), (10, 4)],
+        ),  # the first latent frame in flight is given: two frames less are new
+        (3, [(10, 4)]),  # the whole first chunk is
+    ],
+)
+def test_every_chunk_in_flight_continues_what_is_before_it(
+    given: int, shown: list[tuple[int, int]]
+) -> None:
+    reward, step = Continues(), make_step(given=given)
+    pushed = Guidance(reward, always(measure=False))(step) - step.velocity
+    assert reward.shown == shown
+    width = step.chunk_width
+    assert (pushed[:, :, :given] == 0).all() and (pushed[:, :, width:] != 0).any()
+
+
 def test_a_gradient_without_blur_lowers_no_edges_in_any_chunk() -> None:
     generator = torch.Generator().manual_seed(0)
     gradient, sharpens = torch.randn(2, 3, 4, 6, 5, 5, generator=generator, dtype=torch.float64)
