@@ -249,7 +249,8 @@ class Bench:
                 for variant in self.variants():
                     workshop.make(variant)
                 continue
-            parts = control_parts(answers, self.judges, self.generator)
+            quick = self.args.quick
+            parts = {} if quick else control_parts(answers, self.judges, self.generator)
             workshop = self.workshop(name, answers)
             for variant in self.variants():
                 parts |= workshop.make(variant)
