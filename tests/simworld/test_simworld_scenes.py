@@ -12,9 +12,17 @@ SUMS = {
     "id": (486, 898.339, 2.465, 1666.388, -0.133, 293.909, 790.297, 558),
     "ood": (475, 915.797, 1.795, 1874.004, 0.556, 280.167, 784.890, 575),
 }
+# Drawn early and late, so that a draw more or less shows.
 FIELDS = (
-    "exists position velocity angle spin friction static_center static_exists".split()
-)  # drawn early and late, so that a draw more or less shows
+    "exists",
+    "position",
+    "velocity",
+    "angle",
+    "spin",
+    "friction",
+    "static_center",
+    "static_exists",
+)
 
 
 @pytest.mark.parametrize("split", SUMS)
