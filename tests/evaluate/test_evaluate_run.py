@@ -18,7 +18,7 @@ from wmreward.batch.submission import ClipForm, write_clip
 from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.evaluate import run as evaluation
 from wmreward.evaluate.run import EvaluateOptions, evaluate_run, pick, read_results
-from wmreward.physics_iq.metrics import compare
+from wmreward.physics_iq.measures.metrics import compare
 from wmreward.physics_iq.scores import original_score, verified_score
 from wmreward.prompts.jobs import BatchJob
 from wmreward.report.run_data import read_run

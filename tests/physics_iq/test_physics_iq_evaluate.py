@@ -28,10 +28,10 @@ from wmreward.physics_iq.cli import build_parser, default_workers, main
 from wmreward.physics_iq.clips import Take, change_rate, first_frames, read_header, read_take
 from wmreward.physics_iq.dataset import find_jobs, read_descriptions, read_list
 from wmreward.physics_iq.evaluate import evaluate, plan_job
-from wmreward.physics_iq.metrics import Look, sampled
+from wmreward.physics_iq.measures.metrics import Look, sampled
+from wmreward.physics_iq.measures.stored_masks import through_mpeg4
 from wmreward.physics_iq.official_csv import read_csv
 from wmreward.physics_iq.scores import original_score, verified_score
-from wmreward.physics_iq.stored_masks import through_mpeg4
 from wmreward.video_io import write_video
 
 FURTHER = ("a30_lossless", "b24_lossy_clips", "c16_edges", "d16_short")
