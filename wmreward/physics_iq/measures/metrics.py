@@ -117,7 +117,8 @@ def compare(
 ) -> Metrics:
     """Compare clips in memory, uint8 [T, H, W, 3] RGB, with equal T; resolutions may differ.
 
-    At small resolutions mind the kernels of the masks (see `.masks`): at 64 × 64 things narrower than 5 pixels do not move, and the comparison is made at 16 × 16.
+    At small resolutions mind the kernels of the masks (see `.masks`): at 64 × 64 things narrower
+    than 5 pixels do not move, and the comparison is made at 16 × 16.
 
     Args:
         take_1: the real clip that scores are against.
