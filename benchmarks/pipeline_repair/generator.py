@@ -28,8 +28,8 @@ class PipelineGenerator:
 
     Args:
         magi: What generates.
-        make_guide: Makes the guide of each batch, whose reward and settings are taken. It is given the records
-            of what guided instead.
+        make_guide: Makes the guide of each batch, whose reward and settings are taken and that is given the
+            records of what guided instead.
     """
 
     def __init__(self, magi: MagiGenerator, make_guide: GuideMaker | None = None) -> None:
