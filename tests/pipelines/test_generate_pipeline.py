@@ -189,7 +189,9 @@ def test_wrong_flags(command: CommandLine, flags: tuple[str, ...], says: str) ->
 def test_pipelines_that_are_not_there_or_not_known(command: CommandLine, saved: Path) -> None:
     assert "there is no model_index.json" in command.fails(*PROMPT, pipeline=".")
     gone = command.fails(*PROMPT, pipeline="nobody/nothing", code=1)
-    assert "--pipeline nobody/nothing is not on this machine: `wmreward generate --download`" in gone
+    assert (
+        "--pipeline nobody/nothing is not on this machine: `wmreward generate --download`" in gone
+    )
     assert "neither a folder nor a name" in command.fails(*PROMPT, pipeline="no/such/folder")
     Path("strange").mkdir()
     Path("strange/model_index.json").write_text(json.dumps({"_class_name": "StrangePipeline"}))

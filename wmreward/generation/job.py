@@ -25,10 +25,10 @@ from magi1.text_encoder import check_text_encoder
 from magi1.tiling import Tiling
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.generation.search_plan import Candidates, SearchPlan, check_rewards
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
 from wmreward.generation.inputs import GivenFrames, given_frames
 from wmreward.generation.output import Output, settings_of
+from wmreward.generation.search_plan import Candidates, SearchPlan, check_rewards
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.rewards.choice import RewardChoice
 from wmweights import WeightsError

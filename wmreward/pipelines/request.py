@@ -212,4 +212,3 @@ def _value(word: str) -> Any:
         return parse_json(word)
     except JSONError:
         return word
-
