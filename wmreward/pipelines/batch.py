@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from magi1.config import EngineConfig
-from magi1.parallel.groups import Place
 from wmreward.batch.candidates import Candidate
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
@@ -16,8 +14,8 @@ from wmreward.generation.batch.judge import BatchRewards
 from wmreward.generation.batch.making import VIDEO, facts_of, failing
 from wmreward.generation.batch.wanted import Wanted, listed
 from wmreward.generation.output import Output
-from wmreward.generation.run import ALONE
 from wmreward.generation.steering import steering_of
+from wmreward.generation.workshop import Place
 from wmreward.pipelines.request import PipelineChoice, PipelineRequest
 from wmreward.pipelines.workshop import WorkingPipeline
 from wmreward.prompts.jobs import BatchJob
@@ -49,10 +47,6 @@ class PipelineBatch(Wanted):
             judges=not values["no_scores"],
         )
         return cls(choice=choice, **listed(values, steering))
-
-    @property
-    def engine(self) -> EngineConfig:
-        return ALONE
 
     @cached_property
     def settings(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from wmreward.batch.folder import RunFolder
 from wmreward.batch.share import Share
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
+from wmreward.generation.run import ALONE
 from wmreward.generation.steering import Steering
 from wmreward.prompts.cli import problems_with
 from wmreward.prompts.jobs import BatchJob, read_jobs
@@ -44,9 +45,9 @@ class Wanted(ABC):
     # --- of the generator -------------------------------------------------------------------------------
 
     @property
-    @abstractmethod
     def engine(self) -> EngineConfig:
-        """How processes share a video."""
+        """How processes share a video; usually each makes its own."""
+        return ALONE
 
     @property
     @abstractmethod
