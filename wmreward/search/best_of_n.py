@@ -23,7 +23,7 @@ from wmreward.records.lock import reserved
 from wmreward.records.scored import video_sha256
 from wmreward.rewards.mix import Judged
 from wmreward.search.candidates import Candidate, CandidateStore, ranking
-from wmreward.surprise.inputs import Sampling
+from wmreward.surprise.sampling import Sampling
 from wmreward.video_io import Clip
 
 ALL_FRAMES = Sampling(max_frames=2**40)
