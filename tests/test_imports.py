@@ -119,7 +119,7 @@ ROOMS: dict[str, set[str]] = {
         "video",
         "commands",
     },
-    "physics_iq": {"video", "commands"},
+    "physics_iq": {"tables", "video", "commands"},
     "prompts": {"physics_iq", "video", "commands"},
     "batch": {"prompts", "physics_iq", "records", "video", "commands"},
     "report": {
