@@ -23,7 +23,7 @@ from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
 from wmreward.select.copies import copy_winners, slug
 from wmreward.select.groups import grouped
-from wmreward.surprise.inputs import Sampling
+from wmreward.surprise.inputs import Sampling, as_floats
 from wmreward.surprise.rates import with_rates
 from wmreward.tables.layout import Format
 from wmreward.video.ahead import Feed, decode_ahead
@@ -138,6 +138,9 @@ def _judge_all(
     everything = [(path, group) for group, paths in job.groups.items() for path in paths]
     share = dict(item for _, item in ranks.share(everything))
     judge = FileJudge(mix, rewards.model.torch_device(), job.sampling)
+    reduction = mix.reduction()
+    # Whole frames of several videos at once would be too much.
+    workers = 0 if reduction is as_floats else job.workers
     failed: dict[Path, str] = {}
 
     def plan(path: Path) -> tuple[str, Candidate | None]:
@@ -146,7 +149,7 @@ def _judge_all(
 
     def clips(path: Path, known: tuple[str, Candidate | None]) -> Generator[Clip, None, None]:
         if known[1] is None:
-            yield from job.sampling.clips(path)
+            yield from job.sampling.clips(path, reduction)
 
     def work(feed: Feed[tuple[str, Candidate | None]]) -> None:
         try:
@@ -161,7 +164,7 @@ def _judge_all(
             lock.check()
             store.add(str(feed.path), sha256, judged, {"group": share[feed.path]})
 
-    for feed in decode_ahead(share, plan, clips, job.workers):
+    for feed in decode_ahead(share, plan, clips, workers):
         work(feed)
     return failed
 

@@ -20,14 +20,13 @@ from vjepa2.world_model21 import Levels, Observed, Positions
 from wmreward.errors import UsageError, VideoError, VideoWarning
 from wmreward.surprise.actions import STEP_RATE, Motion, action_surprise, check_motion
 from wmreward.surprise.config import ScoreRule, Similarity, SurpriseConfig
-from wmreward.surprise.inputs import Sampling, ValueRange, video_tensor
+from wmreward.surprise.inputs import Sampling, ValueRange, seen_by, tensor_of, video_tensor
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
 from wmreward.surprise.rates import at_rates
 from wmreward.surprise.result import SurpriseBatch, SurpriseResult
 from wmreward.surprise.scorer import SurpriseScorer, WindowScores
 from wmreward.surprise.windows import Window, WindowSpan, frame_maps, reach, window_spans
 from wmreward.version import versions
-from wmreward.video.types import UInt8Array
 from wmreward.video_io import Clip, Faults, Reduction
 
 Video = str | PathLike[str] | NDArray[np.uint8] | Sequence[NDArray[np.uint8]] | Tensor
@@ -206,19 +205,8 @@ class VideoScorer:
         }
 
     def reduction(self) -> Reduction:
-        """What is kept of each frame while a video is decoded: what the model sees of it, as float32.
-
-        The arithmetic is that of whole frames, so scores are the same to the last bit, and memory does not
-        depend on the size of the frames.
-        """
-        model = self.loaded.model
-
-        def seen(frame: UInt8Array) -> NDArray[np.float32]:
-            pixels = torch.from_numpy(frame).movedim(-1, 0)[None, :, None].to(model.device)
-            small = from_uint8(pixels, model.config.crop)[0, :, 0]
-            return cast(NDArray[np.float32], small.cpu().numpy())
-
-        return seen
+        """What is kept of each frame while a video is decoded, see `seen_by`."""
+        return seen_by(self.loaded.model)
 
     @torch.no_grad()
     def score_clips(
@@ -235,7 +223,7 @@ class VideoScorer:
             for clip in clips:
                 # What the result needs of a clip is its clock, not its frames.
                 seen.append(_without_frames(clip))
-                yield self._video_of(_tensor_of(clip))
+                yield self._video_of(tensor_of(clip)[None])
 
         try:
             if motion is not None:
@@ -386,12 +374,6 @@ def score_stream(scorer: SurpriseScorer, parts: Iterable[Tensor]) -> WindowScore
         None if maps[0] is None else torch.cat(cast(list[Tensor], maps), dim=1)[:, order],
         windows,
     )
-
-
-def _tensor_of(clip: Clip) -> Tensor:
-    """``[1, 3, T, H, W]`` of a clip, whose frames are whole or what `VideoScorer.reduction` made of them."""
-    frames = torch.from_numpy(clip.frames)
-    return (frames.movedim(-1, 0) if frames.dtype == torch.uint8 else frames.movedim(0, 1))[None]
 
 
 def _without_frames(clip: Clip) -> Clip:
