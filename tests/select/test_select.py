@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import torch
 from cli_fixtures import Result, write_clip, write_weights
 from fakes import NANO_TINY
+from video_fixtures import encode
 
 import vjepa2.config
 from wmfiles import Process
@@ -25,6 +27,7 @@ from wmreward.select.copies import copy_winners
 from wmreward.select.groups import grouped
 from wmreward.surprise import models
 from wmreward.surprise.compute import compute_vjepa_surprise
+from wmreward.surprise.result import SurpriseResult
 from wmreward.video import collect
 from wmreward.video_io import Clip, read_frames, read_uniform, write_video
 
@@ -313,8 +316,9 @@ def test_videos_are_judged_by_what_the_model_sees(
     result = select("large.mp4", "--json")
     side = NANO_TINY.crop
     assert kept == [(18, 3, side, side)]
-    surprise = float(compute_vjepa_surprise("large.mp4", model="tiny", stride=4, weights=weights))
-    assert -json.loads(result.out)["candidates"][0]["scores"]["surprise"] == surprise
+    found = compute_vjepa_surprise("large.mp4", model="tiny", stride=4, weights=str(weights))
+    assert isinstance(found, SurpriseResult)
+    assert -json.loads(result.out)["candidates"][0]["scores"]["surprise"] == float(found)
 
 
 def test_whole_frames_for_rewards_of_others_have_a_limit(
@@ -347,6 +351,28 @@ class Bright:
     def __call__(self, videos):
         return RewardScores(videos.mean(dim=(1, 2, 3, 4)), {})
 """
+
+
+def test_doubts_are_told_recorded_and_refused(
+    select: Select, tmp_path: Path, judged: list[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (20, 48, 64, 3), dtype=np.uint8)
+    times = [125 * index + 5000 * (index >= 10) for index in range(20)]
+    encode(tmp_path / "gap.mkv", noise, pts=times, time_base=Fraction(1, 1000))
+    write_video(tmp_path / "sound.mp4", noise, 8)
+    flags = ("gap.mkv", "sound.mp4", "--output", "s.jsonl")
+    for _ in range(2):
+        result = select(*flags)
+        assert result.code == 0
+        (warning,) = (line for line in result.err.splitlines() if line.startswith("warning"))
+        assert warning.startswith(
+            "warning: gap.mkv: gaps between frames: 1 (up to 5.125 s); judged"
+        )
+    found = [json.loads(line)["faults"] for line in Path("s.jsonl").read_text().splitlines()]
+    assert sorted(faults["gaps"] for faults in found) == [0, 1] and len(judged) == 2
+    strict = select(*flags, "--strict")
+    assert strict.code == 1 and "winner: sound.mp4" in strict.out and len(judged) == 2
+    assert "gap.mkv: gaps between frames: 1 (up to 5.125 s) (--strict refuses it)" in strict.err
 
 
 def test_records_in_use_are_left_alone(select: Select, clips: Path, judged: list[str]) -> None:

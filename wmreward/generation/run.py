@@ -46,6 +46,8 @@ def run(job: Job) -> int:
     if os.environ.get("RANK", "0") == "0":
         for cut in job.cut:
             say(f"note: {cut}")
+        if job.doubts:
+            say(f"warning: {job.doubts}; continued all the same")
     return run_with(partial(Workshop, job), job, job.config.engine_config)
 
 
