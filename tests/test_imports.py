@@ -135,7 +135,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "evaluate": {"report", "batch", "physics_iq", "records", "commands"},
     "generation": {
-        *("batch", "prompts", "search", "steering", "rewards", "surprise"),
+        *("batch", "prompts", "search", "steering", "rewards", "records", "surprise"),
         *("pictures", "video", "commands"),
     },
     "pipelines": {"generation", "steering", "rewards", "video", "commands"},

@@ -19,11 +19,14 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from vjepa2.world_model import WorldModel
 from wmreward.errors import UsageError
 from wmreward.protocols import ContinuationReward, Reward, RewardScores, SetReward
 from wmreward.rewards.checks import check_finite, checked, checked_set
 from wmreward.rewards.world import OF_STRIDE, Consensus, SeamReward, SurpriseReward
+from wmreward.surprise.inputs import as_floats, seen_by
 from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.video_io import Reduction
 
 How = Literal["sum", "rank"]
 
@@ -123,6 +126,17 @@ class RewardMix:
     def min_frames(self) -> int:
         """Frames of the shortest video that all of them can judge, as far as they say."""
         return max(getattr(reward, "min_frames", 1) for reward in self.rewards.values())
+
+    def reduction(self) -> Reduction:
+        """What is kept of a frame while a video is decoded for them: what the world model sees of it, or all
+        of it if one is not the world model's."""
+        models = {
+            getattr(getattr(reward, "scorer", None), "model", None)
+            for reward in self.rewards.values()
+        }
+        model = models.pop() if len(models) == 1 else None
+        known = all(type(reward) in OWN.values() for reward in self.rewards.values())
+        return seen_by(model) if known and isinstance(model, WorldModel) else as_floats
 
     def judging(self) -> RewardMix:
         """Those of them that judge videos one by one, added up.

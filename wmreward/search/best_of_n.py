@@ -23,10 +23,16 @@ from wmreward.records.lock import reserved
 from wmreward.records.scored import video_sha256
 from wmreward.rewards.mix import Judged
 from wmreward.search.candidates import Candidate, CandidateStore, ranking
+from wmreward.surprise.inputs import tensor_of
 from wmreward.surprise.sampling import Sampling
-from wmreward.video_io import Clip
+from wmreward.video_io import MAX_CLIP_BYTES, Clip
 
 ALL_FRAMES = Sampling(max_frames=2**40)
+
+_TOO_LONG = (
+    f"its frames take more than the {MAX_CLIP_BYTES >> 30} GiB that are judged at once: a lower --fps, or "
+    "--max_frames; wmreward score has no such limit"
+)
 
 
 class Maker(Protocol):
@@ -171,10 +177,17 @@ class FileJudge:
         return self.of(self.sampling.clips(path), path)
 
     def of(self, clips: Iterable[Clip], path: Path) -> Judged:
-        """The same for a file that is decoded already."""
-        parts = [torch.from_numpy(clip.frames) for clip in clips]
-        frames = torch.cat(parts if self.before is None else [self.before, *parts])
-        video = frames.to(self.device).movedim(-1, 0).float() / 127.5 - 1
+        """The same for a file that is decoded already, to whole frames or by ``RewardMix.reduction``."""
+        parts = [] if self.before is None else [self.before.movedim(-1, 0)]
+        size = 0
+        for clip in clips:
+            size += clip.frames.nbytes
+            if size > MAX_CLIP_BYTES:
+                raise VideoError(path, _TOO_LONG)
+            parts.append(tensor_of(clip))
+        video = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(self.device)
+        if video.dtype == torch.uint8:
+            video = video.float().div_(127.5).sub_(1)
         try:
             return self.mix.judge(video, 0 if self.before is None else len(self.before))
         except UsageError as error:
@@ -208,8 +221,9 @@ def search(
         InUse: another run makes candidates there.
     """
     crew = crew or Alone()
-    with reserved(store.file, Ranks()) if crew.is_first else nullcontext():
-        return _search(seeds, maker, judge, mix, store, folder, crew, tell)
+    with reserved(store.file, Ranks()) if crew.is_first else nullcontext() as lock:
+        check = (lambda: None) if lock is None else lock.check
+        return _search(seeds, maker, judge, mix, store, folder, crew, tell, check)
 
 
 def _search(
@@ -221,6 +235,7 @@ def _search(
     folder: Path,
     crew: Crew,
     tell: Callable[[Candidate], None],
+    check: Callable[[], None],
 ) -> Choice:
     def complete(missing: Sequence[int]) -> None:
         work = _batches(missing, seeds, maker.batch, crew.groups)
@@ -233,7 +248,9 @@ def _search(
         name = maker.name(seed)
         sha256, known = video_sha256(folder / name), store.find(name)
         if known is None or known.sha256 != sha256:
-            tell(store.add(name, sha256, judge(folder / name), {"seed": seed, **facts}))
+            judged = judge(folder / name)
+            check()
+            tell(store.add(name, sha256, judged, {"seed": seed, **facts}))
 
     def gather() -> None:
         crew.wait()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.files import user_path
 from wmreward.ranks import Ranks, joined
 from wmreward.records.lock import Lock, reserved
-from wmreward.records.scored import to_json, video_sha256
+from wmreward.records.scored import faults_of, to_json, video_sha256
 from wmreward.rewards.choice import RewardChoice
-from wmreward.rewards.mix import RewardMix
+from wmreward.rewards.mix import Judged, RewardMix
 from wmreward.scoring.report import short_names
 from wmreward.scoring.settings import with_rates
 from wmreward.scoring.simulated import meaningless
@@ -24,10 +25,11 @@ from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
 from wmreward.select.copies import copy_winners, slug
 from wmreward.select.groups import grouped
+from wmreward.surprise.inputs import as_floats
 from wmreward.surprise.sampling import Sampling
 from wmreward.tables.layout import Format
 from wmreward.video.ahead import Feed, decode_ahead
-from wmreward.video_io import Clip
+from wmreward.video_io import Clip, Faults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class Job:
         groups: Candidates by what they have in common.
         rewards: How they are judged.
         sampling: Which of their frames.
+        strict: Refuse videos about which something is doubtful.
         output: Where records are kept, or None.
         copy_to: Where winners go, or None.
         sheets: Where contact sheets go, or None.
@@ -49,6 +52,7 @@ class Job:
     groups: Mapping[str, Sequence[Path]]
     rewards: RewardChoice
     sampling: Sampling
+    strict: bool
     output: Path | None
     copy_to: Path | None
     sheets: Path | None
@@ -84,6 +88,7 @@ def job_from(flags: Values) -> Job:
         groups=groups,
         rewards=rewards,
         sampling=sampling,
+        strict=values["strict"],
         output=output,
         copy_to=places["copy_to"],
         sheets=places["contact_sheets"],
@@ -138,32 +143,60 @@ def _judge_all(
     everything = [(path, group) for group, paths in job.groups.items() for path in paths]
     share = dict(item for _, item in ranks.share(everything))
     judge = FileJudge(mix, rewards.model.torch_device(), job.sampling)
+    reduction = mix.reduction()
+    # Whole frames of several videos at once would be too much.
+    workers = 0 if reduction is as_floats else job.workers
     failed: dict[Path, str] = {}
 
     def plan(path: Path) -> tuple[str, Candidate | None]:
         sha256 = video_sha256(path)
-        return sha256, store.find(str(path), sha256)
+        known = store.find(str(path), sha256)
+        if job.strict and known is not None and faults_of(known.record) is None:
+            known = None  # it does not tell whether anything was doubtful
+        return sha256, known
 
     def clips(path: Path, known: tuple[str, Candidate | None]) -> Generator[Clip, None, None]:
         if known[1] is None:
-            yield from job.sampling.clips(path)
+            yield from job.sampling.clips(path, reduction)
 
     def work(feed: Feed[tuple[str, Candidate | None]]) -> None:
         try:
             sha256, known = feed.plan()
-            judged = judge.of(feed.clips(), feed.path) if known is None else store.judged(known)
+            faults: Faults | None
+            if known is None:
+                judged, faults = _judged(judge, feed)
+            else:
+                judged, faults = store.judged(known), faults_of(known.record)
+            if faults and job.strict:
+                raise VideoError(feed.path, f"{faults} (--strict refuses it)")
         except VideoError as error:  # what is wrong with one video must not stop the others
             failed[feed.path] = str(error)
             _say(str(error))
             return
+        if faults:
+            _say(f"warning: {feed.path}: {faults}; judged all the same (--strict refuses it)")
         own = store.find(str(feed.path))
-        if own is None or own.sha256 != sha256:  # perhaps judged under another name
+        if known is None or own is None or own.sha256 != sha256:  # perhaps under another name
             lock.check()
-            store.add(str(feed.path), sha256, judged, {"group": share[feed.path]})
+            told = {} if faults is None else {"faults": faults.to_json()}
+            store.add(str(feed.path), sha256, judged, {"group": share[feed.path], **told})
 
-    for feed in decode_ahead(share, plan, clips, job.workers):
+    for feed in decode_ahead(share, plan, clips, workers):
         work(feed)
     return failed
+
+
+def _judged(judge: FileJudge, feed: Feed[Any]) -> tuple[Judged, Faults]:
+    """What there is to say of a video, and what is doubtful about it."""
+    faults = Faults()
+
+    def clips() -> Iterator[Clip]:
+        nonlocal faults
+        for clip in feed.clips():
+            faults = clip.faults
+            yield clip
+
+    return judge.of(clips(), feed.path), faults
 
 
 def _conclude(job: Job, store: CandidateStore, mix: RewardMix, failed: Mapping[Path, str]) -> None:

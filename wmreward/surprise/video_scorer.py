@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vjepa2 import VJEPA2
@@ -19,13 +17,13 @@ from wmreward.surprise.actions.motion import Motion
 from wmreward.surprise.actions.scorer import ActionScorer
 from wmreward.surprise.aggregate import WindowScores
 from wmreward.surprise.config import SurpriseConfig
+from wmreward.surprise.inputs import seen_by, tensor_of
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
 from wmreward.surprise.result import Clock, SurpriseBatch, SurpriseResult, results_of
 from wmreward.surprise.sampling import Sampling
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.windows import Layout
 from wmreward.version import versions
-from wmreward.video.types import UInt8Array
 from wmreward.video_io import Clip, Reduction
 
 
@@ -93,7 +91,9 @@ class VideoScorer:
         """
         scorer, clock = self._scorer(motion), Clock()
         try:
-            scores = scorer.score_parts(self._in_range(clip) for clip in clock.noting(clips))
+            scores = scorer.score_parts(
+                self._on_device(tensor_of(clip)[None]) for clip in clock.noting(clips)
+            )
             score = scores.pooled(self.config.mode)
         except UsageError as error:
             raise VideoError(name, str(error)) from None
@@ -109,19 +109,8 @@ class VideoScorer:
         )
 
     def reduction(self) -> Reduction:
-        """What is kept of each frame while a video is decoded: what the model sees of it, as float32.
-
-        The arithmetic is that of whole frames, so scores are the same to the last bit, and memory does not
-        depend on the size of the frames.
-        """
-        model = self.loaded.model
-
-        def seen(frame: UInt8Array) -> NDArray[np.float32]:
-            pixels = torch.from_numpy(frame).movedim(-1, 0)[None, :, None].to(model.device)
-            small = from_uint8(pixels, model.config.crop)[0, :, 0]
-            return cast(NDArray[np.float32], small.cpu().numpy())
-
-        return seen
+        """What is kept of each frame while a video is decoded, see `seen_by`."""
+        return seen_by(self.loaded.model)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -142,12 +131,6 @@ class VideoScorer:
             name = self.loaded.model.config.name
             raise UsageError(f"model {name!r} takes no actions; use vitgac")
         return self.scorer
-
-    def _in_range(self, clip: Clip) -> Tensor:
-        """``[1, 3, T, H, W]`` in [−1, 1] of a clip, whose frames are whole or reduced."""
-        frames = torch.from_numpy(clip.frames)
-        whole = frames.dtype == torch.uint8
-        return self._on_device((frames.movedim(-1, 0) if whole else frames.movedim(0, 1))[None])
 
     def _on_device(self, video: Tensor) -> Tensor:
         """``[B, 3, T, H, W]``, uint8 or in [−1, 1], on any device → in [−1, 1] on the model's."""
