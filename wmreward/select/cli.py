@@ -46,8 +46,7 @@ _VIDEOS = (
 )
 
 _REWARDS = (
-    shared.REWARD,
-    shared.COMBINE,
+    *shared.REWARDS,
     *shared.WORLD_MODEL,
     *shared.surprise(stride=2, score="plain"),
 )

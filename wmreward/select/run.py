@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from wmreward.commands.flags import Values
+from wmreward.devices import find_device
 from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.files import user_path
+from wmreward.protocols import VideoFacts
 from wmreward.ranks import Ranks, joined
 from wmreward.records.lock import Lock, reserved
 from wmreward.records.scored import to_json, video_sha256
 from wmreward.rewards.choice import RewardChoice
+from wmreward.rewards.compare import Comparison, Judged
+from wmreward.rewards.known import comparing
 from wmreward.rewards.mix import RewardMix
 from wmreward.scoring.report import short_names
 from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
+from wmreward.search.ways import ways_of
 from wmreward.select.copies import copy_winners, slug
-from wmreward.select.groups import grouped
+from wmreward.select.groups import in_groups, videos_of
 from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.rates import with_rates
 from wmreward.tables.layout import Format
@@ -36,6 +45,7 @@ class Job:
 
     Attributes:
         groups: Candidates by what they have in common.
+        prompts: Of videos, by their path, as far as a table says.
         rewards: How they are judged.
         sampling: Which of their frames.
         output: Where records are kept, or None.
@@ -47,6 +57,7 @@ class Job:
     """
 
     groups: Mapping[str, Sequence[Path]]
+    prompts: Mapping[str, str]
     rewards: RewardChoice
     sampling: Sampling
     output: Path | None
@@ -78,10 +89,14 @@ def job_from(flags: Values) -> Job:
     output = places["output"]
     if output is not None and output.suffix.lower() != ".jsonl":
         raise UsageError(f"--output {output} must end in .jsonl")
-    groups = grouped(values["video_path"], values["group_by"])
+    found = videos_of(values["video_path"])
+    groups = in_groups(found, values["group_by"])
+    for path, prompt in found.items():
+        rewards.check_prompt(prompt, of=str(path))
     rewards.check_weights()
     return Job(
         groups=groups,
+        prompts={str(path): prompt for path, prompt in found.items() if prompt is not None},
         rewards=rewards,
         sampling=sampling,
         output=output,
@@ -103,27 +118,53 @@ def run(job: Job) -> int:
 
 
 def _run(job: Job, ranks: Ranks, lock: Lock, temporary: Path) -> int:
+    seen = {"sampling": vars(job.sampling)}
     store = CandidateStore(
         job.output or temporary / "selection.jsonl",
-        {**job.rewards.settings(), "sampling": vars(job.sampling)},
+        {**job.rewards.settings(), **seen},
+        ways_of(job.rewards, seen, job.prompts.get),
         part=ranks.rank if ranks.world > 1 else None,
     )
     ranks.on_first(store.recover)
     store.load()
     device = ranks.device(job.rewards.model.device)
-    rewards = replace(job.rewards, model=replace(job.rewards.model, device=device))
-    mix = ranks.in_turn(rewards.load)
+    mix = LazyMix(job.rewards, find_device(device))
+    if ranks.world > 1:
+        ranks.in_turn(mix.load)
     fatal, failed = None, {}
     try:
-        failed = _judge_all(job, ranks, lock, store, rewards, mix)
+        failed = _judge_all(job, ranks, lock, store, mix)
     except WMRewardError as error:
         fatal = error
     failures = [found for part in ranks.gather(failed) for found in part.items()]
     ranks.agree(fatal)
     ranks.on_first(store.recover)
     store.load()
-    ranks.on_first(lambda: _conclude(job, store, mix, dict(failures)))
+    ranks.on_first(lambda: _conclude(job, store, dict(failures)))
     return int(bool(failures))
+
+
+class LazyMix:
+    """Rewards that are loaded when the first video is to be judged: with all of them judged, never."""
+
+    def __init__(self, rewards: RewardChoice, device: torch.device) -> None:
+        self.rewards, self.device = rewards, device
+
+    @cached_property
+    def mix(self) -> RewardMix:
+        return self.rewards.load(self.device)
+
+    def load(self) -> None:
+        _ = self.mix
+
+    def judge(
+        self,
+        video: Tensor,
+        facts: VideoFacts | None = None,
+        only: Collection[str] | None = None,
+    ) -> Judged:
+        """See `RewardMix.judge`."""
+        return self.mix.judge(video, facts, only)
 
 
 def _judge_all(
@@ -131,13 +172,12 @@ def _judge_all(
     ranks: Ranks,
     lock: Lock,
     store: CandidateStore,
-    rewards: RewardChoice,
-    mix: RewardMix,
+    mix: LazyMix,
 ) -> dict[Path, str]:
     """Judge this rank's share; returns what went wrong with which videos."""
     everything = [(path, group) for group, paths in job.groups.items() for path in paths]
     share = dict(item for _, item in ranks.share(everything))
-    judge = FileJudge(mix, rewards.model.torch_device(), job.sampling)
+    judge = FileJudge(mix, mix.device, job.sampling)
     failed: dict[Path, str] = {}
 
     def plan(path: Path) -> tuple[str, Candidate | None]:
@@ -150,24 +190,29 @@ def _judge_all(
 
     def work(feed: Feed[tuple[str, Candidate | None]]) -> None:
         try:
+            name = str(feed.path)
             sha256, known = feed.plan()
-            judged = judge.of(feed.clips(), feed.path) if known is None else store.judged(known)
+            judged = Judged({}, {}, {})
+            if known is None:
+                asked = replace(judge, prompt=job.prompts.get(name))
+                judged = asked.of(feed.clips(), feed.path, store.missing(name, sha256))
         except VideoError as error:  # what is wrong with one video must not stop the others
             failed[feed.path] = str(error)
             _say(str(error))
             return
-        own = store.find(str(feed.path))
+        own = store.find(name)
         if own is None or own.sha256 != sha256:  # perhaps judged under another name
             lock.check()
-            store.add(str(feed.path), sha256, judged, {"group": share[feed.path]})
+            store.add(name, sha256, judged, {"group": share[feed.path]})
 
     for feed in decode_ahead(share, plan, clips, job.workers):
         work(feed)
     return failed
 
 
-def _conclude(job: Job, store: CandidateStore, mix: RewardMix, failed: Mapping[Path, str]) -> None:
+def _conclude(job: Job, store: CandidateStore, failed: Mapping[Path, str]) -> None:
     """Compare within groups; write, copy, draw and print."""
+    compares = Comparison(job.rewards.weights, job.rewards.how, compare=comparing)
     winners: dict[str, Path] = {}
     ranked: list[Candidate] = []
     for number, (group, paths) in enumerate(job.groups.items(), 1):
@@ -176,7 +221,7 @@ def _conclude(job: Job, store: CandidateStore, mix: RewardMix, failed: Mapping[P
         if not candidates:
             _say(f"no video of group {group!r} could be judged")
             continue
-        choice = choose(candidates, store, mix)
+        choice = choose(candidates, store, compares)
         winners[group] = Path(choice.winner.name)
         ranked += _ranked(choice, group)
         _show(job, group, choice)
