@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,9 +63,9 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     of = search.FileJudge.of
 
-    def noted(self: search.FileJudge, clips: object, path: Path) -> object:
+    def noted(self: search.FileJudge, clips: Any, path: Path, only: Any = None) -> object:
         names.append(path.name)
-        return of(self, clips, path)  # type: ignore[arg-type]
+        return of(self, clips, path, only)
 
     monkeypatch.setattr(search.FileJudge, "of", noted)
     return names

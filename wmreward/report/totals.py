@@ -1,8 +1,8 @@
 """Scores of candidates among each other, where the rewards of a run compare them.
 
 The score that a record holds is the weighted sum of the rewards that judge one video alone. With a reward
-that compares candidates, such as consensus or geometry, or with ranks in place of sums, a candidate's total is
-known only among all of its job. What has been compared once is kept in `RUN/report/totals.jsonl`.
+that compares candidates, such as consensus or geometry, or with ranks in place of sums, a candidate's total
+is known only among all of its job. What has been compared once is kept in `RUN/report/totals.jsonl`.
 """
 
 from __future__ import annotations

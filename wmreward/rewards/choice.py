@@ -191,7 +191,7 @@ class RewardChoice:
             )
 
     def _check_others(self) -> None:
-        """Encoders and models that are asked: that they are given where a reward needs them, and only there."""
+        """An encoder or a model that is asked is given where a reward needs it, and only there."""
         describes, asks = self._any(DESCRIBES), self._any(ASKS)
         if self.encoder is not None:
             if not describes:

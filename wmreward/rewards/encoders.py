@@ -26,8 +26,9 @@ IMAGE_SIDE = 224
 class WorldModelEncoder:
     """The encoder of a V-JEPA. A token speaks of two frames, so a feature does, too.
 
-    Each pair of frames is seen in the middle of a window of its own, so that every feature was made in the same
-    place: features from different places of a window, or from two interleaved passes, differ by that alone.
+    Each pair of frames is seen in the middle of a window of its own, so that every feature was made in the
+    same place: features from different places of a window, or of a longer video than the encoder was trained
+    with, differ by that alone. (Measured with ``tiny``: benchmarks/intuitive_physics.)
 
     Args:
         model: Either generation. Of a distilled model it is the small encoder, which needs no teacher.

@@ -1,7 +1,7 @@
 """A video as a trajectory: one feature vector for every step of an encoder, in bounded memory.
 
-A video is cut into pieces of equal length, a step apart, and every piece is seen alone: features of neighbours
-differ by what happens, never by where a batch begins or how long the video is.
+A video is cut into pieces of equal length, a step apart, and every piece is seen alone: features of
+neighbours differ by what happens, never by where a batch begins or how long the video is.
 """
 
 from __future__ import annotations

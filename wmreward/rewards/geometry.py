@@ -1,7 +1,7 @@
 """How smoothly a video moves through the space of an encoder's features: five signals, one reward.
 
-The signals are those that GeoPhys (arXiv 2606.20707) reports of pooled features f_t. Its code is not public, so
-what is marked as ours may differ from what was measured there.
+The signals are those that GeoPhys (arXiv 2606.20707) reports of pooled features f_t. Its code is not public,
+so what is marked as ours may differ from what was measured there.
 """
 
 from __future__ import annotations

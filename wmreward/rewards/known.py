@@ -88,7 +88,7 @@ def parse_weights(entries: Sequence[str]) -> dict[str, float]:
     """Names and weights of ``NAME[=WEIGHT]``; what is to be imported is looked up, but not made.
 
     Raises:
-        UsageError: an unknown name, one that cannot be imported or is given twice, a weight that is no number.
+        UsageError: an unknown name, one that cannot be imported or is given twice, a weight that is none.
     """
     weights: dict[str, float] = {}
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Rewards for videos that a generator makes: surprise, geometry, consensus, a model that is asked, users' own.
+"""Rewards for videos that a generator makes, and their combinations.
 
 reward = RewardMix.parse(["surprise", "consensus=0.5"], surprise=scorer, how="rank")
 judged = [reward.judge(video) for video in candidates]     # one by one, can be stored

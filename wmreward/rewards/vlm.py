@@ -1,7 +1,7 @@
 """A vision-language model is asked about a video: log p(yes) − log p(no) of the first word of its answer.
 
-It sees what surprise is blind to: whether the video shows what the prompt says. It judges finished videos; its
-processors pass no gradient.
+It sees what surprise is blind to: whether the video shows what the prompt says. It judges finished videos;
+processors of pictures pass no gradient.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ class VLMChoice:
 
 
 def _spellings(tokenizer: Any, word: str) -> list[int]:
-    """Every token that says the word, in small letters, with a capital or in capitals, after a space or not."""
+    """Every single token that says the word, however it is capitalised, after a space or not."""
     cases = (word, word.capitalize(), word.upper())
     found = [
         tokenizer.encode(before + spelled, add_special_tokens=False)

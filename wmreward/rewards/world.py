@@ -143,7 +143,7 @@ class EncoderConsensus(Consensus):
 
 
 def nearness(embeddings: Tensor) -> Tensor:
-    """How close each of ``[N, D]`` is to the others, ``[N]``: minus the mean of 1 − cos; 0 for a single one."""
+    """Minus the mean of 1 − cos between each of ``[N, D]`` and the others, ``[N]``; 0 for a single one."""
     count = len(embeddings)
     if count < 2:
         return torch.zeros(count)

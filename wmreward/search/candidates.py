@@ -63,7 +63,7 @@ class CandidateStore:
     @property
     def folder(self) -> Path:
         """Where embeddings are."""
-        return self.file.with_name(fitted(self.file.stem, ".embeddings"))
+        return embeddings_folder(self.file)
 
     def recover(self) -> None:
         """Take in what killed runs and other processes left; one process does this while others wait."""
@@ -140,7 +140,7 @@ class CandidateStore:
         record = candidate.record
         embeddings = {
             reward: read_state(self.folder / file)[reward]
-            for reward, file in _embeddings(record).items()
+            for reward, file in embedding_files(record).items()
         }
         return Judged(record["scores"], record["parts"], embeddings)
 
@@ -186,7 +186,7 @@ class CandidateStore:
                 own_part = f"{reward}."
                 parts |= {k: v for k, v in said["parts"].items() if k.startswith(own_part)}
             else:
-                embeddings[reward] = _embeddings(said)[reward]
+                embeddings[reward] = embedding_files(said)[reward]
         judged = {"ways": dict(self.ways(name)), "scores": scores, "parts": parts}
         if embeddings:
             judged["embeddings"] = embeddings
@@ -195,7 +195,7 @@ class CandidateStore:
         return {**facts, **ours, **judged, "settings": self.settings}
 
     def _has_embedding(self, record: Record, reward: str) -> bool:
-        file = _embeddings(record).get(reward)
+        file = embedding_files(record).get(reward)
         if file is None:
             return False
         if file not in self._readable:
@@ -206,7 +206,12 @@ class CandidateStore:
         return self._readable[file]
 
 
-def _embeddings(record: Record) -> dict[str, str]:
+def embeddings_folder(file: Path) -> Path:
+    """Where the embeddings of a file of records are."""
+    return file.with_name(fitted(file.stem, ".embeddings"))
+
+
+def embedding_files(record: Record) -> dict[str, str]:
     """Files of embeddings by reward; records before there were ways have one file for all."""
     files = record.get("embeddings") or {}
     if isinstance(files, str):

@@ -49,11 +49,12 @@ def in_groups(found: Mapping[Path, str | None], group_by: str | None) -> dict[st
     """
     groups: dict[str, list[Path]] = {}
     for path, prompt in found.items():
-        groups.setdefault(_group(path, prompt, group_by), []).append(path)
+        groups.setdefault(group_of(path, prompt, group_by), []).append(path)
     return groups
 
 
-def _group(path: Path, prompt: str | None, group_by: str | None) -> str:
+def group_of(path: Path, prompt: str | None, group_by: str | None) -> str:
+    """The group of one video; see :func:`in_groups`."""
     if group_by is None:
         return prompt or ""
     if group_by == "prompt":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,22 +18,19 @@ from wmreward.files import user_path
 from wmreward.protocols import VideoFacts
 from wmreward.ranks import Ranks, joined
 from wmreward.records.lock import Lock, reserved
-from wmreward.records.scored import to_json, video_sha256
+from wmreward.records.scored import video_sha256
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Comparison, Judged
 from wmreward.rewards.known import comparing
 from wmreward.rewards.mix import RewardMix
-from wmreward.scoring.report import short_names
 from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
-from wmreward.search.report import choice_gain, choice_table, draw_choice
 from wmreward.search.ways import ways_of
-from wmreward.select.copies import copy_winners, slug
 from wmreward.select.groups import in_groups, videos_of
+from wmreward.select.show import Showing, say
 from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.rates import with_rates
-from wmreward.tables.layout import Format
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip
 
@@ -49,11 +45,8 @@ class Job:
         rewards: How they are judged.
         sampling: Which of their frames.
         output: Where records are kept, or None.
-        copy_to: Where winners go, or None.
-        sheets: Where contact sheets go, or None.
+        showing: What people get.
         workers: Videos decoded ahead.
-        as_json: Print JSON lines instead of tables.
-        form: Of the tables.
     """
 
     groups: Mapping[str, Sequence[Path]]
@@ -61,11 +54,8 @@ class Job:
     rewards: RewardChoice
     sampling: Sampling
     output: Path | None
-    copy_to: Path | None
-    sheets: Path | None
+    showing: Showing
     workers: int
-    as_json: bool
-    form: Format
 
 
 def job_from(flags: Values) -> Job:
@@ -82,11 +72,8 @@ def job_from(flags: Values) -> Job:
         raise UsageError(
             f"--max_frames {sampling.max_frames} is too few: the reward needs {rewards.min_frames}"
         )
-    places = {
-        name: None if values[name] is None else user_path(values[name])
-        for name in ("output", "copy_to", "contact_sheets")
-    }
-    output = places["output"]
+    output = None if values["output"] is None else user_path(values["output"])
+    showing = Showing.from_flags(flags)
     if output is not None and output.suffix.lower() != ".jsonl":
         raise UsageError(f"--output {output} must end in .jsonl")
     found = videos_of(values["video_path"])
@@ -100,11 +87,8 @@ def job_from(flags: Values) -> Job:
         rewards=rewards,
         sampling=sampling,
         output=output,
-        copy_to=places["copy_to"],
-        sheets=places["contact_sheets"],
+        showing=showing,
         workers=values["read_ahead"],
-        as_json=values["json"],
-        form=values["format"],
     )
 
 
@@ -198,7 +182,7 @@ def _judge_all(
                 judged = asked.of(feed.clips(), feed.path, store.missing(name, sha256))
         except VideoError as error:  # what is wrong with one video must not stop the others
             failed[feed.path] = str(error)
-            _say(str(error))
+            say(str(error))
             return
         own = store.find(name)
         if own is None or own.sha256 != sha256:  # perhaps judged under another name
@@ -213,29 +197,23 @@ def _judge_all(
 def _conclude(job: Job, store: CandidateStore, failed: Mapping[Path, str]) -> None:
     """Compare within groups; write, copy, draw and print."""
     compares = Comparison(job.rewards.weights, job.rewards.how, compare=comparing)
-    winners: dict[str, Path] = {}
     ranked: list[Candidate] = []
     for number, (group, paths) in enumerate(job.groups.items(), 1):
         names = [str(path) for path in paths if path not in failed]
         candidates = [found for name in names if (found := store.find(name)) is not None]
         if not candidates:
-            _say(f"no video of group {group!r} could be judged")
+            say(f"no video of group {group!r} could be judged")
             continue
         choice = choose(candidates, store, compares)
-        winners[group] = Path(choice.winner.name)
         ranked += _ranked(choice, group)
-        _show(job, group, choice)
-        if job.sheets is not None:
-            _draw(job.sheets / f"{number:03d}-{slug(group)}.png", choice)
+        job.showing.group(number, group, choice)
     hashes = {Path(candidate.name): candidate.sha256 for candidate in ranked}
     model = job.rewards.model
     if job.rewards.needs_model and (note := meaningless(model.name, model.weights, hashes)):
-        _say(note)
+        say(note)
     if job.output is not None:
         store.rewrite(ranked)
-    if job.copy_to is not None:
-        for copy in copy_winners(winners, job.copy_to):
-            _say(f"wrote {copy}")
+    job.showing.end()
 
 
 def _ranked(choice: Choice, group: str) -> list[Candidate]:
@@ -254,29 +232,3 @@ def _ranked(choice: Choice, group: str) -> list[Candidate]:
         settings = {"settings": candidate.record["settings"]}
         out.append(Candidate(candidate.name, {**candidate.record, **told, **settings}))
     return out
-
-
-def _show(job: Job, group: str, choice: Choice) -> None:
-    if job.as_json:
-        line = {"group": group, "winner": choice.winner.name, "candidates": choice.rows()}
-        print(to_json(line), flush=True)
-        return
-    short = short_names([Path(candidate.name) for candidate in choice.candidates])
-    if group:
-        print(f"{group}:")
-    print(choice_table(choice, "video", short.__getitem__, job.form))
-    if job.form == "text":
-        print(f"winner: {choice.winner.name}")
-        if len(choice.candidates) > 1:
-            print(choice_gain(choice))
-    print(flush=True)
-
-
-def _draw(path: Path, choice: Choice) -> None:
-    short = short_names([Path(candidate.name) for candidate in choice.candidates])
-    draw_choice(path, choice, lambda place: Path(choice.candidates[place].name), short.__getitem__)
-    _say(f"wrote {path}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
