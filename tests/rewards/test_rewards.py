@@ -331,7 +331,7 @@ def test_a_reward_lies_in_the_working_directory(
         ([], "no reward is given"),
         (
             ["beauty"],
-            "unknown reward 'beauty': use surprise, seam, geometry, consensus, vlm, adherence or package.module:factory",
+            "unknown reward 'beauty': use surprise, seam, geometry, consensus, vlm, adherence or package",
         ),
         (["surprise", "surprise=2"], "'surprise' is given twice"),
         (["surprise=much"], "'much' is not a weight"),
