@@ -17,7 +17,7 @@ from wmreward.rewards.known import ASKS, DESCRIBES, PREDICTS, Judges, parse_weig
 from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.vlm import PROMPT, VLMChoice, VLMReward
 from wmreward.rewards.weights import find_sources, loaded, weights_of
-from wmreward.rewards.world import SeamReward
+from wmreward.rewards.world import Consensus, SeamReward
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.models import ModelChoice, reading_values
 from wmreward.surprise.scorer import SurpriseScorer
@@ -133,14 +133,18 @@ class RewardChoice:
             return {**self.encoder.settings(), "window_size": self.config.window_size}
         if reward not in (*PREDICTS, *DESCRIBES):
             return {}
-        judged = {
+        windows = self.config.to_json()
+        apart = {"context_grad"}  # decides gradients only
+        if reward == Consensus.name:
+            apart |= {"mode", "similarity", "score"}
+        elif reward == GeometryReward.name:
+            apart = windows.keys() - {"window_size"}
+        return {
             "model": self.model.name,
             **weights_of(self.model),
             **self.model.read_as(),
-            **self.config.to_json(),
+            **{name: value for name, value in windows.items() if name not in apart},
         }
-        del judged["context_grad"]  # decides gradients only
-        return judged
 
     def load(self, device: torch.device | None = None) -> RewardMix:
         """The rewards, their networks on ``device``.

@@ -39,6 +39,10 @@ class Candidate:
         return str(self.record["video_sha256"])
 
 
+_JUDGED = frozenset({"ways", "scores", "parts", "embeddings", "settings"})
+"""Of a record: what belongs to its mix of rewards; the rest is about the video."""
+
+
 class CandidateStore:
     """Judged videos in a file.
 
@@ -191,7 +195,7 @@ class CandidateStore:
         if embeddings:
             judged["embeddings"] = embeddings
         ours = {"path": name, "settings_id": self.settings_id}
-        facts = {key: value for key, value in latest.items() if key != "settings"}
+        facts = {key: value for key, value in latest.items() if key not in _JUDGED}
         return {**facts, **ours, **judged, "settings": self.settings}
 
     def _has_embedding(self, record: Record, reward: str) -> bool:

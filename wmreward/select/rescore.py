@@ -23,7 +23,17 @@ from wmreward.select.show import Showing
 from wmweights import WeightsError, read_state
 
 _FLAGS = frozenset(
-    {"rescore", "reward", "combine", "group_by", "copy_to", "contact_sheets", "json", "format", "debug"}
+    {
+        "rescore",
+        "reward",
+        "combine",
+        "group_by",
+        "copy_to",
+        "contact_sheets",
+        "json",
+        "format",
+        "debug",
+    }
 )
 """What can be said here; all else is about judging."""
 
