@@ -291,7 +291,7 @@ class LoadedSteering(LoadedRewards):
         )
         if self._visiting.models:
             add(
-                "what judges waits in host memory between steps from now on",
+                "the networks that judge wait in host memory between steps from now on",
                 self._visiting.leave,
             )
         return reliefs
