@@ -36,6 +36,7 @@ import simworld
 from benchmarks.intuitive_physics.conditions import CONDITIONS, Condition
 from benchmarks.intuitive_physics.judges import (
     Judge,
+    PairScores,
     baselines,
     by_ranks,
     geometry_judge,

@@ -1,4 +1,4 @@
-"""What judges a video in the benchmark: the world model by each of its rules, geometry, a sceptic's baselines.
+"""What judges a video in the benchmark: a world model by each of its rules, geometry, a sceptic's baselines.
 
 A judge maps videos ``[B, 3, T, H, W]`` in [−1, 1] to ``{rule: [B]}``, higher = more surprising.
 """

@@ -18,9 +18,9 @@ from wmreward.protocols import Reward, RewardScores, SetReward, VideoFacts
 from wmreward.rewards.compare import Judged
 from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
-from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.surprise.video_scorer import VideoScorer
 
 EXAMPLE = "example.my_reward:Steady"
 

@@ -7,15 +7,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from cli_fixtures import Result, write_clip, write_weights
 from fakes import NANO_TINY
+from video_fixtures import encode
 
 import vjepa2.config
 from wmfiles import Process
@@ -28,7 +31,9 @@ from wmreward.select.copies import copy_winners
 from wmreward.select.groups import grouped
 from wmreward.surprise import models
 from wmreward.surprise.compute import compute_vjepa_surprise
-from wmreward.video_io import read_frames, write_video
+from wmreward.surprise.result import SurpriseResult
+from wmreward.video import collect
+from wmreward.video_io import Clip, read_frames, read_uniform, write_video
 
 ROOT = Path(__file__).parents[2]
 Select = Callable[..., Result]
@@ -379,6 +384,83 @@ def test_records_of_other_videos_stay(select: Select, clips: Path, judged: list[
     assert [Path(record["path"]).name for record in records] == ["dog_s1.mp4", "cat_s1.mp4"]
     assert select("--videos", clips, "--output", "s.jsonl").code == 0 and len(judged) == 4
     assert len(Path("s.jsonl").read_text().splitlines()) == 4
+
+
+def test_videos_are_judged_by_what_the_model_sees(
+    select: Select, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory does not grow with the size of frames; the surprise is that of ``score`` to the last bit."""
+    noise = np.random.default_rng(0).integers(0, 255, (18, 150, 210, 3), dtype=np.uint8)
+    write_video(tmp_path / "large.mp4", noise, 8)
+    kept: list[tuple[int, ...]] = []
+    of = search.FileJudge.of
+
+    def noted(self: Any, clips: Iterable[Clip], path: Path, only: Any = None) -> object:
+        clips = list(clips)
+        kept.extend(clip.frames.shape for clip in clips)
+        return of(self, clips, path, only)
+
+    monkeypatch.setattr(search.FileJudge, "of", noted)
+    result = select("large.mp4", "--json")
+    side = NANO_TINY.crop
+    assert kept == [(18, 3, side, side)]
+    found = compute_vjepa_surprise("large.mp4", model="tiny", stride=4, weights=str(weights))
+    assert isinstance(found, SurpriseResult)
+    assert -json.loads(result.out)["candidates"][0]["scores"]["surprise"] == float(found)
+
+
+def test_whole_frames_for_rewards_of_others_have_a_limit(
+    select: Select, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "bright.py").write_text(BRIGHT)
+    flags = ("--video_path", clips, "--reward", "surprise=0", "bright:Bright", "--json")
+    (line,) = select(*flags).out.splitlines()
+    for candidate in json.loads(line)["candidates"]:
+        frames = read_uniform(candidate["path"]).frames
+        expected = (torch.from_numpy(frames).float() / 127.5 - 1).mean()
+        assert candidate["scores"]["bright:Bright"] == pytest.approx(expected.item(), abs=1e-6)
+    for place in (collect, search):
+        monkeypatch.setattr(place, "MAX_CLIP_BYTES", 18 * 24 * 32 * 3 * 4)
+    result = select(*flags)
+    assert result.code == 1 and result.err.count("too large to hold") == 3  # the smallest goes on
+    monkeypatch.setattr(collect, "MAX_CLIP_BYTES", 2**30)
+    result = select(*flags, "--fps", 400)
+    assert result.code == 1 and "judged at once" in result.err
+
+
+BRIGHT = """
+from wmreward.protocols import RewardScores
+
+
+class Bright:
+    name, differentiable = "bright", False
+
+    def __call__(self, videos):
+        return RewardScores(videos.mean(dim=(1, 2, 3, 4)), {})
+"""
+
+
+def test_doubts_are_told_recorded_and_refused(
+    select: Select, tmp_path: Path, judged: list[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (20, 48, 64, 3), dtype=np.uint8)
+    times = [125 * index + 5000 * (index >= 10) for index in range(20)]
+    encode(tmp_path / "gap.mkv", noise, pts=times, time_base=Fraction(1, 1000))
+    write_video(tmp_path / "sound.mp4", noise, 8)
+    flags = ("gap.mkv", "sound.mp4", "--output", "s.jsonl")
+    for _ in range(2):
+        result = select(*flags)
+        assert result.code == 0
+        (warning,) = (line for line in result.err.splitlines() if line.startswith("warning"))
+        assert warning.startswith(
+            "warning: gap.mkv: gaps between frames: 1 (up to 5.125 s); judged"
+        )
+    found = [json.loads(line)["faults"] for line in Path("s.jsonl").read_text().splitlines()]
+    assert sorted(faults["gaps"] for faults in found) == [0, 1] and len(judged) == 2
+    strict = select(*flags, "--strict")
+    assert strict.code == 1 and "winner: sound.mp4" in strict.out and len(judged) == 2
+    assert "gap.mkv: gaps between frames: 1 (up to 5.125 s) (--strict refuses it)" in strict.err
 
 
 def test_records_in_use_are_left_alone(select: Select, clips: Path, judged: list[str]) -> None:

@@ -46,6 +46,11 @@ FPS = Flag(
     metavar="F",
     kind=Number(0, 999, above=True),
 )
+STRICT = Flag(
+    "strict",
+    "refuse videos about which something is doubtful (errors while decoding, missing or repeated frames, "
+    "gaps, a container that contradicts itself), which are scored with a warning otherwise",
+)
 RATES = Flag(
     "rates",
     "frames per second at which windows see a video, several at once, whatever its own rate; in place "

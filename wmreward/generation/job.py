@@ -45,6 +45,7 @@ class Job:
         mode: ``t2v``, ``i2v`` or ``v2v``.
         request: What to generate.
         cut: Prompts of it that the text encoder does not read to their ends.
+        doubts: What is doubtful about the video that is continued, if anything.
         seed: Of the noise.
         output: Where it goes, and what is there already.
         device, dtype, offload, kernels: How it runs; ``dtype`` None is the configuration's.
@@ -59,6 +60,7 @@ class Job:
     mode: str
     request: Request
     cut: tuple[CutPrompt, ...]
+    doubts: str
     seed: int
     output: Output
     device: str
@@ -191,6 +193,10 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
         "compat": values["compat"],
         **steering.settings(),
     }
+    doubts = ""
+    if given is not None and given.faults:
+        settings["given_faults"] = given.faults.to_json()
+        doubts = f"{values['init_video']}: {given.faults}"
     search = None
     if searches:
         search = _search_plan(values, config, seeds, keep, settings, context)
@@ -209,6 +215,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
         config=config,
         request=request,
         cut=cut_prompts(reader, request),
+        doubts=doubts,
         seed=seeds[0],
         output=output,
         dtype=dtype,

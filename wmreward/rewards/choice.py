@@ -83,6 +83,14 @@ class RewardChoice:
         """Whether any of them is the world model's."""
         return self._any(PREDICTS) or (self.encoder is None and self._any(DESCRIBES))
 
+    @property
+    def sees_little(self) -> bool:
+        """Whether a single V-JEPA judges, so that no more than what it sees of a frame need be kept."""
+        names = self.weights.keys()
+        if self.encoder is None:
+            return names <= {*PREDICTS, *DESCRIBES}
+        return names <= set(DESCRIBES) and not self._by_images
+
     def asks_prompt(self, reward: str) -> bool:
         """Whether one of them asks about the prompt of a video."""
         return self.vlm is not None and PROMPT in self.vlm.questions().get(reward, "")

@@ -12,13 +12,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from vjepa2.world_model import WorldModel
 from wmreward.errors import UsageError
 from wmreward.protocols import InformedReward, RewardScores, SetReward, VideoFacts
 from wmreward.rewards.checks import check_finite, checked, network_of
 from wmreward.rewards.compare import Compare, Comparison, How, Judged
 from wmreward.rewards.features import FrameEncoder, Trajectory
 from wmreward.rewards.known import AnyReward, Judges, parse_weights
+from wmreward.surprise.inputs import as_floats, seen_by
 from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.video_io import Reduction
 
 
 class RewardMix:
@@ -87,6 +90,13 @@ class RewardMix:
         """What rewards of ours judge by, each once."""
         found = [network_of(reward) for reward in self.rewards.values()]
         return list({id(network): network for network in found if network is not None}.values())
+
+    def reduction(self) -> Reduction:
+        """What is kept of a frame while a video is decoded for them: what the one V-JEPA that judges sees of
+        it, or all of it if something else judges, too."""
+        judges = {network_of(reward) for reward in self.rewards.values()}
+        model = judges.pop() if len(judges) == 1 else None
+        return seen_by(model) if isinstance(model, WorldModel) else as_floats
 
     def judging(self) -> RewardMix:
         """Those of them that judge videos one by one, added up.

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from wmreward.protocols import RewardScores, VideoFacts
 from wmreward.rewards.features import Trajectory
-from wmreward.surprise.aggregate import aggregate
-from wmreward.surprise.scorer import SurpriseScorer, WindowScores
+from wmreward.surprise.aggregate import WindowScores, aggregate
+from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.tokens import normalised
 from wmreward.surprise.windows import Window
 

@@ -24,12 +24,18 @@ from wmreward.records.lock import reserved
 from wmreward.records.scored import video_sha256
 from wmreward.rewards.compare import Judged
 from wmreward.search.candidates import Candidate, CandidateStore, ranking
-from wmreward.surprise.inputs import Sampling
-from wmreward.video_io import Clip
+from wmreward.surprise.inputs import tensor_of
+from wmreward.surprise.sampling import Sampling
+from wmreward.video_io import MAX_CLIP_BYTES, Clip
 
 ALL_FRAMES = Sampling(max_frames=2**40)
 
 Judge = Callable[[Path, Collection[str]], Judged]
+
+_TOO_LONG = (
+    f"its frames take more than the {MAX_CLIP_BYTES >> 30} GiB that are judged at once: a lower --fps, or "
+    "--max_frames; wmreward score has no such limit"
+)
 
 
 class Maker(Protocol):
@@ -181,13 +187,19 @@ class FileJudge:
         return self.of(self.sampling.clips(path), path, only)
 
     def of(self, clips: Iterable[Clip], path: Path, only: Collection[str] | None = None) -> Judged:
-        """The same for a file that is decoded already."""
-        parts, times = [], []
+        """The same for a file that is decoded already, to whole frames or by ``RewardMix.reduction``."""
+        parts = [] if self.before is None else [self.before.movedim(-1, 0)]
+        times: list[float] = []
+        size = 0
         for clip in clips:
-            parts.append(torch.from_numpy(clip.frames))
+            size += clip.frames.nbytes
+            if size > MAX_CLIP_BYTES:
+                raise VideoError(path, _TOO_LONG)
+            parts.append(tensor_of(clip))
             times += clip.times_s.tolist()
-        frames = torch.cat(parts if self.before is None else [self.before, *parts])
-        video = frames.to(self.device).movedim(-1, 0).float() / 127.5 - 1
+        video = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(self.device)
+        if video.dtype == torch.uint8:
+            video = video.float().div_(127.5).sub_(1)
         facts = VideoFacts(
             given=0 if self.before is None else len(self.before),
             fps=_rate(times),
@@ -232,8 +244,9 @@ def search(
         InUse: another run makes candidates there.
     """
     crew = crew or Alone()
-    with reserved(store.file, Ranks()) if crew.is_first else nullcontext():
-        return _search(seeds, maker, judge, mix, store, folder, crew, tell)
+    with reserved(store.file, Ranks()) if crew.is_first else nullcontext() as lock:
+        check = (lambda: None) if lock is None else lock.check
+        return _search(seeds, maker, judge, mix, store, folder, crew, tell, check)
 
 
 def _search(
@@ -245,6 +258,7 @@ def _search(
     folder: Path,
     crew: Crew,
     tell: Callable[[Candidate], None],
+    check: Callable[[], None],
 ) -> Choice:
     def complete(missing: Sequence[int]) -> None:
         work = _batches(missing, seeds, maker.batch, crew.groups)
@@ -258,6 +272,7 @@ def _search(
         sha256, known = video_sha256(folder / name), store.find(name)
         if known is None or known.sha256 != sha256:
             judged = judge(folder / name, store.missing(name, sha256))
+            check()
             tell(store.add(name, sha256, judged, {"seed": seed, **facts}))
 
     def gather() -> None:

@@ -44,6 +44,7 @@ _VIDEOS = (
     shared.MAX_FRAMES,
     shared.FPS,
     shared.RATES,
+    shared.STRICT,
 )
 
 _REWARDS = (

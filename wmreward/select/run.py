@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Generator, Mapping, Sequence
+import threading
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,21 +19,21 @@ from wmreward.files import user_path
 from wmreward.protocols import VideoFacts
 from wmreward.ranks import Ranks, joined
 from wmreward.records.lock import Lock, reserved
-from wmreward.records.scored import video_sha256
+from wmreward.records.scored import faults_of, video_sha256
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Comparison, Judged
 from wmreward.rewards.known import comparing
 from wmreward.rewards.mix import RewardMix
+from wmreward.scoring.settings import with_rates
 from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.ways import ways_of
 from wmreward.select.groups import in_groups, videos_of
 from wmreward.select.show import Showing, say
-from wmreward.surprise.inputs import Sampling
-from wmreward.surprise.rates import with_rates
+from wmreward.surprise.sampling import Sampling
 from wmreward.video.ahead import Feed, decode_ahead
-from wmreward.video_io import Clip
+from wmreward.video_io import Clip, Faults, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class Job:
         prompts: Of videos, by their path, as far as a table says.
         rewards: How they are judged.
         sampling: Which of their frames.
+        strict: Refuse videos about which something is doubtful.
         output: Where records are kept, or None.
         showing: What people get.
         workers: Videos decoded ahead.
@@ -53,6 +55,7 @@ class Job:
     prompts: Mapping[str, str]
     rewards: RewardChoice
     sampling: Sampling
+    strict: bool
     output: Path | None
     showing: Showing
     workers: int
@@ -86,6 +89,7 @@ def job_from(flags: Values) -> Job:
         prompts={str(path): prompt for path, prompt in found.items() if prompt is not None},
         rewards=rewards,
         sampling=sampling,
+        strict=values["strict"],
         output=output,
         showing=showing,
         workers=values["read_ahead"],
@@ -133,13 +137,19 @@ class LazyMix:
 
     def __init__(self, rewards: RewardChoice, device: torch.device) -> None:
         self.rewards, self.device = rewards, device
+        self._once = threading.Lock()
+        self._mix: RewardMix | None = None
 
-    @cached_property
-    def mix(self) -> RewardMix:
-        return self.rewards.load(self.device)
+    def load(self) -> RewardMix:
+        """The rewards; threads that decode ask for them, too."""
+        with self._once:
+            if self._mix is None:
+                self._mix = self.rewards.load(self.device)
+            return self._mix
 
-    def load(self) -> None:
-        _ = self.mix
+    def reduction(self) -> Reduction:
+        """See `RewardMix.reduction`."""
+        return self.load().reduction()
 
     def judge(
         self,
@@ -148,7 +158,7 @@ class LazyMix:
         only: Collection[str] | None = None,
     ) -> Judged:
         """See `RewardMix.judge`."""
-        return self.mix.judge(video, facts, only)
+        return self.load().judge(video, facts, only)
 
 
 def _judge_all(
@@ -162,36 +172,61 @@ def _judge_all(
     everything = [(path, group) for group, paths in job.groups.items() for path in paths]
     share = dict(item for _, item in ranks.share(everything))
     judge = FileJudge(mix, mix.device, job.sampling)
+    # Whole frames of several videos at once would be too much.
+    workers = job.workers if job.rewards.sees_little else 0
     failed: dict[Path, str] = {}
 
     def plan(path: Path) -> tuple[str, Candidate | None]:
         sha256 = video_sha256(path)
-        return sha256, store.find(str(path), sha256)
+        known = store.find(str(path), sha256)
+        if job.strict and known is not None and faults_of(known.record) is None:
+            known = None  # it does not tell whether anything was doubtful
+        return sha256, known
 
     def clips(path: Path, known: tuple[str, Candidate | None]) -> Generator[Clip, None, None]:
         if known[1] is None:
-            yield from job.sampling.clips(path)
+            yield from job.sampling.clips(path, mix.reduction())
 
     def work(feed: Feed[tuple[str, Candidate | None]]) -> None:
         try:
             name = str(feed.path)
             sha256, known = feed.plan()
-            judged = Judged({}, {}, {})
+            faults: Faults | None
             if known is None:
                 asked = replace(judge, prompt=job.prompts.get(name))
-                judged = asked.of(feed.clips(), feed.path, store.missing(name, sha256))
+                judged, faults = _judged(asked, feed, store.missing(name, sha256))
+            else:
+                judged, faults = Judged({}, {}, {}), faults_of(known.record)
+            if faults and job.strict:
+                raise VideoError(feed.path, f"{faults} (--strict refuses it)")
         except VideoError as error:  # what is wrong with one video must not stop the others
             failed[feed.path] = str(error)
             say(str(error))
             return
+        if faults:
+            say(f"warning: {feed.path}: {faults}; judged all the same (--strict refuses it)")
         own = store.find(name)
-        if own is None or own.sha256 != sha256:  # perhaps judged under another name
+        if known is None or own is None or own.sha256 != sha256:  # perhaps under another name
             lock.check()
-            store.add(name, sha256, judged, {"group": share[feed.path]})
+            told = {} if faults is None else {"faults": faults.to_json()}
+            store.add(name, sha256, judged, {"group": share[feed.path], **told})
 
-    for feed in decode_ahead(share, plan, clips, job.workers):
+    for feed in decode_ahead(share, plan, clips, workers):
         work(feed)
     return failed
+
+
+def _judged(judge: FileJudge, feed: Feed[Any], only: Collection[str]) -> tuple[Judged, Faults]:
+    """What some rewards say of a video, and what is doubtful about it."""
+    faults = Faults()
+
+    def clips() -> Iterator[Clip]:
+        nonlocal faults
+        for clip in feed.clips():
+            faults = clip.faults
+            yield clip
+
+    return judge.of(clips(), feed.path, only), faults
 
 
 def _conclude(job: Job, store: CandidateStore, failed: Mapping[Path, str]) -> None:

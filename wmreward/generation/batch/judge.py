@@ -16,7 +16,8 @@ from wmreward.rewards.compare import Judged
 from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.world import SurpriseReward
 from wmreward.search.best_of_n import FileJudge
-from wmreward.surprise.scorer import SurpriseScorer, WindowScores
+from wmreward.surprise.aggregate import WindowScores
+from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.windows import Window
 
 DIGITS = 6
