@@ -21,6 +21,7 @@ from wmreward.rewards.shown import in_words
 from wmreward.search.best_of_n import ALL_FRAMES, Choice, FileJudge, prune, search
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
+from wmreward.search.ways import content_hash, ways_of
 
 _PATIENCE = timedelta(days=30)
 """Groups wait for the slowest one, which may have a long video more to make."""
@@ -139,15 +140,19 @@ class ProcessCrew:
 def _search(workshop: Makes, maker: SeedMaker, seeds: Sequence[int], crew: ProcessCrew) -> Choice:
     plan, rewards = workshop.job.search, workshop.job.steering.rewards
     assert plan is not None and rewards is not None
+    prompt = workshop.job.request.prompt
+    prompt = prompt if isinstance(prompt, str) else " ".join(prompt)
+    before = None if plan.context is None else content_hash(plan.context)
     store = CandidateStore(
         maker.folder / "candidates.jsonl",
         {**maker.settings, "judged_by": rewards.settings()},
+        ways_of(rewards, {"before_sha256": before}, lambda _: prompt),
         part=crew.group if crew.groups > 1 else None,
     )
     return search(
         seeds,
         maker,
-        FileJudge(workshop.steering, workshop.device, before=plan.context),
+        FileJudge(workshop.steering, workshop.device, before=plan.context, prompt=prompt),
         workshop.steering,
         store,
         folder=maker.folder,

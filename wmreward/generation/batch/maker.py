@@ -105,7 +105,7 @@ class MagiMaker:
         if "guidance" in record:
             facts["guidance"] = {name: record["guidance"][name] for name in ("summary", "effect")}
         if self.place.rank == 0 and not self.setup.values["no_scores"]:
-            facts |= self._judge(output.path, job.context)
+            facts |= self._judge(output.path, job.context, candidate.job.prompt)
         return facts
 
     def _generate(self, candidate: Candidate, prepared: Prepared, output: Output) -> dict[str, Any]:
@@ -123,9 +123,9 @@ class MagiMaker:
             ),
         )
 
-    def _judge(self, video: Path, context: Tensor | None) -> dict[str, Any]:
+    def _judge(self, video: Path, context: Tensor | None, prompt: str) -> dict[str, Any]:
         assert self.steering is not None
-        judged, of_windows = self.steering.judge_file(video, context)
+        judged, of_windows = self.steering.judge_file(video, context, prompt)
         if judged.embeddings:
             write_state(judged.embeddings, video.with_name(EMBEDDINGS))
         facts: dict[str, Any] = {"scores": judged.scores, "parts": judged.parts, **of_windows}
