@@ -45,6 +45,7 @@ class Job:
         mode: ``t2v``, ``i2v`` or ``v2v``.
         request: What to generate.
         cut: Prompts of it that the text encoder does not read to their ends.
+        doubts: What is doubtful about the video that is continued, if anything.
         seed: Of the noise.
         output: Where it goes, and what is there already.
         device, dtype, offload, kernels: How it runs; ``dtype`` None is the configuration's.
@@ -59,6 +60,7 @@ class Job:
     mode: str
     request: Request
     cut: tuple[CutPrompt, ...]
+    doubts: str
     seed: int
     output: Output
     device: str
@@ -165,11 +167,16 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
         **steering.settings(),
         **settings_of(config),
     }
+    doubts = ""
+    if given is not None and given.faults:
+        settings["given_faults"] = given.faults.to_json()
+        doubts = f"{values['init_video']}: {given.faults}"
     search, output = candidates.planned(settings, steering.rewards, context)
     return Job(
         config=config,
         request=request,
         cut=cut_prompts(reader, request),
+        doubts=doubts,
         seed=candidates.seeds[0],
         output=output,
         dtype=dtype,

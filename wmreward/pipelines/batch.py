@@ -105,7 +105,7 @@ class PipelineMaker:
             record = output.record() or self._made(candidate, request, output)
             facts = facts_of(record, request.given_sha256)
             if self.rewards is not None and not self.wanted.values["no_scores"]:
-                facts |= self.rewards.verdict(output.path)
+                facts |= self.rewards.verdict(output.path, candidate.job.prompt)
             return facts
 
     def _made(

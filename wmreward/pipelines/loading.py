@@ -130,8 +130,8 @@ def _from_hub(hub: Any, name: str, revision: str | None, download: bool) -> Path
     except (OSError, ValueError) as error:
         if not download:
             raise WMRewardError(
-                f"--pipeline {name} is not on this machine: `wmreward generate --download` or "
-                f"`hf download {name}` fetches it from the Hugging Face Hub"
+                f"--pipeline {name} is not on this machine: `wmreward generate --download`, or "
+                f"`hf download {name}`, fetches it from the Hugging Face Hub"
             ) from error
         raise WMRewardError(f"{name} cannot be fetched: {_line(error)}") from error
 

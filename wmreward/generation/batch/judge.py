@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +11,13 @@ from typing import Any
 from torch import Tensor
 
 from wmreward.generation.steering import LoadedRewards, LoadedSteering
-from wmreward.rewards.mix import Judged, RewardMix
+from wmreward.protocols import VideoFacts
+from wmreward.rewards.compare import Judged
+from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.world import SurpriseReward
 from wmreward.search.best_of_n import FileJudge
-from wmreward.surprise.scorer import SurpriseScorer, WindowScores
+from wmreward.surprise.aggregate import WindowScores
+from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.windows import Window
 from wmweights import write_state
 
@@ -49,7 +52,7 @@ class JudgedWindows(Judged):
 class BatchRewards(LoadedRewards):
     """Rewards whose judgement also tells of windows, where a surprise is among them."""
 
-    def verdict(self, video: Path, given: Tensor | None = None) -> dict[str, Any]:
+    def verdict(self, video: Path, prompt: str, given: Tensor | None = None) -> dict[str, Any]:
         """What the manifest says of a video file, judged as what follows ``given`` frames.
 
         Embeddings go into a file beside it.
@@ -57,7 +60,7 @@ class BatchRewards(LoadedRewards):
         Raises:
             VideoError: it cannot be read or is too short.
         """
-        judged = FileJudge(self, self.device, before=given)(video)
+        judged = FileJudge(self, self.device, before=given, prompt=prompt)(video)
         if judged.embeddings:
             write_state(judged.embeddings, video.with_name(EMBEDDINGS))
         facts: dict[str, Any] = {"scores": judged.scores, "parts": judged.parts}
@@ -68,16 +71,22 @@ class BatchRewards(LoadedRewards):
             facts["score"] = sum(weights[name] * score for name, score in judged.scores.items())
         return facts
 
-    def judge(self, video: Tensor, given: int = 0) -> Judged:
+    def judge(
+        self,
+        video: Tensor,
+        facts: VideoFacts | None = None,
+        only: Collection[str] | None = None,
+    ) -> Judged:
         rewards = self.mix.rewards
         found = [(n, reward) for n, reward in rewards.items() if isinstance(reward, SurpriseReward)]
         if not found:
-            return super().judge(video, given)
+            return super().judge(video, facts, only)
         name, surprise = found[0]
         keeping, scorer = copy(surprise), _Keeping(surprise.scorer)
         keeping.scorer = scorer
         with self._visiting.here():
-            judged = RewardMix({**rewards, name: keeping}, self.mix.weights).judge(video, given)
+            kept = RewardMix({**rewards, name: keeping}, self.mix.weights)
+            judged = kept.judge(video, facts, only)
         windows: dict[str, Any] = {
             "starts": [window.start for window in scorer.kept],
             "target": scorer.target_offset,

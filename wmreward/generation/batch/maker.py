@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place
 from magi1.pipeline import Pipeline, Prepared, Request
 from wmreward.batch.candidates import Candidate
+from wmreward.errors import one_line
 from wmreward.generation.batch.judge import BatchSteering
 from wmreward.generation.batch.making import VIDEO, facts_of, failing
 from wmreward.generation.batch.setup import Setup
@@ -21,6 +23,7 @@ from wmreward.generation.inputs import given_frames
 from wmreward.generation.job import context_of
 from wmreward.generation.output import Output
 from wmreward.prompts.jobs import BatchJob
+from wmreward.video_io import Faults
 from wmweights import WeightsError
 
 _REMEMBERED = 8
@@ -33,11 +36,13 @@ class _Read:
     Attributes:
         prepared: As the sampler takes it.
         sha256: Of the given frames.
+        faults: What is doubtful about the video they come from.
         context: Given frames that are judged with the video.
     """
 
     prepared: Prepared
     sha256: str | None
+    faults: Faults
     context: Tensor | None
 
 
@@ -79,9 +84,11 @@ class MagiMaker:
         found = output.record() if self.place.group is None else None
         record = found or self._generate(candidate, job.prepared, output)
         facts = facts_of(record, job.sha256)
+        if job.faults:
+            facts["given_faults"] = job.faults.to_json()
         if self.place.rank == 0 and not self.setup.values["no_scores"]:
             assert self.steering is not None
-            facts |= self.steering.verdict(output.path, job.context)
+            facts |= self.steering.verdict(output.path, candidate.job.prompt, job.context)
         return facts
 
     def _generate(self, candidate: Candidate, prepared: Prepared, output: Output) -> dict[str, Any]:
@@ -117,6 +124,9 @@ class MagiMaker:
             released=self.setup.released,
         )
         frames = None if given is None else given.frames
+        if given is not None and given.faults and self.place.rank == 0:
+            doubts = f"{job.id}: {job.init_video}: {given.faults}; continued all the same"
+            print(f"warning: {one_line(doubts)}", file=sys.stderr)
         request = Request(
             prompt=job.prompt,
             negative_prompt=job.negative_prompt,
@@ -126,6 +136,7 @@ class MagiMaker:
         return _Read(
             self.pipeline.prepare(request),
             None if given is None else given.sha256,
+            Faults() if given is None else given.faults,
             context_of(frames, self.setup.steering.rewards, self.setup.config),
         )
 
