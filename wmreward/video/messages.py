@@ -24,7 +24,7 @@ _QUIET, _ERROR, _WARNING = -8, av.logging.ERROR, av.logging.WARNING
 # Warnings that are errors in all but name. Others speak of what is odd in sound files.
 _TELLING = re.compile(
     r"corrupt|EOI missing|Invalid timestamps|CRC mismatch|discarding|undecodable|parsing NAL|"
-    r"timescale not set",
+    r"timescale not set|doctype",
     re.I,
 )
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from wmreward.errors import VideoError
 from wmreward.files import open_regular
 from wmreward.video.container import AGAIN, codec_name, explain, has_clock, open_video
+from wmreward.video.integrity import slices as mpeg
 from wmreward.video.integrity.boxes import y4m
 from wmreward.video.integrity.cropping import cropped_size
 from wmreward.video.integrity.structure import walk
@@ -96,7 +97,7 @@ def scan(path: Path) -> Scan:
     pts, dts = array("q"), array("q")
     num_packets = num_shown = num_damaged = largest = num_bytes = 0
     end_s = 0.0
-    messages = Messages()
+    messages, slices = Messages(), mpeg.Slices()
     with (
         open_video(path, messages) as (container, stream),
         explain(path, "cannot be read to its end", AGAIN),
@@ -120,6 +121,8 @@ def scan(path: Path) -> Scan:
             if packet.stream_index != stream.index or not packet.size:
                 continue  # a size of 0 marks the end of a stream, or an empty chunk of an AVI
             num_packets += 1
+            if codec in mpeg.CODECS:
+                slices.add(bytes(packet))
             largest = max(largest, packet.size)
             num_damaged += packet.is_corrupt
             if not packet.is_discard:
@@ -141,6 +144,8 @@ def scan(path: Path) -> Scan:
         faults.notes.append("cut off after its last frame")
     if found.damage:
         faults.notes.append(found.damage)
+    if slices.num_short:
+        faults.notes.append(f"{slices.num_short} of its pictures lack their last rows")
     faults.notes += shown_otherwise
     if num_bytes < _REACHED * found.media_bytes:
         share = 100 * num_bytes // found.media_bytes
