@@ -215,3 +215,15 @@ def test_an_unknown_kind_of_matroska_is_told(tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mkv", noisy(4))
     path.write_bytes(path.read_bytes().replace(b"matroska", b"matrosca", 1))
     assert "doctype" in str(read_uniform(path).faults)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_damaged_headers_of_a_codec_are_told(tmp_path: Path, suffix: str) -> None:
+    """FFmpeg passes over what it cannot read of them."""
+    path = encode(tmp_path / f"clip{suffix}", noisy(4), "libx265")
+    assert not read_uniform(path).faults
+    data = bytearray(path.read_bytes().replace(b"\xbf\x84", b"\xec\x84"))
+    text = data.index(b"x265 (build")
+    data[text - 17] ^= 0x80  # the size of the message that holds it
+    path.write_bytes(data)
+    assert "hvcC failed" in str(read_uniform(path).faults)

@@ -10,10 +10,13 @@ a picture of their own.
 from __future__ import annotations
 
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from av import CodecContext
+from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -105,6 +108,7 @@ def scan(path: Path) -> Scan:
     ):
         codec, file_format = codec_name(stream), container.format.name
         shown_otherwise = _shown_otherwise(path, stream)
+        _open_strictly(stream)
         tick_s = float(stream.time_base or 0)
         rate = float(stream.average_rate or 0)
         duration_s = (container.duration or 0) / 1e6
@@ -175,6 +179,20 @@ def scan(path: Path) -> Scan:
             )
         faults.notes.append(f"its header promises {lost / rate:.2g} s more than there are")
     return Scan(path, num_shown, sorted_pts, codec, faults, clock)
+
+
+_WITH_HEADERS = {"h264", "hevc", "vvc"}
+
+
+def _open_strictly(stream: VideoStream) -> None:
+    """Let FFmpeg say what is wrong with the headers of a codec, which it passes over otherwise."""
+    context = stream.codec_context
+    if codec_name(stream) in _WITH_HEADERS and context.extradata:
+        strict = CodecContext.create(context.codec.name, "r")
+        strict.extradata = context.extradata
+        strict.options = {"err_detect": "explode"}
+        with suppress(FFmpegError):
+            strict.open()
 
 
 def _shown_otherwise(path: Path, stream: VideoStream) -> list[str]:
