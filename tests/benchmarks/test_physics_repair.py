@@ -39,8 +39,8 @@ from benchmarks.shared import bootstrap
 from benchmarks.shared.held_out import HeldOut, held_out
 from benchmarks.shared.object_detector import MISSING
 from vjepa2 import WeightsInfo
-from wmreward.physics_iq.metrics import compare
-from wmreward.physics_iq.resize import Bilinear
+from wmreward.physics_iq.measures.metrics import compare
+from wmreward.physics_iq.measures.resize import Bilinear
 from wmreward.physics_iq.scores import Sample, original_score
 from wmreward.protocols import RewardScores
 from wmreward.steering.keep_edges import edge_energy

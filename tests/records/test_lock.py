@@ -182,11 +182,13 @@ def test_every_process_of_a_run_notices_a_lost_lock(
 ) -> None:
     monkeypatch.setattr(locks, "BEAT_S", 0.01)
     noticed: list[int] = []
+    held = threading.Barrier(2, timeout=10)
 
     def work(rank: int) -> None:
         with reserved(tmp_path / "scores.jsonl", Side(rank, 2)) as lock:
             time.sleep(0.1)
             lock.check()
+            held.wait()
             deadline = time.monotonic() + 10
             try:
                 while time.monotonic() < deadline:

@@ -17,9 +17,9 @@ from wmreward.errors import UsageError, WMRewardError
 from wmreward.protocols import Reward, RewardScores, SetReward
 from wmreward.rewards.mix import Judged, RewardMix
 from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
-from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.surprise.video_scorer import VideoScorer
 
 EXAMPLE = "example.my_reward:Steady"
 

@@ -16,10 +16,10 @@ from av.video.stream import VideoStream
 from cli_fixtures import Cli, write_clip
 from video_fixtures import encode
 
-from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.models import ModelChoice
+from wmreward.surprise.sampling import Sampling
+from wmreward.surprise.video_scorer import VideoScorer
 from wmreward.video_io import probe
 
 cli = cli_fixtures.cli

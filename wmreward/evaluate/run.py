@@ -28,7 +28,7 @@ from wmreward.files import write_text
 from wmreward.physics_iq.cache import fingerprint
 from wmreward.physics_iq.dataset import Job, find_jobs
 from wmreward.physics_iq.evaluate import Evaluation, Failure, evaluate
-from wmreward.physics_iq.metrics import Metrics
+from wmreward.physics_iq.measures.metrics import Metrics
 from wmreward.physics_iq.official_csv import write_csv
 from wmreward.physics_iq.report import record as evaluation_record
 from wmreward.physics_iq.scores import Sample

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.protocols import RewardScores
-from wmreward.surprise.fault import fault_of
+from wmreward.surprise.models.fault import fault_of
 
 
 def checked(name: str, reward: object, judged: Any, videos: Tensor) -> RewardScores:

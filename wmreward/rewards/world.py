@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmreward.protocols import RewardScores
-from wmreward.surprise.aggregate import aggregate
-from wmreward.surprise.scorer import SurpriseScorer, WindowScores
+from wmreward.surprise.aggregate import WindowScores, aggregate
+from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.tokens import normalised
 from wmreward.surprise.windows import Window
 

@@ -23,7 +23,8 @@ from wmreward.records.lock import reserved
 from wmreward.records.scored import video_sha256
 from wmreward.rewards.mix import Judged
 from wmreward.search.candidates import Candidate, CandidateStore, ranking
-from wmreward.surprise.inputs import Sampling, tensor_of
+from wmreward.surprise.inputs import tensor_of
+from wmreward.surprise.sampling import Sampling
 from wmreward.video_io import MAX_CLIP_BYTES, Clip
 
 ALL_FRAMES = Sampling(max_frames=2**40)

@@ -18,14 +18,15 @@ from wmreward.records.scored import faults_of, to_json, video_sha256
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.mix import Judged, RewardMix
 from wmreward.scoring.report import short_names
+from wmreward.scoring.settings import with_rates
 from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
 from wmreward.select.copies import copy_winners, slug
 from wmreward.select.groups import grouped
-from wmreward.surprise.inputs import Sampling, as_floats
-from wmreward.surprise.rates import with_rates
+from wmreward.surprise.inputs import as_floats
+from wmreward.surprise.sampling import Sampling
 from wmreward.tables.layout import Format
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip, Faults

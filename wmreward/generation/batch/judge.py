@@ -14,7 +14,8 @@ from wmreward.generation.steering import LoadedSteering
 from wmreward.rewards.mix import Judged, RewardMix
 from wmreward.rewards.world import SurpriseReward
 from wmreward.search.best_of_n import FileJudge
-from wmreward.surprise.scorer import SurpriseScorer, WindowScores
+from wmreward.surprise.aggregate import WindowScores
+from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.windows import Window
 
 DIGITS = 6
