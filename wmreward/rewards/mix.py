@@ -24,7 +24,7 @@ from wmreward.errors import UsageError
 from wmreward.protocols import ContinuationReward, Reward, RewardScores, SetReward
 from wmreward.rewards.checks import check_finite, checked, checked_set
 from wmreward.rewards.world import OF_STRIDE, Consensus, SeamReward, SurpriseReward
-from wmreward.surprise.inputs import as_floats, seen_by
+from wmreward.surprise.reduce import as_floats, seen_by
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.video_io import Reduction
 

@@ -25,7 +25,7 @@ from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
 from wmreward.select.copies import copy_winners, slug
 from wmreward.select.groups import grouped
-from wmreward.surprise.inputs import as_floats
+from wmreward.surprise.reduce import as_floats
 from wmreward.surprise.sampling import Sampling
 from wmreward.tables.layout import Format
 from wmreward.video.ahead import Feed, decode_ahead
