@@ -1,4 +1,4 @@
-"""What is kept of each frame while a file is decoded, so that memory does not depend on the size of frames."""
+"""What is kept of each frame while a file is decoded: memory does not depend on the size of frames."""
 
 from __future__ import annotations
 
