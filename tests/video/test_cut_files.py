@@ -16,6 +16,7 @@ from video_fixtures import encode, noisy, one_line
 from benchmarks.campaign.videos import CLIPS, NUM_FRAMES, target
 from wmreward.errors import VideoError
 from wmreward.video.images import read_image
+from wmreward.video.integrity import scan as scan_module
 from wmreward.video.integrity.structure import walk
 from wmreward.video_io import read_uniform, write_png
 
@@ -146,3 +147,26 @@ def test_sound_in_an_flv_is_no_fault(tmp_path: Path) -> None:
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
     assert not read_uniform(path).faults
+
+
+def test_a_piece_that_comes_twice_is_told_in_a_wmv(tmp_path: Path) -> None:
+    """Packets have one size: all that come after it are passed over."""
+    path = encode(tmp_path / "clip.wmv", noisy(24), "wmv2")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:3000] + whole[2500:])
+    with suppress(VideoError):
+        assert "longer than its header says" in str(read_uniform(path).faults)
+
+
+def test_a_stream_that_begins_in_the_middle_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its packets name a place that PyAV has no stream for."""
+    path = encode(tmp_path / "clip.ts", noisy(6))
+
+    def fails(*_: object) -> None:
+        [][0]
+
+    monkeypatch.setattr(scan_module, "codec_name", fails)
+    with pytest.raises(VideoError, match="another stream begins in the middle"):
+        read_uniform(path)

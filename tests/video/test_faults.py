@@ -88,8 +88,16 @@ def test_what_counts_as_an_error() -> None:
     messages = Messages()
     with messages.heard():
         av.logging.log(av.logging.WARNING, "swscaler", "deprecated pixel format used")
+        av.logging.log(
+            av.logging.WARNING, "mpeg4", "Video uses a non-standard way (packed B-frames)"
+        )
+        av.logging.log(av.logging.WARNING, "aac", "This stream seems to be odd")
         av.logging.log(av.logging.ERROR, "mjpeg", "invalid EXIF data")
     assert messages.count == 0
+    guessing = Messages()
+    with guessing.heard():
+        av.logging.log(av.logging.WARNING, "mjpeg", "decode_sos: nb_components (7)")
+    assert guessing.count == 1
     with messages.heard():
         av.logging.log(av.logging.WARNING, "mpegts", "Packet corrupt (stream = 0)")
         av.logging.log(av.logging.ERROR, "h264", "left\nblock \x1b[31m unavailable " + 500 * "x")

@@ -176,9 +176,9 @@ def asf(file: BinaryIO, size: int) -> Evidence:
         return WHOLE
     (stated,) = struct.unpack("<Q", properties[16:24])
     is_broadcast = struct.unpack("<I", properties[64:68])[0] & 1
-    if is_broadcast or stated <= size:
+    if is_broadcast or stated in (0, size):
         return WHOLE
-    return CUT
+    return CUT if stated > size else Evidence(damage="it is longer than its header says")
 
 
 def png(file: BinaryIO, size: int) -> Evidence:
