@@ -106,10 +106,12 @@ class VAEConfig:
                 null) are let pass.
         """
         if config.get("model_type", "vit") != "vit":
-            raise MagiUsageError(f"VAE: model_type must be 'vit', got {config['model_type']!r}")
+            raise MagiUsageError(
+                f"VAE: model_type must be 'vit', got {short(config['model_type'])}"
+            )
         section = config.get("ddconfig", config)
         if not isinstance(section, Mapping):
-            raise MagiUsageError(f"VAE: ddconfig must be an object, got {section!r}")
+            raise MagiUsageError(f"VAE: ddconfig must be an object, got {short(section)}")
         known = {field.name: field for field in fields(cls)}
         for name in section.keys() - known.keys():
             _refuse_option(name, section[name])
