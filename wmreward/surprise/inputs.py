@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmreward.errors import UsageError, VideoWarning
-from wmreward.video.types import UInt8Array
-from wmreward.video_io import Clip
 
 ValueRange = Literal["-1,1", "0,1", "0,255"]
 _TO_UNIT = {"-1,1": (1.0, 0.0), "0,1": (2.0, -1.0), "0,255": (1 / 127.5, -1.0)}
@@ -21,20 +19,6 @@ _TO_UNIT = {"-1,1": (1.0, 0.0), "0,1": (2.0, -1.0), "0,255": (1 / 127.5, -1.0)}
 _OVERSHOOT, _FAR_OUTSIDE = 0.1, 0.5
 """How far values may lie outside the stated range, as a share of its width, without a word, and at all. A
 decoder overshoots by some percent; another range lies outside by half or more."""
-
-
-def as_floats(frame: UInt8Array) -> NDArray[np.float32]:
-    """A `Reduction` that keeps whole frames, ``[3, H, W]`` in [−1, 1], so that no second copy is needed."""
-    floats = frame.transpose(2, 0, 1).astype(np.float32)
-    floats /= np.float32(127.5)
-    floats -= 1
-    return floats
-
-
-def tensor_of(clip: Clip) -> Tensor:
-    """``[3, T, H, W]`` of a clip: uint8 of whole frames, or in [−1, 1] of what a reduction here made."""
-    frames = torch.from_numpy(clip.frames)
-    return frames.movedim(-1, 0) if frames.dtype == torch.uint8 else frames.movedim(0, 1)
 
 
 def video_tensor(
