@@ -11,10 +11,12 @@ import torch
 from vjepa2 import ModelConfig, VJEPA21Config
 from vjepa2.sources import WeightsSource, find_teacher, find_weights, standing_files
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.factories import find_factory, origin
 from wmreward.rewards.mix import OWN, How, RewardMix, parse_weights
 from wmreward.rewards.world import SeamReward
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.models import ModelChoice, load, reading_values
+from wmreward.surprise.models.own import OwnInfo
 from wmreward.surprise.scorer import SurpriseScorer
 from wmweights import WeightsError, fingerprint_files
 
@@ -92,10 +94,14 @@ class RewardChoice:
     def settings(self) -> dict[str, Any]:
         """All that decides a score; reads the ends of the weights' files."""
         judged: dict[str, Any] = {"rewards": dict(self.weights)}
+        if own := {
+            name: origin(find_factory(name, "reward")) for name in self.weights if name not in OWN
+        }:
+            judged["own_rewards"] = own
         if self.needs_model:
             judged |= {
                 "model": self.model.name,
-                **self._weights(),
+                **(self._own_model() if self.model.is_own else self._weights()),
                 **self.model.read_as(),
                 **self.config.to_json(),
             }
@@ -120,17 +126,9 @@ class RewardChoice:
         self.model.torch_device()
         if not self.needs_model:
             return
-        self.model.check_comparison(self.config)
-        config = self.model.config
-        if config.action_conditioned:
+        self.model.check(self.config)
+        if self.model.acts:
             raise UsageError(f"model {self.model.name} needs actions: it cannot judge videos")
-        seen = self.config.context_frames // config.tubelet * config.tubelet
-        if not 0 < seen < self.config.window_size // config.tubelet * config.tubelet:
-            raise UsageError(
-                f"--context_frames {self.config.context_frames} of --window_size "
-                f"{self.config.window_size} must leave at least {config.tubelet} frames "
-                "on both sides"
-            )
 
     def check_weights(self) -> None:
         """Find the world model's weights, and download them where they are on the Hub.
@@ -138,8 +136,14 @@ class RewardChoice:
         Raises:
             WMRewardError: they are nowhere; says how to get them.
         """
-        if self.needs_model:
+        if self.needs_model and not self.model.is_own:
             self._sources()
+
+    def _own_model(self) -> dict[str, Any]:
+        """Of a user's world model, which is made for it."""
+        info = load(self.model).info
+        assert isinstance(info, OwnInfo)
+        return info.settings()
 
     def _weights(self) -> dict[str, str]:
         """Fingerprints of the world model's files, and of its teacher's if it is compared with one."""

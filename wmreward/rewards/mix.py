@@ -7,19 +7,16 @@ totals = reward.totals(judged)                             # of the set; the hig
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
+from wmreward.factories import find_factory, is_import_path, make
 from wmreward.protocols import ContinuationReward, Reward, RewardScores, SetReward
 from wmreward.rewards.checks import check_finite, checked, checked_set
 from wmreward.rewards.world import OF_STRIDE, Consensus, SeamReward, SurpriseReward
@@ -61,11 +58,11 @@ def parse_weights(entries: Sequence[str]) -> dict[str, float]:
         if name in weights:
             raise UsageError(f"reward {name!r} is given twice")
         if name not in OWN:
-            if ":" not in name:
+            if not is_import_path(name):
                 raise UsageError(
                     f"unknown reward {name!r}: use {', '.join(OWN)} or package.module:factory"
                 )
-            _factory(name)
+            find_factory(name, "reward")
         weights[name] = _weight(entry, number) if equals else 1.0
     return weights
 
@@ -139,7 +136,7 @@ class RewardMix:
             UsageError: none can.
         """
         return self._only(
-            "guide (--guidance_scale 0 goes without)",
+            f"guide ({named('scale', 0, flag='guidance_scale')} goes without)",
             lambda reward: callable(reward) and getattr(reward, "differentiable", False),
         )
 
@@ -249,35 +246,11 @@ def _weight(entry: str, number: str) -> float:
     return weight
 
 
-def _factory(path: str) -> Any:
-    module, _, name = path.partition(":")
-    try:
-        with _working_directory_importable():
-            return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"reward {path!r} cannot be made: {error}") from error
-
-
 def _made(path: str) -> Reward | SetReward:
-    factory = _factory(path)
-    try:
-        made: Any = factory()
-    except TypeError as error:
-        raise UsageError(f"reward {path!r} cannot be made: {error}") from error
+    made = make(path, "reward")
     if not callable(made) and not (hasattr(made, "embed") and hasattr(made, "compare")):
         raise UsageError(
             f"reward {path!r} is a {type(made).__name__}, which can neither judge videos nor compare them"
         )
     reward: Reward | SetReward = made
     return reward
-
-
-@contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    """As ``python -m`` has it: a user's reward lies where they work."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
