@@ -119,7 +119,7 @@ ROOMS: dict[str, set[str]] = {
         "video",
         "commands",
     },
-    "physics_iq": {"video", "commands"},
+    "physics_iq": {"tables", "video", "commands"},
     "prompts": {"physics_iq", "video", "commands"},
     "batch": {"prompts", "physics_iq", "records", "video", "commands"},
     "report": {
@@ -135,7 +135,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "evaluate": {"report", "batch", "physics_iq", "records", "commands"},
     "generation": {
-        *("batch", "prompts", "search", "steering", "rewards", "surprise"),
+        *("batch", "prompts", "search", "steering", "rewards", "records", "surprise"),
         *("pictures", "video", "commands"),
     },
     "pipelines": {"generation", "steering", "rewards", "video", "commands"},

@@ -39,7 +39,7 @@ _ALL_FRAMES = Sampling(max_frames=2**40)
 def usual_model(run: RunData, videos: int) -> str | None:
     """The world model that judged the run, if so many videos are no long work for this machine; else None."""
     judge = run.judge()
-    model = EMBEDDED if judge is None else str(judge["model"])
+    model = EMBEDDED if judge is None else str(judge.get("model", EMBEDDED))
     quick = model == EMBEDDED and videos <= MOST_WITHOUT_GPU
     return model if quick or torch.cuda.is_available() else None
 

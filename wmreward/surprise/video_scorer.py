@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 import vjepa2
@@ -20,13 +18,14 @@ from wmreward.surprise.actions.motion import Motion
 from wmreward.surprise.actions.scorer import ActionScorer
 from wmreward.surprise.aggregate import WindowScores
 from wmreward.surprise.config import SurpriseConfig
+from wmreward.surprise.inputs import tensor_of
 from wmreward.surprise.models import ModelChoice, load, taken
+from wmreward.surprise.models.seen import seen_by
 from wmreward.surprise.result import Clock, SurpriseBatch, SurpriseResult, results_of
 from wmreward.surprise.sampling import Sampling
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.windows import Layout
 from wmreward.version import versions
-from wmreward.video.types import UInt8Array
 from wmreward.video_io import Clip, Reduction
 
 _WHOLE_FRAMES = 8
@@ -120,21 +119,9 @@ class VideoScorer:
         )
 
     def reduction(self) -> Reduction | None:
-        """What is kept of each frame while a video is decoded: what the model sees of it, as float32.
-
-        The arithmetic is that of whole frames, so scores are the same to the last bit, and memory does not
-        depend on the size of the frames. None: a model that is not ours sees whole frames.
-        """
-        if not self._resizes_first:
-            return None
+        """What is kept of each frame while a video is decoded, see `seen_by`; None: whole frames."""
         model = self.loaded.model
-
-        def seen(frame: UInt8Array) -> NDArray[np.float32]:
-            pixels = torch.from_numpy(frame).movedim(-1, 0)[None, :, None].to(model.device)
-            small = from_uint8(pixels, model.config.crop)[0, :, 0]
-            return cast(NDArray[np.float32], small.cpu().numpy())
-
-        return seen
+        return seen_by(model) if isinstance(model, vjepa2.WorldModel) else None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -156,19 +143,11 @@ class VideoScorer:
             raise UsageError(f"model {name!r} takes no actions; use vitgac")
         return self.scorer
 
-    @property
-    def _resizes_first(self) -> bool:
-        """Of our models the square is known, and frames are resized to it; others do it in their own way."""
-        return isinstance(self.loaded.model, vjepa2.WorldModel)
-
     def _parts(self, clips: Iterable[Clip]) -> Iterator[Tensor]:
-        """``[1, 3, t, H, W]`` in [−1, 1] of clips, whose frames are whole or reduced."""
+        """``[1, 3, t, H, W]`` in [−1, 1] of clips; few whole frames at once stand in memory as floats."""
         for clip in clips:
-            frames = torch.from_numpy(clip.frames)
-            whole = frames.dtype == torch.uint8
-            video = (frames.movedim(-1, 0) if whole else frames.movedim(0, 1))[None]
-            # A long clip of whole frames never stands in memory as floats.
-            at_once = video.shape[2] if self._resizes_first else _WHOLE_FRAMES
+            video = tensor_of(clip)[None]
+            at_once = _WHOLE_FRAMES if video.dtype == torch.uint8 else video.shape[2]
             yield from map(self._in_range, video.split(at_once, dim=2))
 
     def _in_range(self, video: Tensor) -> Tensor:
@@ -177,6 +156,6 @@ class VideoScorer:
         video = video.to(model.device, non_blocking=True)
         if video.dtype != torch.uint8:
             return video
-        if self._resizes_first:
+        if isinstance(model, vjepa2.WorldModel):
             return from_uint8(video, model.config.crop)
-        return video.float() / 127.5 - 1
+        return video.float() / 127.5 - 1  # a model that is not ours resizes in its own way

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from wmreward.generation.steering import LoadedSteering
-from wmreward.rewards.mix import Judged, RewardMix
+from wmreward.protocols import VideoFacts
+from wmreward.rewards.compare import Judged
+from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.world import SurpriseReward
 from wmreward.search.best_of_n import FileJudge
 from wmreward.surprise.aggregate import WindowScores
@@ -48,27 +50,35 @@ class JudgedWindows(Judged):
 class BatchSteering(LoadedSteering):
     """Steering whose judgement also tells of windows, where a surprise is among the rewards."""
 
-    def judge_file(self, video: Path, given: Tensor | None) -> tuple[Judged, dict[str, Any]]:
+    def judge_file(
+        self, video: Path, given: Tensor | None, prompt: str
+    ) -> tuple[Judged, dict[str, Any]]:
         """A video file, judged as what follows ``given`` frames; and what to record of its windows.
 
         Raises:
             VideoError: it cannot be read or is too short.
         """
-        judged = FileJudge(self, self.pipeline.device, before=given)(video)
+        judged = FileJudge(self, self.pipeline.device, before=given, prompt=prompt)(video)
         if not isinstance(judged, JudgedWindows):
             return judged, {}
         return judged, judged.facts(0 if given is None else len(given))
 
-    def judge(self, video: Tensor, given: int = 0) -> Judged:
+    def judge(
+        self,
+        video: Tensor,
+        facts: VideoFacts | None = None,
+        only: Collection[str] | None = None,
+    ) -> Judged:
         rewards = self.mix.rewards
         found = [(n, reward) for n, reward in rewards.items() if isinstance(reward, SurpriseReward)]
         if not found:
-            return super().judge(video, given)
+            return super().judge(video, facts, only)
         name, surprise = found[0]
         keeping, scorer = copy(surprise), _Keeping(surprise.scorer)
         keeping.scorer = scorer
         with self._visiting.here():
-            judged = RewardMix({**rewards, name: keeping}, self.mix.weights).judge(video, given)
+            kept = RewardMix({**rewards, name: keeping}, self.mix.weights)
+            judged = kept.judge(video, facts, only)
         windows: dict[str, Any] = {
             "starts": [window.start for window in scorer.kept],
             "target": scorer.target_offset,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place
 from magi1.pipeline import Pipeline, Prepared, Request
 from wmreward.batch.candidates import Candidate, Unfit
-from wmreward.errors import WMRewardError
+from wmreward.errors import WMRewardError, one_line
 from wmreward.generation.batch.judge import BatchSteering
 from wmreward.generation.batch.setup import Setup
 from wmreward.generation.candidate import Making, make_candidate
@@ -22,6 +23,7 @@ from wmreward.generation.inputs import given_frames
 from wmreward.generation.job import context_of
 from wmreward.generation.output import Output
 from wmreward.prompts.jobs import BatchJob
+from wmreward.video_io import Faults
 from wmweights import WeightsError, write_state
 
 VIDEO, EMBEDDINGS = "video.mp4", "embeddings.safetensors"
@@ -36,11 +38,13 @@ class _Read:
     Attributes:
         prepared: As the sampler takes it.
         sha256: Of the given frames.
+        faults: What is doubtful about the video they come from.
         context: Given frames that are judged with the video.
     """
 
     prepared: Prepared
     sha256: str | None
+    faults: Faults
     context: Tensor | None
 
 
@@ -93,6 +97,7 @@ class MagiMaker:
         facts: dict[str, Any] = {
             "video": VIDEO,
             "given_sha256": job.sha256,
+            **({"given_faults": job.faults.to_json()} if job.faults else {}),
             **{name: record[name] for name in _FROM_RECORD},
         }
         if "prompt_cut" in record:
@@ -100,7 +105,7 @@ class MagiMaker:
         if "guidance" in record:
             facts["guidance"] = {name: record["guidance"][name] for name in ("summary", "effect")}
         if self.place.rank == 0 and not self.setup.values["no_scores"]:
-            facts |= self._judge(output.path, job.context)
+            facts |= self._judge(output.path, job.context, candidate.job.prompt)
         return facts
 
     def _generate(self, candidate: Candidate, prepared: Prepared, output: Output) -> dict[str, Any]:
@@ -118,9 +123,9 @@ class MagiMaker:
             ),
         )
 
-    def _judge(self, video: Path, context: Tensor | None) -> dict[str, Any]:
+    def _judge(self, video: Path, context: Tensor | None, prompt: str) -> dict[str, Any]:
         assert self.steering is not None
-        judged, of_windows = self.steering.judge_file(video, context)
+        judged, of_windows = self.steering.judge_file(video, context, prompt)
         if judged.embeddings:
             write_state(judged.embeddings, video.with_name(EMBEDDINGS))
         facts: dict[str, Any] = {"scores": judged.scores, "parts": judged.parts, **of_windows}
@@ -147,6 +152,9 @@ class MagiMaker:
             released=self.setup.released,
         )
         frames = None if given is None else given.frames
+        if given is not None and given.faults and self.place.rank == 0:
+            doubts = f"{job.id}: {job.init_video}: {given.faults}; continued all the same"
+            print(f"warning: {one_line(doubts)}", file=sys.stderr)
         request = Request(
             prompt=job.prompt,
             negative_prompt=job.negative_prompt,
@@ -156,6 +164,7 @@ class MagiMaker:
         return _Read(
             self.pipeline.prepare(request),
             None if given is None else given.sha256,
+            Faults() if given is None else given.faults,
             context_of(frames, self.setup.steering.rewards, self.setup.config),
         )
 
