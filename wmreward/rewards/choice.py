@@ -85,6 +85,12 @@ class RewardChoice:
         return self._any(PREDICTS) or (self.encoder is None and self._any(DESCRIBES))
 
     @property
+    def world_models(self) -> list[ModelChoice]:
+        """The V-JEPAs that judge."""
+        encoder = None if self.encoder is None else self.encoder.world_model
+        return [model for model in (self.model if self.needs_model else None, encoder) if model]
+
+    @property
     def sees_little(self) -> bool:
         """Whether a single V-JEPA judges, so that no more than what it sees of a frame need be kept."""
         names = self.weights.keys()
