@@ -138,7 +138,9 @@ ROOMS: dict[str, set[str]] = {
         *("batch", "prompts", "search", "steering", "rewards", "records", "surprise"),
         *("pictures", "video", "commands"),
     },
-    "pipelines": {"generation", "steering", "rewards", "video", "commands"},
+    "pipelines": {
+        *("generation", "batch", "prompts", "steering", "rewards", "video", "commands"),
+    },
     "app": {
         *("generation", "prompts", "scoring", "records", "search", "rewards", "surprise"),
         *("pictures", "video", "commands"),

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vjepa2.preprocess import from_uint8
 from wmreward.errors import UsageError, VideoWarning
-from wmreward.protocols import WorldModel
 from wmreward.video.types import UInt8Array
-from wmreward.video_io import Clip, Reduction
+from wmreward.video_io import Clip
 
 ValueRange = Literal["-1,1", "0,1", "0,255"]
 _TO_UNIT = {"-1,1": (1.0, 0.0), "0,1": (2.0, -1.0), "0,255": (1 / 127.5, -1.0)}
@@ -23,21 +21,6 @@ _TO_UNIT = {"-1,1": (1.0, 0.0), "0,1": (2.0, -1.0), "0,255": (1 / 127.5, -1.0)}
 _OVERSHOOT, _FAR_OUTSIDE = 0.1, 0.5
 """How far values may lie outside the stated range, as a share of its width, without a word, and at all. A
 decoder overshoots by some percent; another range lies outside by half or more."""
-
-
-def seen_by(model: WorldModel) -> Reduction:
-    """What is kept of each frame while a video is decoded: what the model sees of it, float32 ``[3, c, c]``.
-
-    The arithmetic is that of whole frames, so scores are the same to the last bit, and memory does not
-    depend on the size of the frames.
-    """
-
-    def seen(frame: UInt8Array) -> NDArray[np.float32]:
-        pixels = torch.from_numpy(frame).movedim(-1, 0)[None, :, None].to(model.device)
-        small = from_uint8(pixels, model.config.crop)[0, :, 0]
-        return cast(NDArray[np.float32], small.cpu().numpy())
-
-    return seen
 
 
 def as_floats(frame: UInt8Array) -> NDArray[np.float32]:

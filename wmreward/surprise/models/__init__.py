@@ -1,6 +1,7 @@
 """World models by name.
 
 choice.py   which model, and how it runs; loaded once and kept
+seen.py     what a model sees of a frame
 fault.py    why a model makes no numbers of a video
 """
 
