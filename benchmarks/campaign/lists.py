@@ -18,7 +18,7 @@ from wmreward.physics_iq.dataset import read_descriptions
 from wmreward.physics_iq.official_csv import read_csv
 from wmreward.prompts.jobs import read_jobs
 from wmreward.records.record_file import COLUMNS, RecordFile
-from wmreward.surprise.actions import read_motion
+from wmreward.surprise.actions.motion import read_motion
 
 _JOBS = [
     {"id": "a", "mode": "t2v", "prompt": "A ball falls — é.", "seeds": [0, 1, 2]},
@@ -137,7 +137,8 @@ def _are_rows(text: str, width: int | None) -> bool:
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error:
         return False
-    return all(len(row) in (0, width or len(rows[0])) for row in rows)
+    rows = [row for row in rows if row]
+    return all(len(row) == (width or len(rows[0])) for row in rows)
 
 
 def _is_json(name: str, text: str) -> bool:

@@ -13,7 +13,7 @@ from benchmarks.physics_repair.answers import HIGHER
 from benchmarks.physics_repair.scores import KNOWN, RULES, STRIDES, score_name
 from benchmarks.shared.bootstrap import Values
 
-CONSENSUS, RANK_SUM = "consensus", "rank-sum"
+CONSENSUS, GEOMETRY, RANK_SUM = "consensus", "geometry", "rank-sum"
 SCEPTICS = {
     "sharpest": ("edges", True),
     "blurriest": ("edges", False),
@@ -115,8 +115,8 @@ def _score(values: Values, rule: str, size: int) -> tuple[Tensor, bool]:
     if rule == RANK_SUM:
         parts = (*(values[name] for name in RULES), -values[f"{CONSENSUS}@{size}"])
         return torch.stack([_ranks(part, size) for part in parts]).sum(dim=0), False
-    if rule in (CONSENSUS, "medoid"):
-        return values[f"{rule}@{size}"], rule == CONSENSUS
+    if rule in (CONSENSUS, GEOMETRY, "medoid"):
+        return values[f"{rule}@{size}"], rule != "medoid"
     if rule in SCEPTICS:
         name, highest = SCEPTICS[rule]
         return values[name], highest

@@ -12,6 +12,7 @@ from torch import Tensor
 from benchmarks.physics_repair.answers import HIGHER, MEASURES
 from benchmarks.physics_repair.choices import (
     CONSENSUS,
+    GEOMETRY,
     ORACLES,
     RANK_SUM,
     SCEPTICS,
@@ -21,7 +22,7 @@ from benchmarks.physics_repair.choices import (
     known_choices,
 )
 from benchmarks.physics_repair.parts import Part
-from benchmarks.physics_repair.scores import RULES, score_name, sets
+from benchmarks.physics_repair.scores import RULES, SETS, score_name, sets
 from benchmarks.shared import bootstrap
 from benchmarks.shared.bootstrap import Estimate, Values
 
@@ -161,7 +162,8 @@ def shortlist(values: Values, rule: str) -> list[str]:
         *(score_name(score, h) for h in HORIZONS),
     )
     found = (name for name in wanted if name in own)
-    return list(dict.fromkeys((*RULES, CONSENSUS, RANK_SUM, rule, *found)))
+    geometry = [GEOMETRY] if f"{GEOMETRY}@{SETS[0]}" in values else []
+    return list(dict.fromkeys((*RULES, CONSENSUS, *geometry, RANK_SUM, rule, *found)))
 
 
 def build_rows(parts: Mapping[str, Part], rule: str) -> dict[str, Row]:
@@ -203,7 +205,8 @@ def choice_table(plain: Part) -> list[dict[str, Any]]:
     values = plain.values
     size = usual_size(plain.distance.shape[1])
     found = []
-    for one in (*choices(values), CONSENSUS, RANK_SUM, *known_choices(values), "medoid"):
+    others = (name for name in (CONSENSUS, GEOMETRY, "medoid") if f"{name}@{size}" in values)
+    for one in (*choices(values), RANK_SUM, *others, *known_choices(values)):
         row = pick_row(plain, plain, one, size)
         for measure in GAPS:
             gap = asdict(gap_closed(row, values, measure))

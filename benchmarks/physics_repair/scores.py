@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.physics_repair.geometry import geometry_of, geometry_of_sets
 from benchmarks.shared.bootstrap import Values
 from wmreward.rewards.world import Consensus
 from wmreward.steering.keep_edges import edge_energy
@@ -71,6 +72,7 @@ class Judges:
     def __init__(self, guiding: SurpriseScorer, second: SurpriseScorer | None = None) -> None:
         self.scorers = {"": guiding} | ({"second ": second} if second else {})
         self.consensus = Consensus(guiding)
+        self.geometry = geometry_of(guiding)
 
     def __call__(
         self, made: Tensor, before: Tensor, *, compare: bool, truth: Tensor | None = None
@@ -88,8 +90,8 @@ class Judges:
             `excess`, `relative`, `copy`; by the second model as `second plain` …), `edges` and `energy` of
             the motion. To compare: the same of the windows of each of the `horizons` (`plain, seam 1` …), the
             distance there from the `true future`, and for sets of n candidates `consensus@n` (more is
-            nearer to the others for the world model) and `medoid@n` (less is nearer in pixels). And the
-            seconds that surprise took.
+            nearer to the others for the world model), `geometry@n` (more is smoother in its features) and
+            `medoid@n` (less is nearer in pixels). And the seconds that surprise took.
         """
         count, seeds = made.shape[:2]
         videos = torch.cat((before.unsqueeze(1).expand(-1, seeds, -1, -1, -1, -1), made), dim=3)
@@ -133,6 +135,8 @@ class Judges:
         count, seeds = made.shape[:2]
         embedded = self.consensus.embed(flat).unflatten(0, (count, seeds))
         values: Values = {}
+        if self.geometry is not None:
+            values |= geometry_of_sets(self.geometry, flat, seeds, sets(seeds))
         for size in sets(seeds):
             groups = embedded.unflatten(1, (-1, size)).flatten(0, 1)
             near = [self.consensus.compare(group).cpu() for group in groups]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.protocols import ContinuationReward, Reward, RewardScores, SetReward
-from wmreward.rewards.mix import Judged, RewardMix
+from wmreward.protocols import ContinuationReward, Reward, RewardScores, SetReward, VideoFacts
+from wmreward.rewards.choice import RewardChoice
+from wmreward.rewards.compare import Judged
+from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
-from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.config import SurpriseConfig
+from wmreward.surprise.models import ModelChoice
 from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.surprise.video_scorer import VideoScorer
 
 EXAMPLE = "example.my_reward:Steady"
 
@@ -139,7 +143,7 @@ def test_frame_strides_count_alike_in_a_choice() -> None:
 def test_a_mix_tells_the_seam_what_was_given() -> None:
     scorer, video = scorer_of(), videos_of(1)[0]
     both = RewardMix.parse(["surprise", "seam=2"], surprise=scorer)
-    alone, after = both.judge(video), both.judge(video, given=8)
+    alone, after = both.judge(video), both.judge(video, VideoFacts(given=8))
     assert alone.scores["surprise"] == alone.scores["seam"] == after.scores["surprise"]
     assert after.scores["seam"] == pytest.approx(
         SeamReward(scorer).after(video[None], 8).scores.item()
@@ -150,8 +154,6 @@ def test_a_mix_tells_the_seam_what_was_given() -> None:
 
 def test_surprise_of_a_file_is_that_of_compute_vjepa_surprise() -> None:
     """The tensor path of the public function, with the embedded model."""
-    from wmreward.surprise.models import ModelChoice
-
     choice = ModelChoice(name="tiny", device="cpu")
     config = SurpriseConfig(stride=8)
     video = videos_of(1, 24).float()
@@ -316,7 +318,7 @@ def test_surprise_and_consensus_together() -> None:
     assert table["consensus"].argmax() == 1
     assert {"surprise.plain", "surprise.copy"} <= set(candidates[0].parts)
     assert both.totals(candidates).shape == (6,) and not both.differentiable
-    with pytest.raises(UsageError, match="'consensus' compares candidates: it cannot guide"):
+    with pytest.raises(UsageError, match="'consensus' judges finished videos: it cannot guide"):
         both(videos_of(1))
     longer = both.judge(videos_of(1, 28)[0])
     with pytest.raises(UsageError, match="equal length"):
@@ -354,7 +356,7 @@ def test_a_reward_lies_in_the_working_directory(
         ([], "no reward is given"),
         (
             ["beauty"],
-            "unknown reward 'beauty': use surprise, seam, consensus or package.module:factory",
+            "unknown reward 'beauty': use surprise, seam, geometry, consensus, vlm, adherence or package",
         ),
         (["surprise", "surprise=2"], "'surprise' is given twice"),
         (["surprise=much"], "'much' is not a weight"),
@@ -410,3 +412,14 @@ def test_what_a_reward_must_return(value: Any, says: str) -> None:
 def test_the_example_is_as_short_as_it_says() -> None:
     source = (Path(__file__).parents[2] / "example" / "my_reward.py").read_text()
     assert len([line for line in source.splitlines()[1:] if line.strip()]) <= 10
+
+
+def test_records_tell_the_source_of_a_reward_of_ones_own() -> None:
+    source = Path(__file__).parents[2] / "example" / "my_reward.py"
+    choice = RewardChoice(
+        weights={EXAMPLE: 1.0}, how="sum", model=ModelChoice(name="tiny"), config=SurpriseConfig()
+    )
+    sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+    own = {"module": EXAMPLE, "module_sha256": sha256}
+    assert choice.settings() == {"rewards": {EXAMPLE: 1.0}, "own_rewards": {EXAMPLE: own}}
+    assert choice.settings_of(EXAMPLE) == own  # what is known by another version does not count

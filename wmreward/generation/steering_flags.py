@@ -132,7 +132,7 @@ _REWARDS = (
     shared.REWARD.but(
         usually="seam where a video is continued and frame_strides are not given; else surprise"
     ),
-    shared.COMBINE,
+    *shared.REWARDS[1:],
     *shared.WORLD_MODEL,
     *(
         flag.but(rare=True, note=_NOTES.get(flag.name, flag.note))

@@ -31,8 +31,7 @@ from wmreward.pipelines.families.base import Family
 from wmreward.pipelines.families.known import family_of
 from wmreward.pipelines.step import PipelineStep
 from wmreward.protocols import Reward
-from wmreward.rewards.mix import RewardMix
-from wmreward.rewards.world import SurpriseReward
+from wmreward.rewards.mix import RewardMix, cutters_of
 from wmreward.steering.guidance import Effect, Guidance, GuidanceConfig, GuidedStep, Relief, effect
 from wmreward.steering.schedule import GuidanceSchedule
 
@@ -91,7 +90,8 @@ def guide_pipeline(
     Args:
         pipe: A diffusers pipeline, on any device, in any precision, offloaded or compiled.
         reward: Differentiable, on the same device; scores ``[B, 3, T, H, W]`` in [−1, 1], higher is better.
-        guidance: How it acts; a number is the scale of the default: at times 0.05 … 0.6, edges kept.
+        guidance: How it acts; a number is the scale of the default: at times 0.05 … 0.6, edges kept, without
+            measuring what each step does to the reward, which would take one more decoding.
         family: Describes the pipeline, where it is none of the known ones.
         economy: What to give up for memory from the beginning; the rest is tried when memory runs out.
 
@@ -223,7 +223,7 @@ class _Call:
         config = self.config
         if not isinstance(config, GuidanceConfig):
             schedule = GuidanceSchedule((config,) * steps, GUIDANCE_RANGE)
-            config = GuidanceConfig(schedule=schedule, keep="edges")
+            config = GuidanceConfig(schedule=schedule, keep="edges", measure=False)
         return Guidance(self.reward, config, reliefs=_reliefs(self.reward, self.guided.economy))
 
     def _check_steps(self, steps: int) -> None:
@@ -247,22 +247,21 @@ def _as_before(result: Any, dtype: torch.dtype) -> Any:
 def _reliefs(reward: Reward | RewardMix, economy: Economy) -> list[Relief]:
     """What can be given up when memory runs out; what changes nothing comes first."""
     reliefs = []
-    scorers = [
-        part.scorer
-        for part in (reward.rewards.values() if isinstance(reward, RewardMix) else [reward])
-        if isinstance(part, SurpriseReward)
-    ]
-    if any(scorer.grad_batch_size > 1 for scorer in scorers):
+    cutters = cutters_of(reward.rewards.values() if isinstance(reward, RewardMix) else [reward])
+    if any(cutter.grad_batch_size > 1 for cutter in cutters):
 
         def one_window() -> None:
-            for scorer in scorers:
-                scorer.batch_size = scorer.grad_batch_size = 1
+            for cutter in cutters:
+                cutter.batch_size = cutter.grad_batch_size = 1
 
         reliefs.append(
             Relief(
-                "windows of the surprise are differentiated one at a time from now on", one_window
+                "windows of the rewards are differentiated one at a time from now on", one_window
             )
         )
+    if not economy.apart:
+        text = "the video is decoded once more, apart from the reward, from now on"
+        reliefs.append(Relief(text, functools.partial(setattr, economy, "apart", True)))
     if not economy.on_host:
         text = "what the decoder keeps for its gradient waits in host memory from now on"
         reliefs.append(Relief(text, functools.partial(setattr, economy, "on_host", True)))

@@ -31,9 +31,9 @@ from wmreward.scoring.pictures import WaitingMaps, curve_of, widest
 from wmreward.scoring.report import Row, printable, speed_warning, summary, table
 from wmreward.scoring.settings import Job
 from wmreward.scoring.simulated import meaningless
-from wmreward.surprise.compute import VideoScorer
-from wmreward.surprise.fault import fault_of, has_damaged_weights
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
+from wmreward.surprise.models.fault import fault_of, has_damaged_weights
+from wmreward.surprise.video_scorer import VideoScorer
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip
 
@@ -259,7 +259,7 @@ class Shift:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return (
-            f"out of {where}; try a smaller --batch_size than {self.scorer.scorer.batch_size}, "
+            f"out of {where}; try a smaller --batch_size than {self.scorer.batch_size}, "
             "or --dtype bfloat16"
         )
 

@@ -1,41 +1,52 @@
-"""`compute_vjepa_surprise`: from a video to its physics surprise."""
+"""`compute_vjepa_surprise`: from whatever a user has to a physics surprise."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from inspect import signature
+from math import isfinite
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from vjepa2 import VJEPA2
-from vjepa2.preprocess import from_uint8
+from vjepa2.predictor import PARITY_MASK_TOKEN
 from vjepa2.world_model21 import Levels, Observed, Positions
-from wmreward.errors import UsageError, VideoError, VideoWarning
-from wmreward.surprise.actions import STEP_RATE, Motion, action_surprise, check_motion
-from wmreward.surprise.config import ScoreRule, Similarity, SurpriseConfig
-from wmreward.surprise.inputs import Sampling, ValueRange, video_tensor
-from wmreward.surprise.models import LoadedModel, ModelChoice, load
-from wmreward.surprise.rates import at_rates
+from wmreward.errors import UsageError, VideoError, VideoWarning, WMRewardError
+from wmreward.protocols import WorldModel
+from wmreward.surprise.actions.motion import Motion
+from wmreward.surprise.config import RELEASED, ScoreRule, Similarity, SurpriseConfig
+from wmreward.surprise.inputs import Frames, ValueRange, is_batch, is_several, video_tensor
+from wmreward.surprise.models import ModelChoice
+from wmreward.surprise.models.fault import fault_of
 from wmreward.surprise.result import SurpriseBatch, SurpriseResult
-from wmreward.surprise.scorer import SurpriseScorer, WindowScores
-from wmreward.surprise.windows import Window, WindowSpan, frame_maps, reach, window_spans
-from wmreward.version import versions
-from wmreward.video.types import UInt8Array
-from wmreward.video_io import Clip, Faults, Reduction
+from wmreward.surprise.sampling import Sampling, at_rates
+from wmreward.surprise.video_scorer import VideoScorer
 
-Video = str | PathLike[str] | NDArray[np.uint8] | Sequence[NDArray[np.uint8]] | Tensor
+Video = str | PathLike[str] | Frames
+Given = Mapping[str, Any]
+"""All arguments by name."""
+
+RELEASED_SETTINGS = {
+    **RELEASED.to_json(),
+    "frame_strides": RELEASED.frame_strides,
+    "max_frames": 49,
+    "fps": None,
+    "rates": None,
+    "context_encoder": "online",
+    "target_encoder": "online",
+    "mask_token": PARITY_MASK_TOKEN,
+}
+"""All that decides a score of the published command line, whatever the model."""
 
 
 def compute_vjepa_surprise(
-    video: Video,
-    model: str | ModelChoice = "vitg",
+    video: Video | Sequence[Video],
+    model: str | ModelChoice | WorldModel = "vitg",
     window_size: int = 16,
     context_frames: int = 8,
     stride: int = 2,
@@ -45,6 +56,7 @@ def compute_vjepa_surprise(
     rates: Sequence[float] | None = None,
     similarity: Similarity = "feature",
     score: ScoreRule = "plain",
+    compat: Literal["released"] | None = None,
     value_range: ValueRange | None = None,
     max_frames: int = 49,
     fps: float | None = None,
@@ -68,17 +80,26 @@ def compute_vjepa_surprise(
     """How much a latent world model is surprised by a video (arXiv 2601.10553).
 
     Args:
-        video: A path (file or folder of images), a uint8 array ``[T, H, W, 3]``, or a tensor
-            ``[3, T, H, W]`` / ``[B, 3, T, H, W]`` with ``value_range``. A tensor that requires
-            gradients gives a differentiable ``.score``.
+        video: One of
+
+            * a path, of a file or a folder of images;
+            * an array ``[T, H, W, 3]``, or a list of frames ``[H, W, 3]`` (arrays or images of Pillow);
+            * a tensor ``[3, T, H, W]``; one that requires gradients gives a differentiable ``.score``;
+            * a batch ``[B, T, H, W, 3]`` or ``[B, 3, T, H, W]``;
+            * a list of any of these but batches, of any lengths.
+
+            uint8, or floating point with ``value_range``.
         model: ``vitg`` (the paper's), ``vitl``, ``vith``, ``vitg384``, ``vitgac`` (needs ``motion``), the
             embedded ``tiny``, of V-JEPA 2.1 ``vitb21``, ``vitl21``, ``vitg21``, ``vitG21``, or a
-            :class:`.ModelChoice`. Kept in memory between calls.
+            :class:`.ModelChoice`; these are kept in memory between calls. Or a world model of your own: an
+            object as :class:`wmreward.protocols.WorldModel` says, or ``package.module:factory``.
         window_size, context_frames, stride, mode, frame_strides, similarity, score,
             context_grad: see :class:`~wmreward.surprise.config.SurpriseConfig`.
         rates: Frames per second at which windows see a file, in place of ``frame_strides`` and ``fps``: clips
-            of any frame rate are then judged alike. See :func:`~wmreward.surprise.rates.at_rates`.
-        value_range: Range of a floating-point tensor: ``"-1,1"``, ``"0,1"`` or ``"0,255"``.
+            of any frame rate are then judged alike. See :func:`~wmreward.surprise.sampling.at_rates`.
+        compat: ``released`` computes what the published command line computes (``RELEASED_SETTINGS``), with
+            models of V-JEPA 2.
+        value_range: Range of floating-point values: ``"-1,1"``, ``"0,1"`` or ``"0,255"``.
         max_frames, fps, decoder: Which frames of a file are used, see :class:`.Sampling`.
         motion: Real actions and states, for ``vitgac`` only. The video is then sampled at 4 fps.
         weights, context_encoder, target_encoder, mask_token, device, dtype, compile: see
@@ -87,312 +108,155 @@ def compute_vjepa_surprise(
         batch_size: Windows per forward pass; a fitting number by default.
 
     Returns:
-        A :class:`.SurpriseResult`, or a :class:`.SurpriseBatch` for a batch.
+        A :class:`.SurpriseResult`, or a :class:`.SurpriseBatch` for a batch or a list of videos.
 
     Raises:
         UsageError: an argument that makes no sense (also a ``ValueError``).
-        VideoError: a file that cannot be read.
+        VideoError: a file that cannot be read; of a list, the first such.
         WeightsError: weights that cannot be had; says how to get them.
+        WMRewardError: a surprise that is no finite number, and why.
 
     Warns:
         VideoWarning: a file about which something is doubtful (see ``SurpriseResult.faults``), or values
             outside their range.
     """
-    if rates is not None:
-        if tuple(frame_strides) != (1,) or fps is not None:
-            raise UsageError("rates say which frames are seen: leave out frame_strides and fps")
-        if not isinstance(video, str | PathLike):
-            raise UsageError("rates are of a file, which has a clock: use frame_strides")
-        fps, frame_strides = at_rates(rates)
-    config = SurpriseConfig(
-        window_size=window_size,
-        context_frames=context_frames,
-        stride=stride,
-        frame_strides=tuple(frame_strides),
-        mode=mode,
-        similarity=similarity,
-        score=score,
-        context_grad=context_grad,
-    )
-    sampling = Sampling(max_frames=max_frames, fps=fps, decoder=decoder)
-    choice = (
-        model
-        if isinstance(model, ModelChoice)
-        else ModelChoice(
-            name=model,
-            weights=weights,
-            context_encoder=context_encoder,
-            target_encoder=target_encoder,
-            mask_token=mask_token,
-            crop=crop,
-            positions=positions,
-            levels=levels,
-            observed=observed,
-            teacher_weights=teacher_weights,
-            device=device,
-            dtype=dtype,
-            compile=compile,
-        )
-    )
-    if isinstance(video, str | PathLike):
-        path = Path(video)
-        if not path.exists():  # cheap, before any weights are loaded
-            raise VideoError(path, "does not exist")
-        scorer = VideoScorer(choice, config, sampling, batch_size=batch_size)
-        clips = scorer.sampling.clips(path, scorer.reduction())
-        result = scorer.score_clips(clips, path, motion)
-        if result.faults:
-            warnings.warn(f"{path}: {result.faults}", VideoWarning, stacklevel=2)
-        return result
-    tensor = video_tensor(video, value_range)
+    given: Given = dict(locals())
+    several = is_several(video)
+    videos: Sequence[Any] = cast(Sequence[Any], video) if several else [video]
+    given = _at_rates(_released(given), videos)
+    config = SurpriseConfig(**_fields_of(SurpriseConfig, given))
+    sampling = Sampling(**_fields_of(Sampling, given))
+    _check_kinds(given, videos)
+    choice = _model(given)
+    # All of them before any weights are loaded.
+    checked = [_checked(one, value_range, several) for one in videos]
     scorer = VideoScorer(choice, config, sampling, batch_size=batch_size)
-    batch = scorer.score_tensor(tensor, motion)
-    single = tensor.shape[0] == 1 and np.ndim(video) == 4
-    return batch[0] if single else batch
+    if isinstance(checked[0], Tensor) and is_batch(video):
+        batch = scorer.score_tensor(checked[0], motion)
+        return SurpriseBatch([_finite(result, scorer) for result in batch], batch.scores)
+    results = [_finite(_of_one(scorer, one, motion), scorer) for one in checked]
+    if not several:
+        return results[0]
+    return SurpriseBatch(results, torch.stack([result.score for result in results]))
 
 
-class VideoScorer:
-    """A world model with fixed settings, for many videos.
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in signature(compute_vjepa_surprise).parameters.items()
+}
 
-    Args:
-        choice: The model.
-        config: The surprise.
-        sampling: Which frames of a file are used; ``vitgac`` always takes its own 4 a second.
-        batch_size: Windows per forward pass.
-    """
 
-    def __init__(
-        self,
-        choice: ModelChoice,
-        config: SurpriseConfig,
-        sampling: Sampling | None = None,
-        *,
-        batch_size: int | None = None,
-    ) -> None:
-        choice.check_comparison(config)
-        self.loaded: LoadedModel = load(choice)
-        self.choice = choice
-        self.config = config
-        model = self.loaded.model
-        self.sampling = sampling or Sampling()
-        if model.config.action_conditioned:
-            if config.similarity != "feature" or config.score != "plain":
-                raise UsageError(f"model {choice.name!r} has only the plain feature surprise")
-            self.sampling = Sampling(fps=STEP_RATE)
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"batch_size={batch_size} must be at least 1")
-        default = 32 if model.device.type == "cuda" else 4
-        self.scorer = SurpriseScorer(model, config, batch_size=batch_size or default)
+def _fields_of(kind: Any, given: Given) -> dict[str, Any]:
+    return {field.name: given[field.name] for field in fields(kind) if field.name in given}
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Everything that determines a score, as it is recorded beside it."""
-        choice, info = self.choice, self.loaded.info
-        return {
-            "model": choice.name,
-            "weights_sha256": info.sha256,
-            "weights_source": info.source,
-            **self.config.to_json(),
-            "frame_strides": list(self.config.frame_strides),
-            "sampling": asdict(self.sampling),
-            "context_encoder": info.context_encoder,
-            "target_encoder": info.target_encoder,
-            "mask_token": info.mask_token,
-            **choice.read_as(),
-            **info.compared_with(),
-            "dtype": str(choice.torch_dtype()).removeprefix("torch."),
-            "device": choice.torch_device().type,
-            "versions": versions(),
-        }
 
-    def reduction(self) -> Reduction:
-        """What is kept of each frame while a video is decoded: what the model sees of it, as float32.
-
-        The arithmetic is that of whole frames, so scores are the same to the last bit, and memory does not
-        depend on the size of the frames.
-        """
-        model = self.loaded.model
-
-        def seen(frame: UInt8Array) -> NDArray[np.float32]:
-            pixels = torch.from_numpy(frame).movedim(-1, 0)[None, :, None].to(model.device)
-            small = from_uint8(pixels, model.config.crop)[0, :, 0]
-            return cast(NDArray[np.float32], small.cpu().numpy())
-
-        return seen
-
-    @torch.no_grad()
-    def score_clips(
-        self, clips: Iterable[Clip], name: Path, motion: Motion | None = None
-    ) -> SurpriseResult:
-        """Score one video that arrives in parts; memory is bounded by the size of a part.
-
-        ``name`` is the file that messages speak of.
-        """
-        self._check_motion_given(motion)
-        seen: list[Clip] = []
-
-        def parts() -> Iterator[Tensor]:
-            for clip in clips:
-                # What the result needs of a clip is its clock, not its frames.
-                seen.append(_without_frames(clip))
-                yield self._video_of(_tensor_of(clip))
-
-        try:
-            if motion is not None:
-                scores = self._score_motion(torch.cat(list(parts()), dim=2), motion)
-            else:
-                scores = score_stream(self.scorer, map(self.loaded.model.preprocess, parts()))
-            indices = np.concatenate([clip.indices for clip in seen]).tolist()
-            times = np.concatenate([clip.times_s for clip in seen]).tolist()
-            span = times[-1] - times[0]
-            rate = (len(times) - 1) / span if span > 0 else None
-            return self._results(
-                scores, indices, times, rate, seen[0].source.fps, path=name, faults=seen[-1].faults
-            )[0]
-        except UsageError as error:  # the video is too short for the settings
-            raise VideoError(name, str(error)) from None
-
-    def score_tensor(self, video: Tensor, motion: Motion | None = None) -> SurpriseBatch:
-        """Score ``[B, 3, T, H, W]``, uint8 or in [−1, 1]; differentiable if it requires gradients."""
-        self._check_motion_given(motion)
-        frames = video.shape[2]
-        clock = list(range(frames)), [float("nan")] * frames
-        if motion is not None:
-            scores = self._score_motion(video, motion)
-            return self._results(scores, *clock, None, None)
-        if video.dtype == torch.uint8 or not (video.requires_grad and torch.is_grad_enabled()):
-            with torch.no_grad():
-                scores = self.scorer.score_windows(self._video_of(video))
-            return self._results(scores, *clock, None, None)
-        score, scores = self.scorer.score(video.to(self.loaded.model.device))
-        return self._results(scores, *clock, None, None, score)
-
-    def _video_of(self, video: Tensor) -> Tensor:
-        """``[B, 3, T, H, W]``, uint8 or in [−1, 1], on any device → in [−1, 1] on the model's."""
-        model = self.loaded.model
-        video = video.to(model.device, non_blocking=True)
-        return from_uint8(video, model.config.crop) if video.dtype == torch.uint8 else video
-
-    def _check_motion_given(self, motion: Motion | None) -> None:
-        needs = self.loaded.model.config.action_conditioned
-        if needs and motion is None:
+def _released(given: Given) -> Given:
+    """The arguments, with those that ``compat`` decides."""
+    if given["compat"] is None:
+        return given
+    if given["compat"] != "released":
+        raise UsageError(f"compat={given['compat']!r} must be 'released' or None")
+    for name, value in RELEASED_SETTINGS.items():
+        if given[name] not in (_DEFAULTS[name], value):
             raise UsageError(
-                f"model {self.choice.name!r} predicts from what a robot did: it needs real actions and "
-                "states (--actions FILE); for other videos use vitg"
+                f"compat='released' means {name}={value!r}, not {given[name]!r}: leave out one of the two"
             )
-        if motion is not None and not needs:
-            raise UsageError(f"model {self.choice.name!r} takes no actions; use vitgac")
+    return {**given, **RELEASED_SETTINGS}
 
-    def _score_motion(self, video: Tensor, motion: Motion) -> WindowScores:
-        check_motion(motion, video.shape[2])
-        model = self.loaded.model
-        assert isinstance(model, VJEPA2)  # the only one whose configuration knows actions
-        video = self._video_of(video)
-        actions, states = (
-            side.to(model.device)[None].expand(len(video), -1, -1) for side in motion
-        )
-        steps = action_surprise(
-            model, video, actions, states, context_grad=self.config.context_grad
-        )
-        return WindowScores(
-            steps.values, steps.maps, [Window(i) for i in range(video.shape[2] - 1)]
-        )
 
-    def _results(
-        self,
-        scores: WindowScores,
-        indices: Sequence[int],
-        times: Sequence[float],
-        effective_fps: float | None,
-        source_fps: float | None,
-        score: Tensor | None = None,
-        path: Path | None = None,
-        faults: Faults | None = None,
-    ) -> SurpriseBatch:
-        windows, used = self._spans(scores, indices, times)
-        values = scores.values
-        score = scores.pooled(self.config.mode) if score is None else score
-        settings = self.settings
-        per_window = values.detach().cpu()
-        maps = None if scores.maps is None else scores.maps.detach().cpu()
-        results = [
-            SurpriseResult(
-                score[i],
-                per_window=per_window[i],
-                surprise_map=None if maps is None else maps[i],
-                frame_map=None if maps is None else self._frame_map(maps[i], scores, len(indices)),
-                windows=windows,
-                effective_fps=effective_fps,
-                source_fps=source_fps,
-                num_frames=len(indices),
-                unused_tail_frames=len(indices) - used,
-                settings=settings,
-                path=path,
-                faults=faults,
+def _at_rates(given: Given, videos: Sequence[Any]) -> Given:
+    """The arguments, with ``rates`` put into ``fps`` and ``frame_strides``."""
+    if given["rates"] is None:
+        return given
+    if tuple(given["frame_strides"]) != (1,) or given["fps"] is not None:
+        raise UsageError("rates say which frames are seen: leave out frame_strides and fps")
+    if not all(map(_is_path, videos)):
+        raise UsageError("rates are of a file, which has a clock: use frame_strides")
+    fps, frame_strides = at_rates(given["rates"])
+    return {**given, "fps": fps, "frame_strides": frame_strides}
+
+
+def _check_kinds(given: Given, videos: Sequence[Any]) -> None:
+    """Refuse what has no meaning for the kind of videos that are given."""
+    files = [_is_path(video) for video in videos]
+    if not any(files):
+        for name in ("fps", "max_frames", "decoder"):
+            if given[name] not in (_DEFAULTS[name], RELEASED_SETTINGS.get(name)):
+                raise UsageError(
+                    f"{name}={given[name]!r} says which frames of a file are taken: leave it out, of an "
+                    "array or a tensor all are"
+                )
+    elif all(files) and given["value_range"] is not None:
+        raise UsageError("value_range is of arrays and tensors: leave it out, a file has its own")
+    if len(videos) > 1 and given["motion"] is not None:
+        raise UsageError("motion is what was done in one video: score such videos one by one")
+
+
+def _model(given: Given) -> ModelChoice | WorldModel:
+    """Which model; raises ``UsageError`` for options that one of the caller's leaves no choice of."""
+    model, options = given["model"], _fields_of(ModelChoice, given)
+    if given["compat"] is not None:
+        _check_published(model)
+    if isinstance(model, str):
+        return ModelChoice(name=model, **options)
+    decided = RELEASED_SETTINGS if given["compat"] is not None else {}
+    for name, value in options.items():
+        if value != _DEFAULTS[name] and name not in decided:
+            where = "say it in the ModelChoice"
+            if not isinstance(model, ModelChoice):
+                where = f"make your {type(model).__name__} so"
+            raise UsageError(
+                f"{name}={value!r} is of a model that is asked for by name: leave it out, or {where}"
             )
-            for i in range(len(values))
-        ]
-        return SurpriseBatch(results, score, per_window, maps)
+    return model
 
-    def _frame_map(self, maps: Tensor, scores: WindowScores, num_frames: int) -> Tensor:
-        model = self.loaded.model.config
-        if model.action_conditioned:  # each step predicts the frame after it
-            return frame_maps(maps, scores.windows, 1, 1, num_frames)
-        return frame_maps(
-            maps, scores.windows, self.scorer.target_offset, model.tubelet, num_frames
+
+def _check_published(model: str | ModelChoice | WorldModel) -> None:
+    """Raise ``UsageError`` for a model of which nothing is published, or that is not read as it was."""
+    if isinstance(model, str):
+        model = ModelChoice(name=model)
+    if not isinstance(model, ModelChoice):
+        raise UsageError(
+            "compat='released' computes what was published with V-JEPA 2, not with a model of your own"
         )
-
-    def _spans(
-        self, scores: WindowScores, indices: Sequence[int], times: Sequence[float]
-    ) -> tuple[list[WindowSpan], int]:
-        """The windows, and how many frames they reach over."""
-        size, target = self.config.window_size, self.scorer.target_offset
-        if self.loaded.model.config.action_conditioned:  # one "window" per predicted step
-            size, target = 2, 1
-        used = max(start + reach(size, step) for start, step in scores.windows)
-        return window_spans(scores.windows, size, target, indices, times), used
+    model.check_released()
+    for name, value in _fields_of(ModelChoice, RELEASED_SETTINGS).items():
+        if getattr(model, name) not in (None, value):
+            raise UsageError(
+                f"compat='released' means {name}={value!r}: leave it out of the ModelChoice"
+            )
 
 
-def score_stream(scorer: SurpriseScorer, parts: Iterable[Tensor]) -> WindowScores:
-    """Windows of one video whose pixels ``[1, 3, t, crop, crop]`` arrive in parts.
-
-    Keeps only the frames that a later window still needs. The result equals scoring all at once.
-    """
-    size, stride = scorer.config.window_size, scorer.config.stride
-    # The next window of every phase of every frame stride.
-    waiting = [Window(phase, step) for step in scorer.config.frame_strides for phase in range(step)]
-    scored: list[WindowScores] = []
-    kept: Tensor | None = None
-    first = total = 0  # number of the first frame that is kept; frames that have come
-    for part in parts:
-        total += part.shape[2]
-        kept = part if kept is None else torch.cat([kept, part], dim=2)
-        ready: list[Window] = []
-        for place, (start, step) in enumerate(waiting):
-            begins = range(start, total - reach(size, step) + 1, stride * step)
-            ready += [Window(begin, step) for begin in begins]
-            waiting[place] = Window(start + len(begins) * stride * step, step)
-        if ready:
-            here = [Window(window.start - first, window.frame_stride) for window in ready]
-            scored.append(scorer.score_pixels(kept, here)._replace(windows=ready))
-        needed = min(window.start for window in waiting)
-        kept, first = kept[:, :, max(0, needed - first) :], min(max(first, needed), total)
-    windows = scorer.windows(total)  # raises: too short
-    place_of = {window: i for i, window in enumerate(w for part in scored for w in part.windows)}
-    order = [place_of[window] for window in windows]
-    maps = [part.maps for part in scored]
-    return WindowScores(
-        torch.cat([part.values for part in scored], dim=1)[:, order],
-        None if maps[0] is None else torch.cat(cast(list[Tensor], maps), dim=1)[:, order],
-        windows,
-    )
+def _checked(video: Any, value_range: ValueRange | None, within_list: bool) -> Path | Tensor:
+    """A path that exists, or a tensor ``[B, 3, T, H, W]``."""
+    if not _is_path(video):
+        tensor = video_tensor(video, value_range)
+        if within_list and len(tensor) > 1:
+            raise UsageError(f"a list holds single videos, not batches of {len(tensor)}")
+        return tensor
+    path = Path(video)
+    if not path.exists():
+        raise VideoError(path, "does not exist")
+    return path
 
 
-def _tensor_of(clip: Clip) -> Tensor:
-    """``[1, 3, T, H, W]`` of a clip, whose frames are whole or what `VideoScorer.reduction` made of them."""
-    frames = torch.from_numpy(clip.frames)
-    return (frames.movedim(-1, 0) if frames.dtype == torch.uint8 else frames.movedim(0, 1))[None]
+def _is_path(video: Any) -> bool:
+    return isinstance(video, str | PathLike)
 
 
-def _without_frames(clip: Clip) -> Clip:
-    return replace(clip, frames=np.empty((0, 0, 0, 3), dtype=np.uint8))
+def _of_one(scorer: VideoScorer, video: Path | Tensor, motion: Motion | None) -> SurpriseResult:
+    if isinstance(video, Tensor):
+        return scorer.score_tensor(video, motion)[0]
+    result = scorer.score_file(video, motion)
+    if result.faults:
+        warnings.warn(f"{video}: {result.faults}", VideoWarning, stacklevel=3)
+    return result
+
+
+def _finite(result: SurpriseResult, scorer: VideoScorer) -> SurpriseResult:
+    if isfinite(result):
+        return result
+    reason = f"its surprise is no finite number: {fault_of(scorer.loaded.model)}"
+    if result.path is not None:
+        raise VideoError(result.path, reason)
+    raise WMRewardError(f"the video: {reason}")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 
 
 class Window(NamedTuple):
@@ -26,6 +26,20 @@ class Window(NamedTuple):
         """Its frames from number ``first`` on and before ``last``, as frames of the clip."""
         start, step = self.start, self.frame_stride
         return slice(start + first * step, start + (last - 1) * step + 1, step)
+
+
+class Layout(NamedTuple):
+    """How the frames of a window are divided.
+
+    Attributes:
+        size: Frames of a window.
+        target: Those before the first predicted one: the context in whole tubelets.
+        tubelet: Frames per token.
+    """
+
+    size: int
+    target: int
+    tubelet: int
 
 
 class WindowSpan(NamedTuple):
@@ -53,7 +67,7 @@ def window_starts(num_frames: int, window_size: int, stride: int) -> range:
     if num_frames < window_size:
         raise UsageError(
             f"too short: {num_frames} frames, but a window needs {window_size}; "
-            "use a longer video, a higher --fps or a smaller --window_size"
+            f"use a longer video, a higher {named('fps')} or a smaller {named('window_size')}"
         )
     return range(0, num_frames - window_size + 1, stride)
 
@@ -71,7 +85,7 @@ def cut_windows(
         if step > 1 and num_frames < (needed := reach(window_size, step)):
             raise UsageError(
                 f"too short: {num_frames} frames, but a window of every frame in {step} needs {needed}; "
-                "use a longer video, smaller --frame_strides or a smaller --window_size"
+                f"use a longer video, smaller {named('frame_strides')} or a smaller {named('window_size')}"
             )
         window_starts(num_frames, window_size, stride)  # raises: too short
         windows += sorted(
@@ -80,6 +94,29 @@ def cut_windows(
             for start in range(0, -((phase - num_frames) // step) - window_size + 1, stride)
         )
     return windows
+
+
+class WindowQueue:
+    """Which windows are complete as the frames of a clip arrive, and which frames later ones still need."""
+
+    def __init__(self, window_size: int, stride: int, frame_strides: Sequence[int]) -> None:
+        self._size, self._stride = window_size, stride
+        # The next window of every phase of every frame stride.
+        self._next = [Window(phase, step) for step in frame_strides for phase in range(step)]
+
+    def complete(self, num_frames: int) -> list[Window]:
+        """Windows that end within the first ``num_frames`` frames and were not told before."""
+        ready: list[Window] = []
+        for place, (start, step) in enumerate(self._next):
+            begins = range(start, num_frames - reach(self._size, step) + 1, self._stride * step)
+            ready += [Window(begin, step) for begin in begins]
+            self._next[place] = Window(start + len(begins) * self._stride * step, step)
+        return ready
+
+    @property
+    def needed(self) -> int:
+        """The first frame that a later window sees."""
+        return min(window.start for window in self._next)
 
 
 def seam_windows(

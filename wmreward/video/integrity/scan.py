@@ -10,16 +10,22 @@ a picture of their own.
 from __future__ import annotations
 
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from av import CodecContext
+from av.error import FFmpegError
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from wmreward.errors import VideoError
 from wmreward.files import open_regular
 from wmreward.video.container import AGAIN, codec_name, explain, has_clock, open_video
+from wmreward.video.integrity import slices as mpeg
 from wmreward.video.integrity.boxes import y4m
+from wmreward.video.integrity.cropping import cropped_size
 from wmreward.video.integrity.structure import walk
 from wmreward.video.messages import Messages
 from wmreward.video.types import Faults
@@ -94,13 +100,15 @@ def scan(path: Path) -> Scan:
     pts, dts = array("q"), array("q")
     num_packets = num_shown = num_damaged = largest = num_bytes = 0
     end_s = 0.0
-    messages = Messages()
+    messages, slices = Messages(), mpeg.Slices()
     with (
         open_video(path, messages) as (container, stream),
         explain(path, "cannot be read to its end", AGAIN),
         messages.heard(),
     ):
         codec, file_format = codec_name(stream), container.format.name
+        shown_otherwise = _shown_otherwise(path, stream)
+        _open_strictly(stream)
         tick_s = float(stream.time_base or 0)
         rate = float(stream.average_rate or 0)
         duration_s = (container.duration or 0) / 1e6
@@ -117,6 +125,8 @@ def scan(path: Path) -> Scan:
             if packet.stream_index != stream.index or not packet.size:
                 continue  # a size of 0 marks the end of a stream, or an empty chunk of an AVI
             num_packets += 1
+            if codec in mpeg.CODECS:
+                slices.add(bytes(packet))
             largest = max(largest, packet.size)
             num_damaged += packet.is_corrupt
             if not packet.is_discard:
@@ -138,6 +148,9 @@ def scan(path: Path) -> Scan:
         faults.notes.append("cut off after its last frame")
     if found.damage:
         faults.notes.append(found.damage)
+    if slices.num_short:
+        faults.notes.append(f"{slices.num_short} of its pictures lack their last rows")
+    faults.notes += shown_otherwise
     if num_bytes < _REACHED * found.media_bytes:
         share = 100 * num_bytes // found.media_bytes
         faults.notes.append(f"only {share} % of its media data belongs to a frame")
@@ -167,6 +180,35 @@ def scan(path: Path) -> Scan:
         faults.notes.append(f"its header promises {lost / rate:.2g} s more than there are")
     return Scan(path, num_shown, sorted_pts, codec, faults, clock)
 
+
+_WITH_HEADERS = {"h264", "hevc", "vvc"}
+
+
+def _open_strictly(stream: VideoStream) -> None:
+    """Let FFmpeg say what is wrong with the headers of a codec, which it passes over otherwise."""
+    context = stream.codec_context
+    if codec_name(stream) in _WITH_HEADERS and context.extradata:
+        strict = CodecContext.create(context.codec.name, "r")
+        strict.extradata = context.extradata
+        strict.options = {"err_detect": "explode"}
+        with suppress(FFmpegError):
+            strict.open()
+
+
+def _shown_otherwise(path: Path, stream: VideoStream) -> list[str]:
+    """What a player does with the pictures that is not done here."""
+    context, notes = stream.codec_context, []
+    transfer = _HDR.get(int(getattr(context, "color_trc", 0) or 0))
+    if transfer:
+        notes.append(f"HDR colours ({transfer}), read as they are: paler than a player shows them")
+    if shown := cropped_size(path, context.width, context.height):
+        whole = f"{context.width} x {context.height}"
+        notes.append(f"a player shows {shown[0]} x {shown[1]} of its {whole} pixels, all are read")
+    return notes
+
+
+_HDR = {16: "PQ", 18: "HLG"}
+"""Transfer functions that need tone mapping, by their numbers in ITU-T H.273."""
 
 _REACHED = 0.9
 """Of the media data of an MP4, by what belongs to a frame (or a piece of sound)."""
