@@ -49,7 +49,7 @@ def test_both_ways_make_the_same_videos(nano: Path, stride: int) -> None:
     plain, guided, steps = [], [], []
     for way in WAYS:
         plain.append(made(way, nano))
-        maker = GuideMaker(settings, model, windows=8)
+        maker = GuideMaker(settings, model, windows=8, measure=True)
         guided.append(made(way, nano, maker))
         steps.append(maker.records)
     torch.testing.assert_close(*plain, rtol=0, atol=1e-5)

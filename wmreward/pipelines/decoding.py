@@ -121,7 +121,9 @@ class Decoder:
                 continue
             leaf, decoded = graph or self.graph(latents, piece)
             with self._frugal():  # what is computed again asks how, once more
-                gradient += torch.autograd.grad(decoded, leaf, wanted)[0]
+                # A kept graph is asked twice: for the reward, and for the edges that it may not blur.
+                again = graph is not None
+                gradient += torch.autograd.grad(decoded, leaf, wanted, retain_graph=again)[0]
             if piece not in (part, None):
                 self._note(decoded.detach(), piece.of(video, self._factor))
         return gradient
