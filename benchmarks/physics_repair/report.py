@@ -260,7 +260,7 @@ def quick_lines(record: Mapping[str, Any], out: Path) -> list[str]:
     best = f"best of {count} by {task['rule']}"
     file = out / f"physics_repair_{name}.png"
     shown = (
-        f"every {EVERY}th frame of {_SHOWN_SCENES} scenes: {file}"
+        f"every {EVERY}th frame of {min(scenes, _SHOWN_SCENES)} scenes: {file}"
         if file.exists()
         else "no picture without the extra plot (pip install -e '.[plot]' in the clone)"
     )
