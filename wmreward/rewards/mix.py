@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vjepa2.world_model import WorldModel
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 from wmreward.protocols import InformedReward, RewardScores, SetReward, VideoFacts
 from wmreward.rewards.checks import check_finite, checked, network_of
 from wmreward.rewards.compare import Compare, Comparison, How, Judged
@@ -21,8 +21,7 @@ from wmreward.rewards.features import FrameEncoder, Trajectory
 from wmreward.rewards.geometry import GeometryReward
 from wmreward.rewards.known import AnyReward, Judges, parse_weights
 from wmreward.rewards.world import SurpriseReward
-from wmreward.surprise.inputs import as_floats
-from wmreward.surprise.models.seen import seen_by
+from wmreward.surprise.reduce import as_floats, seen_by
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.video_io import Reduction
 
@@ -116,7 +115,7 @@ class RewardMix:
             UsageError: none can.
         """
         return self._only(
-            "guide (--guidance_scale 0 goes without)",
+            f"guide ({named('scale', 0, flag='guidance_scale')} goes without)",
             lambda reward: callable(reward) and getattr(reward, "differentiable", False),
         )
 
