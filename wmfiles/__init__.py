@@ -8,6 +8,7 @@ json_text.py JSON and JSON lines within limits: nesting, numbers, names given tw
 csv_text.py  tables within limits
 arrays.py    arrays of a .npz file within limits (imported by itself, as it needs NumPy)
 names.py     names of files: what users write, what is derived from them, what is shown of them
+places.py    where files are kept that can be made again
 writing.py   files that appear complete or not at all; what killed processes left is removed
 process.py   which process on which machine, and whether it has ended
 """
@@ -16,6 +17,7 @@ from wmfiles.csv_text import csv_rows, parse_csv
 from wmfiles.json_text import JSONError, json_lines, parse_json, read_json
 from wmfiles.names import LONGEST_NAME, NameProblem, fitted, printable, user_path
 from wmfiles.opening import Refusal, check_regular, open_regular
+from wmfiles.places import user_cache
 from wmfiles.process import Process
 from wmfiles.text import read_text, short, split_lines
 from wmfiles.writing import flush_to_disk, temporary_beside, tidy, write_whole
@@ -41,6 +43,7 @@ __all__ = [
     "split_lines",
     "temporary_beside",
     "tidy",
+    "user_cache",
     "user_path",
     "write_whole",
 ]

@@ -5,6 +5,7 @@ from wmweights.fingerprints import fingerprint, fingerprint_files
 from wmweights.finite import first_not_finite
 from wmweights.fit import assemble, check_fit, places, put
 from wmweights.int8_rows import dequantise, dequantised_specs, is_quantised, quantise
+from wmweights.kept_hash import KeptHash
 from wmweights.safetensors_file import (
     TensorSpec,
     read_metadata,
@@ -15,6 +16,7 @@ from wmweights.safetensors_file import (
 )
 
 __all__ = [
+    "KeptHash",
     "TensorSpec",
     "WeightsError",
     "assemble",

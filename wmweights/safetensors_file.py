@@ -83,9 +83,9 @@ def _aligned(value: Tensor) -> Tensor:
     return value.clone()
 
 
-def read_state(file: Path) -> dict[str, Tensor]:
-    """All tensors, on the CPU."""
-    return dict(read_tensors(file))
+def read_state(file: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """All tensors."""
+    return dict(read_tensors(file, device))
 
 
 def write_state(

@@ -206,19 +206,9 @@ class VideoScorer:
         }
 
     def reduction(self) -> Reduction:
-        """What is kept of each frame while a video is decoded: what the model sees of it, as float32.
-
-        The arithmetic is that of whole frames, so scores are the same to the last bit, and memory does not
-        depend on the size of the frames.
-        """
+        """What is kept of each frame while a video is decoded; see :func:`reduction_for`."""
         model = self.loaded.model
-
-        def seen(frame: UInt8Array) -> NDArray[np.float32]:
-            pixels = torch.from_numpy(frame).movedim(-1, 0)[None, :, None].to(model.device)
-            small = from_uint8(pixels, model.config.crop)[0, :, 0]
-            return cast(NDArray[np.float32], small.cpu().numpy())
-
-        return seen
+        return reduction_for(model.config.crop, model.device)
 
     @torch.no_grad()
     def score_clips(
@@ -351,6 +341,21 @@ class VideoScorer:
             size, target = 2, 1
         used = max(start + reach(size, step) for start, step in scores.windows)
         return window_spans(scores.windows, size, target, indices, times), used
+
+
+def reduction_for(crop: int, device: torch.device) -> Reduction:
+    """What is kept of each frame while a video is decoded: what a model sees of it, as float32.
+
+    The arithmetic is that of whole frames, so scores are the same to the last bit, and memory does not
+    depend on the size of the frames.
+    """
+
+    def seen(frame: UInt8Array) -> NDArray[np.float32]:
+        pixels = torch.from_numpy(frame).movedim(-1, 0)[None, :, None].to(device)
+        small = from_uint8(pixels, crop)[0, :, 0]
+        return cast(NDArray[np.float32], small.cpu().numpy())
+
+    return seen
 
 
 def score_stream(scorer: SurpriseScorer, parts: Iterable[Tensor]) -> WindowScores:

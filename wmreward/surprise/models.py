@@ -132,8 +132,11 @@ class LoadedModel:
 
 
 @lru_cache(maxsize=2)
-def load(choice: ModelChoice) -> LoadedModel:
-    """The model, from memory if it was loaded before (the last two are kept)."""
+def load(choice: ModelChoice, *, rehash: bool = False) -> LoadedModel:
+    """The model, from memory if it was loaded before (the last two are kept).
+
+    With ``rehash`` the hash of its weights is computed, not taken from where it is kept.
+    """
     weights = None if choice.weights is None else Path(choice.weights)
     model, info = load_model(
         choice.name,
@@ -145,6 +148,7 @@ def load(choice: ModelChoice) -> LoadedModel:
         teacher_weights=choice.teacher_weights,
         device=choice.torch_device(),
         dtype=choice.torch_dtype(),
+        rehash=rehash,
     )
     if choice.compile:
         model.compile_blocks()
