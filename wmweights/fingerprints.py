@@ -26,7 +26,9 @@ def fingerprint(state: dict[str, Tensor]) -> str:
     def digest(name: str) -> bytes:
         value = state[name].float().contiguous()
         found = hashlib.sha256(f"{name}{list(value.shape)}".encode())
-        found.update(value.numpy().reshape(-1).view(np.uint8))  # in place: a copy takes as long
+        found.update(
+            value.numpy().reshape(-1).view(np.uint8).data
+        )  # in place: a copy takes as long
         return found.digest()
 
     with ThreadPoolExecutor() as pool:  # hashlib releases the interpreter lock

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -65,10 +65,14 @@ ALIGNMENT = 64
 """Bytes: where torch itself begins tensors."""
 
 
-def read_tensors(file: Path, device: torch.device | str = "cpu") -> Iterator[tuple[str, Tensor]]:
+def read_tensors(
+    file: Path,
+    device: torch.device | str = "cpu",
+    wanted: Callable[[str], bool] = lambda _: True,
+) -> Iterator[tuple[str, Tensor]]:
     """Names and tensors one after the other, so that no more than one need be held twice."""
     with _opened(file, device) as handle:
-        for name in handle.keys():  # noqa: SIM118
+        for name in filter(wanted, handle.keys()):
             yield name, _aligned(handle.get_tensor(name))
 
 

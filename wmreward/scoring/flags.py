@@ -112,7 +112,7 @@ _RUNNING = (
     shared.DTYPE.but(note="auto is bfloat16 on a GPU, else float32"),
     Flag(
         "compile",
-        "compile the transformer blocks: half a minute the first time, then pays off from some hundred windows on",
+        "compile the transformer blocks: takes half a minute, so it pays off from some hundred windows on",
         rare=True,
     ),
     Flag(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor
 from magi1.errors import MagiError
 from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place
-from magi1.pipeline import Pipeline, Prepared, Request
+from magi1.pipeline import Pipeline, Prepared
+from magi1.text_features import FOLDER as TEXT_FOLDER
 from wmreward.batch.candidates import Candidate, Unfit
 from wmreward.errors import WMRewardError
 from wmreward.generation.batch.judge import BatchSteering
@@ -61,14 +62,17 @@ class MagiMaker:
             offload=setup.values["offload"],
             kernels=setup.values["kernels"],
             special_tokens=setup.special_tokens,
-            keep_text_encoder=True,
+            text_folder=setup.outputs / TEXT_FOLDER,
         )
+        # The whole list at once, by one process of those that see the folder, while the others load weights.
+        self.pipeline.text.read(setup.texts, wait=False)
         self.steering: BatchSteering | None = None
         if setup.steering.rewards is not None:
             self.steering = BatchSteering(setup.steering, self.pipeline, alone=place.group is None)
             self.steering.load()  # what is wrong with their weights shows before anything is sampled
         parallelise(self.pipeline.dit, place.group)
         self.pipeline.tile_map = share_tiles(place.group)
+        self.pipeline.text.read(setup.texts)
         self._read: dict[str, _Read] = {}
 
     def __call__(self, candidate: Candidate, folder: Path) -> dict[str, Any]:
@@ -147,14 +151,8 @@ class MagiMaker:
             released=self.setup.released,
         )
         frames = None if given is None else given.frames
-        request = Request(
-            prompt=job.prompt,
-            negative_prompt=job.negative_prompt,
-            given=frames,
-            tokens=self.setup.tokens,
-        )
         return _Read(
-            self.pipeline.prepare(request),
+            self.pipeline.prepare(replace(self.setup.request(job), given=frames)),
             None if given is None else given.sha256,
             context_of(frames, self.setup.steering.rewards, self.setup.config),
         )

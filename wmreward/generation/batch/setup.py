@@ -116,7 +116,7 @@ class Setup:
         find_device(self.values["device"])
         find_kernels(self.values["kernels"])
         load_token_vectors(self.special_tokens or "special_tokens.npz", self.tokens)
-        reader = check_parts(self.config, self.dtype)
+        reader = check_parts(self.config, self.dtype, self.texts, self.outputs)
         if self.steering.rewards is not None:
             self.steering.rewards.check_weights()
         files = [job.given for job in self.jobs if job.given]
@@ -127,19 +127,31 @@ class Setup:
             )
         cut: dict[str, CutPrompt] = {}
         for job in self.jobs:
-            request = Request(
-                prompt=job.prompt, negative_prompt=job.negative_prompt, tokens=self.tokens
-            )
-            if found := cut_prompts(reader, request):
+            if found := cut_prompts(reader, self.request(job)):
                 cut[job.id] = found[0]
         return cut
+
+    def request(self, job: BatchJob) -> Request:
+        """What a job asks for, without the frames that it gives."""
+        return Request(prompt=job.prompt, negative_prompt=job.negative_prompt, tokens=self.tokens)
+
+    @property
+    def texts(self) -> list[str]:
+        """All that the text encoder is to read, each once."""
+        return list(dict.fromkeys(text for job in self.jobs for text in self.request(job).texts))
+
+    @property
+    def outputs(self) -> Path:
+        """Folder of the run's folder."""
+        run = self.values["run"]
+        return user_path(run).parent if run else user_path(self.values["runs"])
 
     def folder(self) -> RunFolder:
         """Where the run is; reads the ends of the weights' files."""
         if self.values["run"]:
             return RunFolder(user_path(self.values["run"]), self.settings, self.share)
-        root = user_path(self.values["runs"])
-        return RunFolder.named(root, Path(self.values["jobs"]).stem, self.settings, self.share)
+        name = Path(self.values["jobs"]).stem
+        return RunFolder.named(self.outputs, name, self.settings, self.share)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
