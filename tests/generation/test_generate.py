@@ -205,7 +205,7 @@ def test_a_video_from_text_with_its_record(command: CommandLine) -> None:
 
 
 def test_a_text_is_read_once_for_all_videos_of_a_folder(
-    command: CommandLine, nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: CommandLine, nano: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another seed, and a list of jobs, find what the text encoder said; the videos are the same."""
     plain = command(*T2V, "--seed", "3", "--output", "plain.mp4", "--json")
@@ -229,15 +229,15 @@ def test_a_text_is_read_once_for_all_videos_of_a_folder(
     for seed in ("3", "4"):
         assert command(*T2V, "--seed", seed, "--output", f"runs/{seed}.mp4", "--json")[0] == 0
     assert len(loads) == 1
-    read = [read_frames(tmp_path / name, range(48)) for name in ("plain.mp4", "runs/3.mp4")]
-    assert plain[0] == 0 and np.array_equal(*read)
+    first, again = (read_frames(name, range(48)) for name in ("plain.mp4", "runs/3.mp4"))
+    assert plain[0] == 0 and np.array_equal(first, again)
     prompts = (T2V[3], T2V[3], "two boxes")
     lines = (json.dumps({"id": str(i), "mode": "t2v", "prompt": p}) for i, p in enumerate(prompts))
     Path("list.jsonl").write_text("\n".join(lines) + "\n")
-    flags = ("--jobs", "list.jsonl", "--runs", "runs", "--no_scores", "--no_progress")
-    flags = (*flags, "--config_file", str(nano / "nano.json"))
+    flags = ["--jobs", "list.jsonl", "--runs", "runs", "--no_scores", "--no_progress"]
     for steps in ("4", "8"):
-        assert batch([*flags, "--num_steps", steps]) == 0
+        more = ["--config_file", str(nano / "nano.json"), "--num_steps", steps]
+        assert batch([*flags, *more]) == 0
     assert len(loads) == 2  # for the new text
 
 

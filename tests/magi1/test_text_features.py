@@ -168,7 +168,12 @@ def test_one_of_several_processes_reads(
         assert mine
         opened().read([A], wait=False)  # somebody is at it
         assert not loads
-        waiting = Thread(target=lambda: (opened().read([A, B]), done.set()))
+
+        def wait() -> None:
+            opened().read([A, B])
+            done.set()
+
+        waiting = Thread(target=wait)
         waiting.start()
         assert not done.wait(0.2)
         monkeypatch.setattr(magi1.text_features, "alone", lambda *_, **__: alone(tmp_path / "x"))
