@@ -15,8 +15,8 @@ each in a process of its own, with the flags of the README and few steps:
     batch    two jobs for each group of processes
 
 The weights are random. Usually they are not even written: their files are hollow, and what is read of them is
-made up on the GPU, so that all is measured but reading. --write writes them (30 GB for the 4.5B with T5-XXL and
-ViT-g); their reading then counts under "weights" and "text".
+made up on the GPU, so that all is measured but reading. --write writes them (30 GB for the 4.5B with T5-XXL
+and ViT-g); their reading then counts under "weights" and "text".
 
 For each command and process it is said how long each phase took, and the most memory. "Full run" is
 extrapolated to the steps and frames of the configuration: velocities by their arithmetic, guidance by the
@@ -153,8 +153,8 @@ class Rehearsal:
             jobs = self.stage.root / "jobs.jsonl"
             jobs.write_text("".join(f"{json.dumps(job)}\n" for job in self._jobs()))
             own = ["--jobs", str(jobs), "--runs", str(self.outputs), "--no_progress"]
-            scale = ["--guidance_scale", str(GUIDANCE_SCALE)]
-            self._run("batch", BATCH, [*flags, *own, *scale], self.processes)
+            more = [*own, "--guidance_scale", str(GUIDANCE_SCALE)]
+            self._run("batch", BATCH, [*flags, *more], self.processes)
 
     def _jobs(self) -> list[dict[str, Any]]:
         count = 2 * self.processes // self.sharing
@@ -225,6 +225,7 @@ def environment(stage: Stage) -> dict[str, str]:
     """Of processes that are started."""
     paths = [str(ROOT), str(ROOT / "MAGI-1"), os.environ.get("PYTHONPATH", "")]
     return {
+        "OMP_WAIT_POLICY": "PASSIVE",  # as the commands have it before PyTorch is loaded
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "VJEPA_CHECKPOINT_DIR": str(stage.checkpoints),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -121,8 +122,9 @@ class Stage:
     @property
     def vae(self) -> VAEConfig:
         """The released shape, or a small one."""
-        small = {"embed_dim": 32, "depth": 2, "num_heads": 2, "use_final_proj": True}
-        return replace(RELEASED_VAE, **small) if self.is_small else RELEASED_VAE
+        if not self.is_small:
+            return RELEASED_VAE
+        return replace(RELEASED_VAE, embed_dim=32, depth=2, num_heads=2, use_final_proj=True)
 
     def parts(self) -> dict[str, Specs]:
         """What the files hold, by name of the part."""
@@ -281,7 +283,7 @@ def _specs(module: nn.Module, dtype: torch.dtype | None = None, leave: str = "")
     }
 
 
-def _t5() -> nn.Module:
+def _t5() -> Any:
     from transformers import T5Config, T5EncoderModel
 
     config = T5Config(
@@ -292,7 +294,6 @@ def _t5() -> nn.Module:
         d_kv=64,
         vocab_size=32128,
         feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
     )
     with torch.device("meta"):
         return T5EncoderModel(config)
