@@ -21,7 +21,7 @@ from vjepa2.recognise import refuse_others
 from vjepa2.sources import OFFICIAL_SUFFIXES, WeightsSource, find_teacher, find_weights
 from vjepa2.world_model import Branches, WorldModel
 from vjepa2.world_model21 import VJEPA21, Reading
-from wmweights import KeptHash, assemble, check_fit, dequantise, fingerprint, read_state
+from wmweights import KeptHash, assemble, blank, check_fit, dequantise, fingerprint, read_state
 
 State = dict[str, Tensor]
 
@@ -151,7 +151,7 @@ def load_model(
     """
     config = get_config(model, crop)
     branches = branches or Branches(config.default_branch, config.default_branch)
-    with torch.device("meta"):
+    with blank():
         built = build_model(config, branches=branches, mask_token=mask_token, reading=reading)
     source = find_weights(model, weights)
     teacher = None

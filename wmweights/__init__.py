@@ -1,5 +1,7 @@
 """Weights files shared by the models: reading, storing, and fitting into a module, with errors for people."""
 
+from wmweights.blank import blank
+from wmweights.compiled import keep_compiled
 from wmweights.errors import WeightsError, first_line, refused
 from wmweights.fingerprints import fingerprint, fingerprint_files
 from wmweights.finite import first_not_finite
@@ -20,6 +22,7 @@ __all__ = [
     "TensorSpec",
     "WeightsError",
     "assemble",
+    "blank",
     "check_fit",
     "dequantise",
     "dequantised_specs",
@@ -28,6 +31,7 @@ __all__ = [
     "first_line",
     "first_not_finite",
     "is_quantised",
+    "keep_compiled",
     "places",
     "put",
     "quantise",

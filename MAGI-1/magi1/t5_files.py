@@ -16,6 +16,7 @@ from magi1.byte_t5 import ByteT5, ByteT5Config
 from magi1.errors import MagiError
 from wmweights import (
     WeightsError,
+    blank,
     check_fit,
     dequantised_specs,
     first_line,
@@ -39,7 +40,7 @@ def check_byte_t5(folder: Path, config: ByteT5Config) -> None:
         MagiError: it is missing, damaged, or of another model.
     """
     file = folder / WEIGHTS
-    with torch.device("meta"):
+    with blank():
         model = ByteT5(config)
     try:
         check_fit(model, dequantised_specs(read_specs(file)), str(file), BYTE_T5)
@@ -131,7 +132,7 @@ def _empty_t5(folder: Path) -> nn.Module:
 
     try:
         config: Any = T5Config.from_pretrained(folder, local_files_only=True)
-        with torch.device("meta"):
+        with blank():
             model: nn.Module = T5EncoderModel(config)
     except Exception as error:  # transformers checks with whatever it uses
         raise MagiError(

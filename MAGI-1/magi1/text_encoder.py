@@ -19,7 +19,7 @@ from magi1.prompt_reader import PromptReader
 from magi1.t5_files import check_byte_t5, check_t5, load_t5, t5_parameters
 from magi1.t5_tokenizer import load_t5_tokenizer
 from wmfiles import read_json
-from wmweights import WeightsError, assemble, dequantise, places, read_state
+from wmweights import WeightsError, assemble, blank, dequantise, places, read_state
 
 T5_FOLDER = "t5-v1_1-xxl"
 _T5_PACKAGES = ("transformers", "ftfy", "bs4")
@@ -134,7 +134,7 @@ class ByteEncoder:
         Raises:
             MagiError: a file is missing, damaged, or does not fit the other.
         """
-        with torch.device("meta"):
+        with blank():
             model = ByteT5(_byte_config(folder))
         file = folder / "model.safetensors"
         try:
@@ -192,7 +192,7 @@ def encoder_bytes(folder: str | Path) -> int:
     folder = _inner(Path(folder))
     if _kind(folder) != BYTE_T5:
         return 4 * t5_parameters(folder)
-    with torch.device("meta"):
+    with blank():
         model = ByteT5(_byte_config(folder))
     return sum(4 * place.numel() for place in places(model).values())
 

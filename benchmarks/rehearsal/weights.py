@@ -31,7 +31,7 @@ from magi1.plan import RELEASED_VAE
 from magi1.vae import VAE, VAEConfig
 from vjepa2 import VJEPA2, VJEPA2Config, get_config
 from vjepa2.sources import OFFICIAL_FILES, converted_path
-from wmweights import TensorSpec, safetensors_file
+from wmweights import TensorSpec, blank, safetensors_file
 
 HOLLOW = "hollow"
 """Noted in a file's header."""
@@ -128,12 +128,12 @@ class Stage:
 
     def parts(self) -> dict[str, Specs]:
         """What the files hold, by name of the part."""
-        with torch.device("meta"):
+        with blank():
             dit = DiT(self.config.model_config, fp8=self.config.engine_config.fp8_quant)
             vae = VAE(self.vae)
         parts = {"transformer": _specs(dit, leave=BANDS), "VAE": _specs(vae, torch.float32)}
         if self.is_small:
-            with torch.device("meta"):
+            with blank():
                 parts["text encoder"] = _specs(ByteT5(self._byte_t5()))
         else:
             parts["text encoder"] = _specs(
@@ -181,7 +181,7 @@ class Stage:
     def _vjepa(self) -> nn.Module:
         config = get_config(self.world_model)
         assert isinstance(config, VJEPA2Config), "a world model of the first generation"
-        with torch.device("meta"):
+        with blank():
             return VJEPA2(config)
 
     def _write_text_encoder(self, specs: Specs) -> None:
@@ -295,5 +295,5 @@ def _t5() -> Any:
         vocab_size=32128,
         feed_forward_proj="gated-gelu",
     )
-    with torch.device("meta"):
+    with blank():
         return T5EncoderModel(config)

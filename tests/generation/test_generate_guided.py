@@ -253,7 +253,7 @@ def test_memory_is_given_up_in_order_and_once(
     }
     config = configuration(values)
     pipeline = Pipeline(config)
-    steering = LoadedSteering(steering_from(values, config, judges=False), pipeline, alone=True)
+    steering = LoadedSteering(steering_from(values, config, judges=False), pipeline)
     prepared = pipeline.prepare(Request(prompt="a ball"))
 
     def latents() -> Tensor:

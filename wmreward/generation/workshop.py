@@ -113,7 +113,7 @@ class Workshop:
     @cached_property
     def steering(self) -> LoadedSteering:
         """The rewards."""
-        return LoadedSteering(self.job.steering, self.pipeline, alone=self.place.group is None)
+        return LoadedSteering(self.job.steering, self.pipeline, self.place.group)
 
     def make(
         self, seeds: Sequence[int], outputs: Sequence[Output], progress: Progress, *, steered: bool

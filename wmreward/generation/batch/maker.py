@@ -68,7 +68,7 @@ class MagiMaker:
         self.pipeline.text.read(setup.texts, wait=False)
         self.steering: BatchSteering | None = None
         if setup.steering.rewards is not None:
-            self.steering = BatchSteering(setup.steering, self.pipeline, alone=place.group is None)
+            self.steering = BatchSteering(setup.steering, self.pipeline, place.group)
             self.steering.load()  # what is wrong with their weights shows before anything is sampled
         parallelise(self.pipeline.dit, place.group)
         self.pipeline.tile_map = share_tiles(place.group)
