@@ -6,6 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # --- settings, each overridable from the environment -------------------------------------------------
 
 CONFIG=${CONFIG:-$root/MAGI-1/example/tiny/tiny_config.json} # the generator
+PIPELINE=${PIPELINE:-}                 # or a pipeline of diffusers: a folder, or a name on the Hugging Face Hub
 RUNS=${RUNS:-outputs/runs}             # every run gets a folder below
 CP_SIZE=${CP_SIZE:-1}                  # GPUs that share one video
 MAX_SEEDS=${MAX_SEEDS:-}               # candidates of each job at most; empty: all of the list
@@ -64,8 +65,12 @@ find_rendezvous() {
 
 # Sets flags: those of wmreward batch.
 find_flags() {
-    flags=(--jobs "$JOBS" --config_file "$CONFIG" --runs "$RUNS" --cp_size "$CP_SIZE")
-    flags+=(--guidance_scale "$GUIDANCE_SCALE")
+    flags=(--jobs "$JOBS" --runs "$RUNS" --guidance_scale "$GUIDANCE_SCALE")
+    if [[ -n $PIPELINE ]]; then
+        flags+=(--pipeline "$PIPELINE")
+    else
+        flags+=(--config_file "$CONFIG" --cp_size "$CP_SIZE")
+    fi
     if [[ -n $MAX_SEEDS ]]; then
         flags+=(--max_seeds "$MAX_SEEDS")
     fi

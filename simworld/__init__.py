@@ -24,7 +24,8 @@ from simworld.pairs import Pairs, make_pairs
 from simworld.physics import Intervention, simulate, substep
 from simworld.plain import sample_plain_looks, sample_plain_scenes
 from simworld.render import render, sensor_noise
-from simworld.scenes import SCENARIO_NAMES, SCENARIOS, STATICS, Scenes, Split, sample_scenes
+from simworld.scenes import SCENARIO_NAMES, SCENARIOS, STATICS, Scenes, Split
+from simworld.staging import sample_scenes
 from simworld.storage import load_pairs, save_pairs
 from simworld.trajectories import Trajectories, hidden, uncovered
 from simworld.twins import HIDDEN, RETIMED, VIOLATIONS

@@ -23,7 +23,8 @@ from simworld.media import contact_sheet, write_mp4, write_png
 from simworld.pairs import make_pairs
 from simworld.physics import simulate
 from simworld.render import render, sensor_noise
-from simworld.scenes import SCENARIO_NAMES, Split, sample_scenes
+from simworld.scenes import SCENARIO_NAMES, Split
+from simworld.staging import sample_scenes
 from simworld.twins import VIOLATIONS
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from simworld.batch import Draw, make_generator
 from simworld.looks import Looks, sample_looks
 from simworld.physics import simulate
-from simworld.scenes import Split, check_split, sample_scenes
+from simworld.scenes import Split, check_split
+from simworld.staging import sample_scenes
 from simworld.trajectories import Trajectories
 from simworld.twins import HIDDEN, KIND_SCENARIOS, VIOLATIONS, make_twins
 

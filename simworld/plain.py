@@ -23,8 +23,8 @@ from simworld.scenes import (
     Scenes,
     Split,
     resolve_generator,
-    sample_scenes,
 )
+from simworld.staging import sample_scenes
 
 SLOWDOWN = 0.8
 """What fills 40 frames in `sample_scenes` fills 50 here."""

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 import vjepa2.config
 from vjepa2 import VJEPA2Config
 from wmreward.scoring.cli import main
-from wmreward.surprise import compute as reward
 from wmreward.surprise import models
+from wmreward.surprise.video_scorer import VideoScorer
 from wmreward.video_io import write_video
 
 
@@ -79,11 +79,11 @@ def cli(
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the videos that the model looks at, as it happens."""
     names: list[str] = []
-    score_clips = reward.VideoScorer.score_clips
+    score_clips = VideoScorer.score_clips
 
     def noted(self: Any, clips: Any, name: Path, motion: Any = None) -> Any:
         names.append(name.name)
         return score_clips(self, clips, name, motion)
 
-    monkeypatch.setattr(reward.VideoScorer, "score_clips", noted)
+    monkeypatch.setattr(VideoScorer, "score_clips", noted)
     return names

@@ -11,29 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wmreward.errors import UsageError, VideoError, VideoWarning, WMRewardError
-    from wmreward.surprise.actions import Motion, read_motion
-    from wmreward.surprise.compute import VideoScorer, compute_vjepa_surprise
+    from wmreward.surprise.actions.motion import Motion, read_motion
+    from wmreward.surprise.compute import compute_vjepa_surprise
     from wmreward.surprise.config import SurpriseConfig
     from wmreward.surprise.models import ModelChoice
     from wmreward.surprise.result import SurpriseBatch, SurpriseResult
     from wmreward.surprise.scorer import SurpriseScorer
+    from wmreward.surprise.video_scorer import VideoScorer
     from wmreward.version import __version__
 
 _HOME = {
     "ModelChoice": "surprise.models",
-    "Motion": "surprise.actions",
+    "Motion": "surprise.actions.motion",
     "SurpriseBatch": "surprise.result",
     "SurpriseConfig": "surprise.config",
     "SurpriseResult": "surprise.result",
     "SurpriseScorer": "surprise.scorer",
     "UsageError": "errors",
     "VideoError": "errors",
-    "VideoScorer": "surprise.compute",
+    "VideoScorer": "surprise.video_scorer",
     "VideoWarning": "errors",
     "WMRewardError": "errors",
     "__version__": "version",
     "compute_vjepa_surprise": "surprise.compute",
-    "read_motion": "surprise.actions",
+    "read_motion": "surprise.actions.motion",
 }
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -101,15 +102,34 @@ class Reward(Protocol):
         ...
 
 
-@runtime_checkable
-class ContinuationReward(Protocol):
-    """A reward that wants to know where a finished video's given frames end."""
+@dataclass(frozen=True)
+class VideoFacts:
+    """What is known of a finished video besides its frames.
 
-    def after(self, videos: Tensor, given: int) -> RewardScores:
-        """Score ``[B, 3, T, H, W]`` in [−1, 1], of which the first ``given`` frames were given."""
+    Attributes:
+        given: How many of its first frames were given.
+        fps: Frames per second; None without a clock.
+        prompt: What it was made to show; None if nobody said.
+    """
+
+    given: int = 0
+    fps: float | None = None
+    prompt: str | None = None
+
+
+@runtime_checkable
+class InformedReward(Protocol):
+    """A reward that wants to know more of a finished video than its frames.
+
+    One that cannot do without has no plain call: it neither guides nor weighs particles.
+    """
+
+    def told(self, videos: Tensor, facts: VideoFacts) -> RewardScores:
+        """Score ``[B, 3, T, H, W]`` in [−1, 1], all of them of the same facts."""
         ...
 
 
+@runtime_checkable
 class SetReward(Protocol):
     """Judges each of a set of candidates by its relation to the others."""
 

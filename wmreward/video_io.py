@@ -9,6 +9,7 @@ Frames are always uint8 [T, H, W, 3], RGB in 0..255. Anything wrong with a video
 of one line.
 """
 
+from wmreward.video.collect import MAX_CLIP_BYTES
 from wmreward.video.find import VIDEO_SUFFIXES, list_videos
 from wmreward.video.images import IMAGE_SUFFIXES
 from wmreward.video.read import (
@@ -27,6 +28,7 @@ from wmreward.video.write import write_png, write_video
 __all__ = [
     "DECODERS",
     "IMAGE_SUFFIXES",
+    "MAX_CLIP_BYTES",
     "VIDEO_SUFFIXES",
     "Clip",
     "Faults",

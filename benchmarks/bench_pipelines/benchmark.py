@@ -9,6 +9,7 @@ warms up:
 
     plain    no guidance
     guided   exact, all on the GPU
+    apart    exact; the video is decoded once more, so that the decoder's graph and the reward's never meet
     on_host  exact; what the decoder keeps for its gradient waits in host memory
     pieces   the decoder's gradient is taken over 4 latent frames at a time
     scored   only 5 latent frames are decoded and scored
@@ -53,6 +54,7 @@ from wmreward.surprise.scorer import SurpriseScorer
 PLAIN, DECODE = "plain", "decode"
 GUIDED: dict[str, dict[str, Any]] = {
     "guided": {},
+    "apart": {"apart": True},
     "on_host": {"on_host": True},
     "pieces": {"pieces": 4},
     "scored": {"scored": 5},
@@ -60,6 +62,7 @@ GUIDED: dict[str, dict[str, Any]] = {
 """Kinds of guided steps, and what each gives up from the beginning."""
 STEPS = (PLAIN, PLAIN, "guided", "guided")
 """The first of each kind warms up."""
+SETTINGS = ("reward_model", "dtype", "scale", "grad_batch", "measure")
 GIB = 2**30
 
 
@@ -151,7 +154,8 @@ def measured(
     steps = Steps(name, kinds, reward, device, args.limit_s)
     row: dict[str, Any] = {"model": name, "size": model.size, "steps": steps.measured}
     scales = tuple(args.scale * (kind in GUIDED) for kind in kinds)
-    config = GuidanceConfig(schedule=GuidanceSchedule(scales), keep="edges")
+    schedule = GuidanceSchedule(scales)
+    config = GuidanceConfig(schedule=schedule, keep="edges", measure=args.measure)
     try:
         begun = time.perf_counter()
         pipe = model.make(device, dtype)
@@ -212,7 +216,9 @@ def _notes(found: dict[str, Any], first: bool) -> str:
     if found["kind"] not in GUIDED:
         return ""
     economy = found["economy"]
-    notes = [f"{key} {economy[key]}" for key in ("on_host", "pieces", "scored") if economy[key]]
+    notes = [
+        f"{key} {economy[key]}" for key in ("apart", "on_host", "pieces", "scored") if economy[key]
+    ]
     notes += [f"grad_batch {economy['grad_batch']}"]
     if found["errors"]:
         notes.append(f"error {max(found['errors']):.2g}")
@@ -267,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         gc.collect()  # pipelines hold themselves in circles
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    settings = {key: getattr(args, key) for key in ("reward_model", "dtype", "scale", "grad_batch")}
+    settings = {key: getattr(args, key) for key in SETTINGS}
     settings |= {"reward_gib": reward_gib, "memory_gib": args.memory_gib}
     print(json.dumps({"benchmark": "pipelines", **head, **settings, "rows": rows}))
     return 1 if any("failed" in row for row in rows) else 0
@@ -309,6 +315,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
     add("--reward_model", default="vitg", help="world model (default: vitg)")
     add("--grad_batch", type=int, default=4, help="windows differentiated at once (default: 4)")
+    add("--measure", action="store_true", help="score what guided steps lead to: one more decoding")
     add("--scale", type=float, default=0.15, help="of guidance (default: 0.15)")
     add("--memory_gib", type=float, help="of the GPU at most, to be as on a smaller one")
     add(

@@ -18,7 +18,7 @@ from wmreward.physics_iq.dataset import read_descriptions
 from wmreward.physics_iq.official_csv import read_csv
 from wmreward.prompts.jobs import read_jobs
 from wmreward.records.record_file import COLUMNS, RecordFile
-from wmreward.surprise.actions import read_motion
+from wmreward.surprise.actions.motion import read_motion
 
 _JOBS = [
     {"id": "a", "mode": "t2v", "prompt": "A ball falls — é.", "seeds": [0, 1, 2]},

@@ -21,7 +21,7 @@ from magi1.zstd_shards import read_specs as read_packed_specs
 from wmfiles.arrays import read_arrays
 from wmreward.errors import WMRewardError
 from wmreward.files import misused
-from wmreward.surprise.actions import read_motion
+from wmreward.surprise.actions.motion import read_motion
 from wmweights import (
     WeightsError,
     assemble,

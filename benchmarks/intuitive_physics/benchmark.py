@@ -20,7 +20,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +34,15 @@ from tqdm import tqdm
 
 import simworld
 from benchmarks.intuitive_physics.conditions import CONDITIONS, Condition
-from benchmarks.intuitive_physics.judges import Judge, baselines, user_judge, world_model_judge
+from benchmarks.intuitive_physics.judges import (
+    Judge,
+    PairScores,
+    baselines,
+    by_ranks,
+    geometry_judge,
+    user_judge,
+    world_model_judge,
+)
 from benchmarks.intuitive_physics.pair_statistics import auroc, wilson
 from benchmarks.shared.machine import describe
 from simworld import HIDDEN, VIOLATIONS, Pairs
@@ -94,7 +102,7 @@ class View:
 @torch.no_grad()
 def judge_pairs(
     judges: dict[str, Judge], groups: list[Pairs], seed: int, view: View, batch: int
-) -> dict[str, dict[str, tuple[Tensor, Tensor]]]:
+) -> PairScores:
     """Scores of the possible and the impossible videos, by rule and kind; higher = more surprising."""
     scores: dict[str, dict[str, list[tuple[Tensor, Tensor]]]] = {}
     for pairs in tqdm(groups, desc="judging", disable=not sys.stderr.isatty()):
@@ -115,7 +123,7 @@ def judge_pairs(
     }
 
 
-def summarise(kinds: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
+def summarise(kinds: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
     """Accuracy with its 95 % interval and AUROC, by kind and over all, of one rule."""
     by_kind: dict[str, dict[str, Any]] = {}
     for kind, (possible, impossible) in kinds.items():
@@ -251,9 +259,12 @@ def main(argv: list[str] | None = None) -> int:
     device = torch.device(args.device)
     view = View(device, args.size, CONDITIONS[args.condition])
     model, info = load_model(args.model, weights=args.weights, device=device)
+    nothing = untrained(args.model, device)
     judges = {
         args.model: world_model_judge(model),
-        "untrained": world_model_judge(untrained(args.model, device), prefix="untrained "),
+        "geometry": geometry_judge(model),
+        "untrained": world_model_judge(nothing, prefix="untrained "),
+        "untrained geometry": geometry_judge(nothing, prefix="untrained "),
         "baselines": baselines,
     }
     if args.reward:
@@ -272,6 +283,8 @@ def main(argv: list[str] | None = None) -> int:
     for split in args.splits:
         groups = cached_pairs(args.cache, split, args.kinds, args.pairs, args.seed)
         scores = judge_pairs(judges, groups, args.seed, view, args.batch)
+        for prefix in ("", "untrained "):
+            scores = {**scores, **by_ranks(scores, prefix)}
         record[split] = {rule: summarise(kinds) for rule, kinds in scores.items()}
         record[f"{split}_frozen_future"] = frozen_future(
             world_model_judge(model), groups, args.seed, device

@@ -1,11 +1,11 @@
-"""What judges a video in the benchmark: the world model by each of its rules, and a sceptic's baselines.
+"""What judges a video in the benchmark: a world model by each of its rules, geometry, a sceptic's baselines.
 
 A judge maps videos ``[B, 3, T, H, W]`` in [−1, 1] to ``{rule: [B]}``, higher = more surprising.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -13,12 +13,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vjepa2.world_model import WorldModel
+from wmreward.rewards.encoders import of_world_model
+from wmreward.rewards.features import Trajectory
+from wmreward.rewards.geometry import SIGNALS, GeometryReward
 from wmreward.surprise.aggregate import aggregate
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.tokens import copy_surprise, window_surprise
 from wmreward.surprise.windows import cut_windows, gather_windows
 
 Judge = Callable[[Tensor], dict[str, Tensor]]
+PairScores = Mapping[str, Mapping[str, tuple[Tensor, Tensor]]]
+"""By rule and kind: of the possible and of the impossible videos."""
 
 RULES = (
     ("plain", "mean"),
@@ -55,6 +60,36 @@ def world_model_judge(model: WorldModel, prefix: str = "", batch: int = 128) -> 
         return out
 
     return judge
+
+
+def geometry_judge(model: WorldModel, prefix: str = "", batch: int = 128) -> Judge:
+    """The five signals of the features' trajectory, and what stands for them where a clip is judged alone."""
+    reward = GeometryReward(Trajectory(of_world_model(model, 16), batch_size=batch))
+
+    def judge(videos: Tensor) -> dict[str, Tensor]:
+        if videos.shape[2] < reward.min_frames:
+            return {}
+        judged = reward(videos)
+        signals = {f"{prefix}geometry: {name}": judged.parts[name] for name in SIGNALS}
+        return {**signals, f"{prefix}geometry/alone": -judged.scores}
+
+    return judge
+
+
+def by_ranks(scores: PairScores, prefix: str = "") -> PairScores:
+    """Geometry as the reward compares candidates, here the two of a pair: by the mean rank of the signals.
+
+    Args:
+        scores: By rule and kind, of the possible and the impossible videos.
+        prefix: Of the rules.
+    """
+    signals = [scores.get(f"{prefix}geometry: {name}", {}) for name in SIGNALS]
+    out = {}
+    for kind in signals[0]:
+        sides = [signal[kind] for signal in signals]
+        worse = torch.stack([(b > a).float() + 0.5 * (b == a) for a, b in sides]).mean(dim=0)
+        out[kind] = (1 - worse, worse)
+    return {f"{prefix}geometry/ranks": out} if out else {}
 
 
 def baselines(videos: Tensor) -> dict[str, Tensor]:

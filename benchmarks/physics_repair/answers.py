@@ -17,8 +17,8 @@ from benchmarks.shared.extrapolation import copy_last, extrapolate
 from benchmarks.shared.generators import Generator, checked
 from benchmarks.shared.held_out import HeldOut
 from benchmarks.shared.object_detector import CLEAR, MISSING, Detections, detect, placement
-from wmreward.physics_iq.metrics import looks, measure
-from wmreward.physics_iq.resize import Bilinear
+from wmreward.physics_iq.measures.metrics import looks, measure
+from wmreward.physics_iq.measures.resize import Bilinear
 from wmreward.video.types import UInt8Array
 
 CONTEXT = 16

@@ -22,7 +22,7 @@ COLUMNS = (
 GAPS = ("physics", "position", "motion", "union")
 """Columns whose gap between the mean candidate and the best one is shared out."""
 
-CHOICES = (*RULES, SEAM, "consensus", "rank-sum")
+CHOICES = (*RULES, SEAM, "consensus", "geometry", "rank-sum")
 """What a world model chooses by."""
 SCEPTICS = {
     "sharpest": ("edges", True),
@@ -73,8 +73,8 @@ def chosen(values: Values, rule: str, size: int) -> Tensor:
     if rule == "rank-sum":
         parts = (*(values[name] for name in RULES), -values[f"consensus@{size}"])
         score, highest = torch.stack([_ranks(part, size) for part in parts]).sum(dim=0), False
-    elif rule in ("consensus", "medoid"):
-        score, highest = values[f"{rule}@{size}"], rule == "consensus"
+    elif rule in ("consensus", "geometry", "medoid"):
+        score, highest = values[f"{rule}@{size}"], rule != "medoid"
     elif rule in SCEPTICS:
         name, highest = SCEPTICS[rule]
         score = values[name]
@@ -171,12 +171,12 @@ def build_rows(parts: Mapping[str, Part]) -> dict[str, Row]:
     rows[PLAIN] = part_row(plain, plain)
     rows[RANDOM_PICK] = _random_pick(plain)
     for size in sizes:
-        for rule in CHOICES:
+        for rule in _choices(plain, size):
             rows[f"best of {size} by {rule}"] = pick_row(plain, plain, rule, size)
     if guided:
         rows[GUIDED] = part_row(guided, plain)
         for size in sets(guided.distance.shape[1])[-1:]:
-            for rule in CHOICES:
+            for rule in _choices(guided, size):
                 name = f"{GUIDED} + best of {size} by {rule}"
                 rows[name] = pick_row(guided, plain, rule, size)
     for size in sizes[-1:]:
@@ -186,6 +186,11 @@ def build_rows(parts: Mapping[str, Part]) -> dict[str, Row]:
             rows[f"{rule} of {size}"] = pick_row(plain, plain, rule, size)
     others = (name for name in parts if name not in rows)
     return rows | {name: part_row(parts[name], plain) for name in others}
+
+
+def _choices(part: Part, size: int) -> list[str]:
+    """What its candidates can be chosen by: blocks that were made before there was geometry have none."""
+    return [rule for rule in CHOICES if rule != "geometry" or f"{rule}@{size}" in part.values]
 
 
 def gap_closed(row: Row, plain: Values, measure: str) -> Estimate:

@@ -7,6 +7,7 @@ import time
 import torch
 from torch import Tensor
 
+from benchmarks.physics_repair.geometry import geometry_of, geometry_of_sets
 from benchmarks.shared.bootstrap import Values
 from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
 from wmreward.steering.keep_edges import edge_energy
@@ -29,6 +30,7 @@ class Judges:
     def __init__(self, guiding: SurpriseScorer, second: SurpriseScorer | None = None) -> None:
         self.scorers = {"": guiding} | ({"second ": second} if second else {})
         self.consensus = Consensus(guiding)
+        self.geometry = geometry_of(guiding)
 
     def __call__(self, made: Tensor, before: Tensor, *, compare: bool) -> tuple[Values, float]:
         """Judge videos [n, S, 3, T, H, W] in [0, 1] that follow frames [n, 3, P, H, W].
@@ -42,8 +44,8 @@ class Judges:
             Scores [n, S]: surprise by each rule, at the seam, and of a frozen video (`plain`, `top`,
             `excess`, `relative`, `seam`, `copy`; by the second model as `second plain` …), `edges`,
             `energy` of the motion, and for sets of n candidates `consensus@n` (more is nearer to the
-            others for the world model) and `medoid@n` (less is nearer in pixels). And the seconds that
-            surprise took.
+            others for the world model), `geometry@n` (more is smoother in its features) and `medoid@n` (less
+            is nearer in pixels). And the seconds that surprise took.
         """
         count, seeds = made.shape[:2]
         videos = torch.cat((before.unsqueeze(1).expand(-1, seeds, -1, -1, -1, -1), made), dim=3)
@@ -68,6 +70,8 @@ class Judges:
         count, seeds = made.shape[:2]
         embedded = self.consensus.embed(flat).unflatten(0, (count, seeds))
         values: Values = {}
+        if self.geometry is not None:
+            values |= geometry_of_sets(self.geometry, flat, seeds, sets(seeds))
         for size in sets(seeds):
             groups = embedded.unflatten(1, (-1, size)).flatten(0, 1)
             near = [self.consensus.compare(group).cpu() for group in groups]

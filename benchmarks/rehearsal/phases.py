@@ -24,14 +24,14 @@ FUNCTIONS = {
     "magi1.text_features:PromptFeatures.read": "text",
     "magi1.pipeline:load_dit": "weights",
     "magi1.pipeline:load_vae": "weights",
-    "wmreward.surprise.models:load_model": "weights",
+    "wmreward.surprise.models.choice:load_model": "weights",
     "magi1.pipeline:Pipeline._encode_given": "given frames",
     "magi1.velocity:MagiVelocity.__call__": "step",
     "wmreward.steering.guidance:Guidance.__call__": "guidance",
     "magi1.pipeline:Pipeline.decode": "decode",
     "wmreward.generation.output:write_video": "writing",
     "wmreward.search.best_of_n:FileJudge.__call__": "judging",
-    "wmreward.surprise.compute:VideoScorer.score_clips": "score",
+    "wmreward.surprise.video_scorer:VideoScorer.score_clips": "score",
 }
 """Where each is found, and the phase that it is. Of calls within each other the outermost counts."""
 

@@ -235,7 +235,9 @@ def test_a_disk_that_is_full_for_weights_files_stops_too(
 
 
 @pytest.mark.parametrize("step", ["manifest", "rename"])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.ESTALE])
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ESTALE]
+)
 def test_a_disk_that_fails_while_a_candidate_is_finished(
     run: Run, step: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,12 +74,12 @@ def test_memory_that_runs_out_is_told(
     *table, last = capsys.readouterr().out.splitlines()
     first, second, _ = json.loads(last)["rows"][0]["steps"]
     assert first["tries_failed"] and not second["tries_failed"]
-    assert second["economy"]["on_host"] and second["economy"]["grad_batch"] == 1
-    assert table[1].endswith("on_host True, grad_batch 1")
+    assert second["economy"]["apart"] and second["economy"]["grad_batch"] == 1
+    assert table[1].endswith("apart True, grad_batch 1")
 
 
 def guided_step(**changes: Any) -> dict[str, Any]:
-    economy = {"on_host": False, "pieces": None, "scored": None, "grad_batch": 4}
+    economy = {"apart": False, "on_host": False, "pieces": None, "scored": None, "grad_batch": 4}
     found = {"kind": "guided", "seconds": 1.5, "guidance_s": 0.5, "economy": economy, "errors": []}
     return found | {"tries_failed": False} | changes
 

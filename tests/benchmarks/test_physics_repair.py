@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmarks.physics_repair import benchmark as physics_repair
 from benchmarks.physics_repair.answers import TASKS, Answers, physics_scores
+from benchmarks.physics_repair.geometry import geometry_of, geometry_of_sets
 from benchmarks.physics_repair.guides import GuideMaker, GuideSettings, Seam, Trust
 from benchmarks.physics_repair.parts import Part, Retouch, Variant, Workshop, strips_of
 from benchmarks.physics_repair.report import pictures
@@ -39,10 +40,11 @@ from benchmarks.shared import bootstrap
 from benchmarks.shared.held_out import HeldOut, held_out
 from benchmarks.shared.object_detector import MISSING
 from vjepa2 import WeightsInfo
-from wmreward.physics_iq.metrics import compare
-from wmreward.physics_iq.resize import Bilinear
+from wmreward.physics_iq.measures.metrics import compare
+from wmreward.physics_iq.measures.resize import Bilinear
 from wmreward.physics_iq.scores import Sample, original_score
 from wmreward.protocols import RewardScores
+from wmreward.rewards.mix import RewardMix
 from wmreward.steering.keep_edges import edge_energy
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.models import LoadedModel
@@ -150,6 +152,7 @@ def synthetic(scenes: int = 200, seeds: int = 16, seed: int = 0, seconds: float 
     }
     for size in sets(seeds):
         values[f"consensus@{size}"] = -error
+        values[f"geometry@{size}"] = error
         values[f"medoid@{size}"] = noise
     distance = error[:, :, None, None].expand(-1, -1, 3, 2)
     strips = torch.zeros(4, seeds, 3, 2, 8, 8, dtype=torch.uint8)
@@ -164,6 +167,7 @@ def test_who_knows_the_error_closes_the_gap_and_who_guesses_does_not() -> None:
     parts = {PLAIN: synthetic()}
     assert gap(parts, "best of 16 by excess").value == pytest.approx(1)
     assert gap(parts, "best of 4 by consensus", "physics").value == pytest.approx(1)
+    assert gap(parts, "best of 4 by geometry", "physics").value < 0
     assert gap(parts, "oracle of 16 by position").value == pytest.approx(1)
     for chance in ("best of 16 by relative", "random pick", "stillest of 16", "medoid of 16"):
         found = gap(parts, chance)
@@ -285,6 +289,26 @@ def test_judges_see_sharpness_motion_and_crowd() -> None:
     again, _ = both(made, before, compare=False)
     assert torch.equal(again["second excess"], values["excess"])
     assert "medoid@4" not in again
+
+
+def test_geometry_ranks_the_candidates_of_every_set() -> None:
+    scorer = SurpriseScorer(random_model(), SurpriseConfig(window_size=8, context_frames=4))
+    reward = geometry_of(scorer)
+    assert reward is not None and geometry_of(SurpriseScorer(LinearWorldModel())) is None
+    videos = torch.rand(16, 3, 18, 32, 32, generator=torch.Generator().manual_seed(0)).double()
+    values = geometry_of_sets(reward, videos, 8, [4, 8])
+    assert {name: value.shape for name, value in values.items()} == {
+        "geometry@4": (2, 8),
+        "geometry@8": (2, 8),
+    }
+    mix = RewardMix({"geometry": reward}, {"geometry": 1.0})
+    for size, sets_of in ((4, 4), (8, 2)):
+        said = [mix.judge(video) for video in videos]
+        expected = [
+            mix.totals(said[first : first + size]) * (size - 1)
+            for first in range(0, 16, 16 // sets_of)
+        ]
+        torch.testing.assert_close(values[f"geometry@{size}"].flatten(), torch.cat(expected))
 
 
 def test_blur_keeps_the_mean_and_takes_edges() -> None:

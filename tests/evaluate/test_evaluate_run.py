@@ -18,7 +18,7 @@ from wmreward.batch.submission import ClipForm, write_clip
 from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.evaluate import run as evaluation
 from wmreward.evaluate.run import EvaluateOptions, evaluate_run, pick, read_results
-from wmreward.physics_iq.metrics import compare
+from wmreward.physics_iq.measures.metrics import compare
 from wmreward.physics_iq.scores import original_score, verified_score
 from wmreward.prompts.jobs import BatchJob
 from wmreward.report.run_data import read_run
@@ -268,8 +268,16 @@ def test_command_line(run: Path, real: Path, capsys: pytest.CaptureFixture[str])
     flags = ["--real", str(real), "--seconds", "1", "--cache", "none", "--workers", "1"]
     assert main(["evaluate", str(run), *flags]) == 0
     out, err = capsys.readouterr()
-    assert out.split()[:3] == ["samples", "Original", "95"] and "Optics" in out
+    assert out.split()[:3] == ["category", "samples", "Original"] and "Optics" in out
     assert "3 of the 198 jobs" in err and "results.json" in err
+
+    assert main(["evaluate", str(run), *flags, "--format", "latex"]) == 0
+    table = capsys.readouterr().out
+    assert table.count(r"\begin{tabular}") == 2 and r"\%" in table and "Scores 0..100" not in table
+
+    assert main(["evaluate", str(run), *flags, "--json"]) == 0
+    stored = json.loads((run / "evaluation" / "best" / "results.json").read_text())
+    assert json.loads(capsys.readouterr().out) == stored and len(stored["samples"]) == 3
 
 
 @pytest.mark.parametrize(

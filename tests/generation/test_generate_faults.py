@@ -6,13 +6,16 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from generate_fixtures import ROOT, T2V, CommandLine
 from magi1_fakes import write_nano
 from safetensors.torch import load_file, save_file
+from video_fixtures import encode
 
 from magi1.config import MagiConfig
 from magi1.folders import TINY_CONFIG, located
@@ -230,3 +233,34 @@ def test_half_precision_is_named_where_it_is_too_narrow() -> None:
 
     model = torch.nn.Linear(2, 2).to(torch.bfloat16)
     assert "--dtype float32" in str(blamed("frames are no numbers", "VAE", model, ()))
+
+
+# --- videos that are continued ------------------------------------------------------------------------
+
+
+def test_doubts_about_a_given_video_are_told(
+    nano: Path, command: CommandLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (20, 48, 64, 3), dtype=np.uint8)
+    times = [125 * index + 5000 * (index >= 10) for index in range(20)]
+    encode(tmp_path / "gap.mkv", noise, pts=times, time_base=Fraction(1, 1000))
+    flags = (
+        "--init_video",
+        "gap.mkv",
+        "--prompt",
+        "x",
+        "--guidance_scale",
+        "0",
+        "--num_steps",
+        "4",
+    )
+    code, _, err = command("--mode", "v2v", *flags, "--num_frames", "24", "--output", "o.mp4")
+    told = "warning: gap.mkv: gaps between frames: 1 (up to 5.125 s); continued all the same"
+    assert code == 0 and told in err.splitlines()
+    assert json.loads(Path("o.json").read_text())["settings"]["given_faults"]["gaps"] == 1
+    job = {"id": "a", "mode": "v2v", "prompt": "x", "init_video": "gap.mkv"}
+    (tmp_path / "list.jsonl").write_text(json.dumps(job) + "\n")
+    words = ["--jobs", "list.jsonl", "--config_file", str(nano / "nano.json"), "--num_steps", "4"]
+    assert batch([*words, "--no_scores", "--run", "run"]) == 0
+    assert "warning: a: " in capsys.readouterr().err
+    assert json.loads(Path("run/manifest.jsonl").read_text())["given_faults"]["gaps"] == 1

@@ -18,6 +18,7 @@ from wmreward.generation import workshop
 from wmreward.generation.candidate import make_candidates
 from wmreward.generation.cli import main
 from wmreward.generation.steering import LoadedSteering
+from wmreward.select.cli import main as select
 from wmreward.video_io import probe, write_png, write_video
 
 nano = guided_fixtures.nano
@@ -83,6 +84,33 @@ def test_more_candidates_and_other_rewards(command: Guided, made: list[list[int]
     assert command(*flags, "2")[0] == 0 and len(made) == 4
     other = ("--mode", "t2v", "--prompt", "a blue cube", *SHORT, "--best_of", "2")
     assert "made with other settings" in command.fails(*other)
+
+
+def test_a_new_mix_of_finished_candidates_judges_nothing(
+    command: Guided,
+    made: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = (*T2V, *SHORT, "--keep", "all", "--best_of", "3")
+    assert command(*flags, "--reward", "surprise", "consensus")[0] == 0 and len(made) == 3
+
+    def judged(*_: Any) -> Any:
+        raise AssertionError("everything was judged")
+
+    monkeypatch.setattr(LoadedSteering, "judge", judged)
+    mixed = ("--reward", "consensus=3", "surprise", "--combine", "rank")
+    assert command(*flags, *mixed)[0] == 0 and len(made) == 3
+    rows = record_of("output")["search"]["candidates"]
+    assert list(rows[0]["scores"]) == ["consensus", "surprise"]
+    # The same from the records alone, also when the videos are gone.
+    for video in Path("output.candidates").glob("*.mp4"):
+        video.unlink()
+    capsys.readouterr()
+    records = ("--rescore", "output.candidates/candidates.jsonl", "--json")
+    assert select(["--reward", "consensus=3", "surprise", "--combine", "rank", *records]) == 0
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert line["candidates"] == rows
 
 
 def test_a_killed_search_goes_on(command: Guided, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,9 +198,9 @@ def test_continued_videos_are_judged_with_what_they_continue(
     lengths = []
     judge = LoadedSteering.judge
 
-    def noted(self: LoadedSteering, video: Tensor, given: int) -> Any:
-        lengths.append((given, video.shape[1]))
-        return judge(self, video, given)
+    def noted(self: LoadedSteering, video: Tensor, facts: Any, only: Any) -> Any:
+        lengths.append((facts.given, video.shape[1]))
+        return judge(self, video, facts, only)
 
     monkeypatch.setattr(LoadedSteering, "judge", noted)
     several = ("--best_of", "2", "--candidate_batch", "2", "--num_steps", "4", "--num_frames", "16")

@@ -137,7 +137,9 @@ def test_launch_lines_of_clusters(nano: Path, jobs: Path) -> None:
     assert "--share 3/4" in line and "--standalone" in line
     hosts = dry_run(nano, jobs, NODES=2, RDZV_ENDPOINT="host1:29500", NPROC=1)
     assert "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint host1:29500 --rdzv-id batch" in hosts
-    assert "srun" not in hosts
+    assert "srun" not in hosts and "--config_file" in hosts
+    line = dry_run(nano, jobs, PIPELINE="a folder")
+    assert r"--pipeline a\ folder" in line and "--config_file" not in line
     done = subprocess.run(
         ["bash", SCRIPTS[1], "--dry-run"],
         env=environment(NODES=2, CONFIG=nano, JOBS=jobs),

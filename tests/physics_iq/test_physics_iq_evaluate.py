@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import hashlib
 import json
@@ -28,10 +29,10 @@ from wmreward.physics_iq.cli import build_parser, default_workers, main
 from wmreward.physics_iq.clips import Take, change_rate, first_frames, read_header, read_take
 from wmreward.physics_iq.dataset import find_jobs, read_descriptions, read_list
 from wmreward.physics_iq.evaluate import evaluate, plan_job
-from wmreward.physics_iq.metrics import Look, sampled
+from wmreward.physics_iq.measures.metrics import Look, sampled
+from wmreward.physics_iq.measures.stored_masks import through_mpeg4
 from wmreward.physics_iq.official_csv import read_csv
 from wmreward.physics_iq.scores import original_score, verified_score
-from wmreward.physics_iq.stored_masks import through_mpeg4
 from wmreward.video_io import write_video
 
 FURTHER = ("a30_lossless", "b24_lossy_clips", "c16_edges", "d16_short")
@@ -189,6 +190,18 @@ def test_table_json_and_csv(bench: Bench) -> None:
     assert [sample["id"] for sample in record["samples"]] == ["0001", "0002", "0003", "0004"]
     assert len(record["samples"][0]["metrics"]["v1_mse"]) == 8
     assert before == {path: path.read_bytes() for path in bench.root.rglob("*.mp4")}
+
+    code, out, _ = bench("--format", "csv")
+    (header, whole, *_), parts = (list(csv.reader(part.splitlines())) for part in out.split("\n\n"))
+    assert header[:3] == ["category", "samples", "Original"] and whole[:2] == ["all", "4"]
+    assert float(whole[2]) == pytest.approx(original_score(rows).score, abs=0.005)
+    assert [row[0] for row in parts] == [
+        "part",
+        "spatiotemporal",
+        "spatial",
+        "weighted_spatial",
+        "mse",
+    ]
 
 
 def test_dashes_and_any_subset(bench: Bench) -> None:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from physics_iq_goldens import IOU, MSE, Case, cases, frames, sha256_bgr
 
 from wmreward.errors import UsageError
-from wmreward.physics_iq import masks
-from wmreward.physics_iq.masks import motion_masks
-from wmreward.physics_iq.metrics import (
+from wmreward.physics_iq.measures import masks
+from wmreward.physics_iq.measures.masks import motion_masks
+from wmreward.physics_iq.measures.metrics import (
     compare,
     iou,
     looks,
@@ -22,8 +22,8 @@ from wmreward.physics_iq.metrics import (
     sampled,
     weighted_iou,
 )
+from wmreward.physics_iq.measures.resize import Bilinear, target_size
 from wmreward.physics_iq.official_csv import read_csv
-from wmreward.physics_iq.resize import Bilinear, target_size
 
 CASES = cases("d16_short", further=("a30_lossless", "b24_lossy_clips", "c16_edges"))
 

@@ -11,7 +11,7 @@ from physics_iq_goldens import ORIGINAL, VERIFIED, Case, cases
 
 from wmreward.errors import UsageError
 from wmreward.physics_iq.categories import CATEGORIES
-from wmreward.physics_iq.metrics import Metrics
+from wmreward.physics_iq.measures.metrics import Metrics
 from wmreward.physics_iq.official_csv import read_csv, write_csv
 from wmreward.physics_iq.scores import (
     Sample,

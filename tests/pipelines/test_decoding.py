@@ -63,15 +63,15 @@ def gradient(decoder: Any, z: Tensor, wanted: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_gradient_is_that_of_one_graph_and_of_finite_differences(name: str) -> None:
-    """In two phases, recomputed piece by piece: exactly the same; Wan and LTX cast to float32 inside."""
+    """Recomputed piece by piece, kept or apart: exactly the same; Wan and LTX cast to float32 inside."""
     own = double(name)
     z = latents(name, frames=3)
     wanted = weights(own.decode(z))
     found = gradient(Decoder(own, Economy()), z, wanted)
     plain = gradient(own.decode, z, wanted)
     torch.testing.assert_close(found, plain, rtol=1e-9, atol=1e-9 * plain.abs().max().item())
-    on_host = gradient(Decoder(own, Economy(on_host=True)), z, wanted)
-    torch.testing.assert_close(on_host, found, rtol=0, atol=0)
+    for economy in (Economy(apart=True), Economy(on_host=True), Economy(apart=True, on_host=True)):
+        assert torch.equal(gradient(Decoder(own, economy), z, wanted), found), economy
 
     direction = found / found.norm()
     size = 1e-3
@@ -165,12 +165,40 @@ def test_frames_that_do_not_count_are_not_decoded_again(monkeypatch: pytest.Monk
     z = latents("wan")
     wanted = torch.zeros_like(weights(own.decode(z)))
     wanted[:, :, :5] = 1
-    decoder = Decoder(own, Economy(pieces=2))
+    decoded = counted(own, monkeypatch)
+    gradient(Decoder(own, Economy(pieces=2)), z, wanted)
+    assert decoded == [LATENT_FRAMES, 2]  # the whole video, then the first piece
+
+
+@pytest.mark.parametrize("part", [None, 2])
+def test_one_video_is_decoded_once(monkeypatch: pytest.MonkeyPatch, part: int | None) -> None:
+    """Or twice, where the graphs are kept apart: of several videos, one graph would hold them all."""
+    own = double("wan")
+    z = latents("wan")
+    economy = Economy(scored=part, errors=[0.0])
+    wanted = weights(Decoder(own, economy)(z))
+    decoded = counted(own, monkeypatch)
+    gradient(Decoder(own, economy), z, wanted)
+    assert len(decoded) == 1
+    economy.apart = True
+    gradient(Decoder(own, economy), z, wanted)
+    assert len(decoded) == 3
+    economy.apart = False
+    gradient(Decoder(own, economy), z.repeat(2, 1, 1, 1, 1), wanted)
+    assert len(decoded) == 7
+
+
+def counted(own: Family, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Latent frames of every decoding from now on."""
     decoded: list[int] = []
     plain = own.decode
-    monkeypatch.setattr(own, "decode", lambda z: decoded.append(z.shape[2]) or plain(z))
-    gradient(decoder, z, wanted)
-    assert decoded == [LATENT_FRAMES, 2]  # the whole video, then the first piece
+
+    def noted(z: Tensor) -> Tensor:
+        decoded.append(z.shape[2])
+        return plain(z)
+
+    monkeypatch.setattr(own, "decode", noted)
+    return decoded
 
 
 def test_scored_slices_take_turns() -> None:

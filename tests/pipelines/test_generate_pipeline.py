@@ -18,7 +18,7 @@ from guided_fixtures import candidates_in, record_of
 from tiny_pipelines import image, tiny, wan_with_text
 
 from wmreward.generation.cli import main
-from wmreward.pipelines.workshop import PipelineWorkshop
+from wmreward.pipelines.workshop import WorkingPipeline
 from wmreward.search.best_of_n import ALL_FRAMES
 
 small_world = guided_fixtures.small_world
@@ -84,13 +84,13 @@ PROMPT = ("--prompt", "a red ball rolls")
 def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Seeds of the videos that are made."""
     seeds: list[int] = []
-    plain = PipelineWorkshop._made
+    plain = WorkingPipeline.make
 
-    def noted(self: Any, seed: int, *rest: Any, **more: Any) -> Any:
+    def noted(self: Any, request: Any, seed: int, *rest: Any, **more: Any) -> Any:
         seeds.append(seed)
-        return plain(self, seed, *rest, **more)
+        return plain(self, request, seed, *rest, **more)
 
-    monkeypatch.setattr(PipelineWorkshop, "_made", noted)
+    monkeypatch.setattr(WorkingPipeline, "make", noted)
     return seeds
 
 
@@ -123,17 +123,17 @@ def test_a_killed_search_goes_on(
     command: CommandLine, made: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = (*PROMPT, "--best_of", "2")
-    video = PipelineWorkshop._video
+    video = WorkingPipeline._video
 
-    def killed(self: Any, pipe: Any, seed: int) -> Any:
+    def killed(self: Any, request: Any, seed: int) -> Any:
         if seed == 1:
             raise KeyboardInterrupt
-        return video(self, pipe, seed)
+        return video(self, request, seed)
 
-    monkeypatch.setattr(PipelineWorkshop, "_video", killed)
+    monkeypatch.setattr(WorkingPipeline, "_video", killed)
     assert command(*flags)[0] == 130
     assert len(candidates_in("output.candidates")) == 1 and not Path("output.mp4").exists()
-    monkeypatch.setattr(PipelineWorkshop, "_video", video)
+    monkeypatch.setattr(WorkingPipeline, "_video", video)
     assert command(*flags)[0] == 0
     assert made == [0, 1, 1]
 
@@ -189,7 +189,9 @@ def test_wrong_flags(command: CommandLine, flags: tuple[str, ...], says: str) ->
 def test_pipelines_that_are_not_there_or_not_known(command: CommandLine, saved: Path) -> None:
     assert "there is no model_index.json" in command.fails(*PROMPT, pipeline=".")
     gone = command.fails(*PROMPT, pipeline="nobody/nothing", code=1)
-    assert "--pipeline nobody/nothing is not on this machine: --download fetches it" in gone
+    assert (
+        "--pipeline nobody/nothing is not on this machine: `wmreward generate --download`" in gone
+    )
     assert "neither a folder nor a name" in command.fails(*PROMPT, pipeline="no/such/folder")
     Path("strange").mkdir()
     Path("strange/model_index.json").write_text(json.dumps({"_class_name": "StrangePipeline"}))

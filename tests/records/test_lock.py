@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,6 +161,49 @@ def test_it_beats_while_it_is_kept_and_tells_when_it_is_lost(
     with reserved(None, Ranks()) as lock:
         lock.check()
     assert not list(tmp_path.iterdir())
+
+
+class Side(Ranks):
+    """A process in a thread, which meets the other one at a barrier."""
+
+    meeting = threading.Barrier(2, timeout=10)
+    told: dict[int, object] = {}  # noqa: RUF012
+
+    def gather(self, value: Any) -> list[Any]:
+        self.told[self.rank] = value
+        self.meeting.wait()
+        values = [self.told[rank] for rank in range(2)]
+        self.meeting.wait()
+        return values
+
+
+def test_every_process_of_a_run_notices_a_lost_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "BEAT_S", 0.01)
+    noticed: list[int] = []
+    held = threading.Barrier(2, timeout=10)
+
+    def work(rank: int) -> None:
+        with reserved(tmp_path / "scores.jsonl", Side(rank, 2)) as lock:
+            time.sleep(0.1)
+            lock.check()
+            held.wait()
+            deadline = time.monotonic() + 10
+            try:
+                while time.monotonic() < deadline:
+                    lock.path.unlink(missing_ok=True)  # a beat may just have been under way
+                    time.sleep(0.01)
+                    lock.check()
+            except Lost:
+                noticed.append(rank)
+
+    sides = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
+    for side in sides:
+        side.start()
+    for side in sides:
+        side.join()
+    assert sorted(noticed) == [0, 1] and not list(tmp_path.iterdir())
 
 
 _HOLD = """

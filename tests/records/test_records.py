@@ -19,11 +19,13 @@ from wmreward.records.record_file import COLUMNS, RecordFile
 from wmreward.records.scored import (
     Finished,
     Record,
+    faults_of,
     in_input_order,
     settings_id,
     to_json,
     video_sha256,
 )
+from wmreward.video_io import Faults
 
 SETTINGS: dict[str, Any] = {
     "model": "tiny",
@@ -367,6 +369,14 @@ def test_a_table_of_an_earlier_version_goes_on_as_it_is(tmp_path: Path) -> None:
     file.merge_parts()
     assert paths(file.read()) == ["a.mp4", "b.mp4", "c.mp4"]
     assert file.path.read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+def test_faults_are_read_as_they_were_written(file: RecordFile) -> None:
+    faults = Faults(decoder_errors=2, gaps=1, longest_gap_s=1.5, notes=['cut off, "late"'])
+    file.append(record("a.mp4", faults=faults.to_json()))
+    file.append(record("b.mp4", faults=Faults().to_json()))
+    file.append(record("c.mp4"))  # of an earlier version, which did not tell
+    assert [faults_of(one) for one in file.read()] == [faults, Faults(), None]
 
 
 def test_records_that_an_editor_saved_anew(file: RecordFile) -> None:

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.protocols import Reward, RewardScores, SetReward
-from wmreward.rewards.mix import Judged, RewardMix
+from wmreward.protocols import Reward, RewardScores, SetReward, VideoFacts
+from wmreward.rewards.compare import Judged
+from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
-from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.surprise.video_scorer import VideoScorer
 
 EXAMPLE = "example.my_reward:Steady"
 
@@ -115,7 +116,7 @@ def test_frame_strides_count_alike_in_a_choice() -> None:
 def test_a_mix_tells_the_seam_what_was_given() -> None:
     scorer, video = scorer_of(), videos_of(1)[0]
     both = RewardMix.parse(["surprise", "seam=2"], surprise=scorer)
-    alone, after = both.judge(video), both.judge(video, given=8)
+    alone, after = both.judge(video), both.judge(video, VideoFacts(given=8))
     assert alone.scores["surprise"] == alone.scores["seam"] == after.scores["surprise"]
     assert after.scores["seam"] == pytest.approx(
         SeamReward(scorer).after(video[None], 8).scores.item()
@@ -292,7 +293,7 @@ def test_surprise_and_consensus_together() -> None:
     assert table["consensus"].argmax() == 1
     assert {"surprise.plain", "surprise.copy"} <= set(candidates[0].parts)
     assert both.totals(candidates).shape == (6,) and not both.differentiable
-    with pytest.raises(UsageError, match="'consensus' compares candidates: it cannot guide"):
+    with pytest.raises(UsageError, match="'consensus' judges finished videos: it cannot guide"):
         both(videos_of(1))
     longer = both.judge(videos_of(1, 28)[0])
     with pytest.raises(UsageError, match="equal length"):
@@ -330,7 +331,7 @@ def test_a_reward_lies_in_the_working_directory(
         ([], "no reward is given"),
         (
             ["beauty"],
-            "unknown reward 'beauty': use surprise, seam, consensus or package.module:factory",
+            "unknown reward 'beauty': use surprise, seam, geometry, consensus, vlm, adherence or package",
         ),
         (["surprise", "surprise=2"], "'surprise' is given twice"),
         (["surprise=much"], "'much' is not a weight"),

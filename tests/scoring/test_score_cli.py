@@ -23,9 +23,10 @@ from wmfiles import Process
 from wmreward.records.lock import Lock, Lost
 from wmreward.records.record_file import RecordFile
 from wmreward.scoring import run
-from wmreward.surprise import compute as reward
-from wmreward.surprise.actions import read_motion
-from wmreward.surprise.inputs import Sampling
+from wmreward.surprise.actions.motion import read_motion
+from wmreward.surprise.compute import compute_vjepa_surprise
+from wmreward.surprise.sampling import Sampling
+from wmreward.surprise.video_scorer import VideoScorer
 from wmreward.video_io import write_png
 
 cli = cli_fixtures.cli
@@ -43,7 +44,7 @@ def test_table_is_aligned_and_in_the_order_given(cli: Cli, videos: list[Path]) -
     assert [line.split()[0] for line in lines] == ["c.mp4", "a.mp4", f"sub{os.sep}b.mp4"]
     assert len({len(line) for line in (head, *lines)}) == 1
     weights = "nano.safetensors"
-    expected = [reward.compute_vjepa_surprise(v, "tiny", weights=weights) for v in videos]
+    expected = [compute_vjepa_surprise(v, "tiny", weights=weights) for v in videos]
     for line, value in zip(lines, expected, strict=True):
         assert line.split()[1:] == [f"{value:.6f}", "3", "8.00"]
     lowest = min(zip(expected, lines, strict=True))[1].split()[0]
@@ -128,7 +129,7 @@ def test_true_rate_streams_the_same_as_at_once(
 ) -> None:
     video = write_clip(tmp_path / "in" / "long.mp4", 60)
     whole = cli("--video_path", video, "--fps", 8, "--json").records[0]
-    monkeypatch.setattr("wmreward.surprise.inputs.STREAM_FRAMES", 7)
+    monkeypatch.setattr("wmreward.surprise.sampling.STREAM_FRAMES", 7)
     parts = cli("--video_path", video, "--fps", 8, "--json").records[0]
     assert whole["num_frames"] == parts["num_frames"] == 60
     assert parts["per_window"] == pytest.approx(whole["per_window"], abs=1e-5)
@@ -159,7 +160,7 @@ def test_actions_file_belongs_to_the_settings(cli: Cli, tmp_path: Path) -> None:
         result = cli(*flags, "--json", "--map", model="vitgac", weights=weights)
         assert result.code == 0, result.err
         records += result.records
-    expected = reward.compute_vjepa_surprise(
+    expected = compute_vjepa_surprise(
         video, "vitgac", weights=str(weights), motion=read_motion("one.json")
     )
     assert records[0]["surprise"] == pytest.approx(float(expected))
@@ -340,14 +341,14 @@ def test_out_of_memory_says_what_to_do(
     error: Exception,
     message: str,
 ) -> None:
-    score_clips = reward.VideoScorer.score_clips
+    score_clips = VideoScorer.score_clips
 
     def heavy(self: Any, clips: Any, name: Path, motion: Any = None) -> Any:
         if name.name == "a.mp4":
             raise error
         return score_clips(self, clips, name, motion)
 
-    monkeypatch.setattr(reward.VideoScorer, "score_clips", heavy)
+    monkeypatch.setattr(VideoScorer, "score_clips", heavy)
     result = cli("--video_path", *videos)
     assert result.code == 1 and "2 scored, 1 failed" in result.err
     assert result.err.count("\n") == 2 and message in result.err and "out of memory;" in result.err
@@ -413,14 +414,14 @@ def test_a_run_that_lost_its_output_stops(
 def test_interrupted_without_output_shows_what_there_is(
     cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score_clips = reward.VideoScorer.score_clips
+    score_clips = VideoScorer.score_clips
 
     def interrupted(self: Any, clips: Any, name: Path, motion: Any = None) -> Any:
         if name.name == "b.mp4":
             raise KeyboardInterrupt
         return score_clips(self, clips, name, motion)
 
-    monkeypatch.setattr(reward.VideoScorer, "score_clips", interrupted)
+    monkeypatch.setattr(VideoScorer, "score_clips", interrupted)
     result = cli("--video_path", *videos)
     assert result.code == 130 and "a.mp4" in result.out and result.err.count("\n") == 1
     saved = cli("--video_path", *videos, "--output", "s.jsonl")
@@ -429,6 +430,6 @@ def test_interrupted_without_output_shows_what_there_is(
 
 
 def test_notebooks_import_the_function_from_the_script() -> None:
-    assert compute_wmreward.compute_vjepa_surprise is reward.compute_vjepa_surprise
+    assert compute_wmreward.compute_vjepa_surprise is compute_vjepa_surprise
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         compute_wmreward.nothing  # noqa: B018

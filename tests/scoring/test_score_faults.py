@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from fractions import Fraction
@@ -15,10 +16,10 @@ from av.video.stream import VideoStream
 from cli_fixtures import Cli, write_clip
 from video_fixtures import encode
 
-from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.models import ModelChoice
+from wmreward.surprise.sampling import Sampling
+from wmreward.surprise.video_scorer import VideoScorer
 from wmreward.video_io import probe
 
 cli = cli_fixtures.cli
@@ -63,11 +64,29 @@ def test_strict_refuses_new_and_known(cli: Cli, doubtful: Path, videos: list[Pat
 def test_strict_does_not_trust_records_that_do_not_tell(
     cli: Cli, videos: list[Path], scored: list[str]
 ) -> None:
-    flags = ("--video_path", videos[0], "--output", "s.csv")
+    """Those of an earlier version."""
+    flags, output = ("--video_path", videos[0], "--output", "s.jsonl"), Path("s.jsonl")
     assert cli(*flags).code == 0 and cli(*flags).code == 0
     assert len(scored) == 1
+    record = json.loads(output.read_text())
+    del record["faults"]
+    output.write_text(json.dumps(record) + "\n")
     assert cli(*flags, "--strict").code == 0
-    assert len(scored) == 2 and len(Path("s.csv").read_text().splitlines()) == 2
+    assert len(scored) == 2 and len(output.read_text().splitlines()) == 1
+
+
+def test_tables_tell_of_doubts_too(
+    cli: Cli, doubtful: Path, videos: list[Path], scored: list[str]
+) -> None:
+    flags = ("--video_path", doubtful, videos[0], "--output", "s.csv")
+    assert cli(*flags).code == 0
+    with Path("s.csv").open() as file:
+        first, second = csv.DictReader(file)
+    assert first["gaps"] == "1" and first["longest_gap_s"] == "5.125"
+    assert second["gaps"] == "0" and second["decoder_errors"] == "0" and not second["fault_notes"]
+    again = cli(*flags, "--strict")
+    assert again.code == 1 and "up to 5.125 s) (--strict refuses it)" in again.err
+    assert len(scored) == 2  # what the table tells is believed
 
 
 def test_a_pipe_in_place_of_a_video(cli: Cli, tmp_path: Path, videos: list[Path]) -> None:

@@ -13,10 +13,10 @@ from cli_fixtures import Cli
 import vjepa2.config
 from wmreward.scoring.cli import main
 from wmreward.scoring.flags import build_parser
-from wmreward.surprise import compute as reward
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.models import ModelChoice
+from wmreward.surprise.sampling import Sampling
+from wmreward.surprise.video_scorer import VideoScorer
 from wmreward.video import ahead
 
 cli = cli_fixtures.cli
@@ -122,7 +122,7 @@ def test_unexpected_errors_are_one_line_too(
     def broken(*_: Any) -> None:
         raise KeyError("a mistake\nof ours")
 
-    monkeypatch.setattr(reward.VideoScorer, "score_clips", broken)
+    monkeypatch.setattr(VideoScorer, "score_clips", broken)
     result = cli("--video_path", videos[0])
     assert result.code == 1 and result.err.count("\n") == 1 and "--debug" in result.err
     assert "in broken" in cli("--video_path", videos[0], "--debug").err

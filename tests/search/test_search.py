@@ -26,6 +26,7 @@ from wmreward.rewards.mix import RewardMix
 from wmreward.search.best_of_n import Choice, FileJudge, prune, search
 from wmreward.search.candidates import CandidateStore, ranking
 from wmreward.search.report import choice_gain, choice_table, draw_choice
+from wmreward.search.ways import settings_hash
 from wmreward.steering.particles import ParticleConfig, ParticleSteering, systematic_resampling
 from wmreward.video_io import read_frames, write_video
 
@@ -82,7 +83,9 @@ class Grey:
 
 
 def store_in(folder: Path, part: int | None = None, **settings: Any) -> CandidateStore:
-    return CandidateStore(folder / "candidates.jsonl", {"prompt": "grey", **settings}, part)
+    settings = {"prompt": "grey", **settings}
+    ways = dict.fromkeys(MIX.rewards, settings_hash(settings))
+    return CandidateStore(folder / "candidates.jsonl", settings, lambda _: ways, part)
 
 
 def run(
@@ -106,7 +109,9 @@ def test_the_best_candidate_wins_and_everything_is_kept(tmp_path: Path) -> None:
     assert lines[0]["parts"]["brightness.darkness"] == -lines[0]["scores"]["brightness"]
     assert lines[0]["seconds"] == 1.5 and lines[0]["settings"] == {"prompt": "grey"}
     assert len(lines[0]["video_sha256"]) == 64
-    assert (tmp_path / "candidates.embeddings" / lines[0]["embeddings"]).exists()
+    (embedding,) = lines[0]["embeddings"].items()
+    assert embedding[0] == "spread"
+    assert (tmp_path / "candidates.embeddings" / embedding[1]).exists()
     rows = choice.rows()
     assert [row["path"] for row in rows] == ["grey7.mp4", "grey5.mp4", "grey3.mp4"]
     assert set(rows[0]["scores"]) == {"brightness", "spread"} and rows[0]["rank"] == 1

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from cli_fixtures import Result, write_clip, write_weights
 from fakes import NANO_TINY
+from video_fixtures import encode
 
 import vjepa2.config
 from wmfiles import Process
 from wmreward.errors import UsageError
 from wmreward.records.lock import Lock
+from wmreward.rewards.mix import RewardMix
 from wmreward.search import best_of_n as search
 from wmreward.select.cli import build_parser, main
 from wmreward.select.copies import copy_winners
 from wmreward.select.groups import grouped
 from wmreward.surprise import models
 from wmreward.surprise.compute import compute_vjepa_surprise
-from wmreward.video_io import read_frames, write_video
+from wmreward.surprise.result import SurpriseResult
+from wmreward.video import collect
+from wmreward.video_io import Clip, read_frames, read_uniform, write_video
 
 ROOT = Path(__file__).parents[2]
 Select = Callable[..., Result]
@@ -62,9 +71,9 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     of = search.FileJudge.of
 
-    def noted(self: search.FileJudge, clips: object, path: Path) -> object:
+    def noted(self: search.FileJudge, clips: Any, path: Path, only: Any = None) -> object:
         names.append(path.name)
-        return of(self, clips, path)  # type: ignore[arg-type]
+        return of(self, clips, path, only)
 
     monkeypatch.setattr(search.FileJudge, "of", noted)
     return names
@@ -215,6 +224,90 @@ def test_what_is_judged_is_not_judged_again(select: Select, clips: Path, judged:
     assert select(*flags, "--score", "excess").code == 0 and len(judged) == 10
 
 
+def test_a_new_mix_judges_only_what_is_missing(
+    select: Select, clips: Path, judged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    judge = RewardMix.judge
+
+    def noted(self: RewardMix, video: Any, facts: Any = None, only: Any = None) -> Any:
+        found = judge(self, video, facts, only)
+        asked.extend((*found.scores, *found.embeddings))
+        return found
+
+    monkeypatch.setattr(RewardMix, "judge", noted)
+    flags: tuple[object, ...] = ("--videos", clips, "--output", "s.jsonl", "--max_frames", 18)
+    flags = (*flags, "--window_size", 8, "--context_frames", 4)
+    assert select(*flags, "--reward", "surprise").code == 0 and asked == ["surprise"] * 4
+    both = select(*flags, "--reward", "surprise", "consensus", "--json")
+    assert both.code == 0 and asked[4:] == ["consensus"] * 4
+    three = ("--reward", "surprise", "geometry=2", "consensus=0.5", "--combine", "rank")
+    mixed = select(*flags, *three, "--json")
+    assert mixed.code == 0 and asked[8:] == ["geometry"] * 4 and len(judged) == 12
+    # From here on nothing is judged, and nothing loaded.
+    models.load.cache_clear()
+    again = select(*flags, *three, "--json")
+    assert again.out == mixed.out
+    less = select(*flags, "--reward", "geometry", "--json")
+    assert less.code == 0 and len(judged) == 12 and not models.load.cache_info().currsize
+    # As a fresh run has it.
+    fresh = select(*flags[:2], *flags[4:], *three, "--json")
+    assert fresh.out == mixed.out
+    # What is another question is asked again.
+    count = len(asked)
+    assert select(*flags, *three, "--score", "excess").code == 0
+    assert asked[count:] == ["surprise"] * 4
+    assert select(*flags, *three, "--max_frames", 17).code == 0
+    assert sorted(asked[count + 4 :]) == sorted(["surprise", "geometry", "consensus"] * 4)
+
+
+def test_rescore_compares_records_alone(select: Select, clips: Path, judged: list[str]) -> None:
+    seen = ("--max_frames", 18, "--window_size", 8, "--context_frames", 4)
+    groups = ("--group_by", "^[a-z]+")
+    flags = ("--videos", clips, "--output", "s.jsonl", *seen, *groups)
+    three = ("--reward", "surprise", "geometry=2", "consensus=0.5")
+    first = select(*flags, *three, "--json")
+    by_rank = select(*flags, *three, "--combine", "rank", "--json")
+    one = select(*flags, "--reward", "surprise", "--json")
+    assert first.code == by_rank.code == one.code == 0
+    count = len(judged)
+    for path in clips.iterdir():
+        path.unlink()
+
+    def rescore(*more: object) -> Result:
+        return rescored("--rescore", "s.jsonl", *more, "--json")
+
+    assert rescore(*three).out == first.out
+    assert rescore(*three, "--combine", "rank").out == by_rank.out
+    assert rescore().out == one.out
+    (whole,) = rescore("--group_by", "s").records
+    assert len(whole["candidates"]) == 4 and len(judged) == count
+
+
+def rescored(*flags: object) -> Result:
+    """The command line without the flags of a model."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main([str(flag) for flag in flags])
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def test_what_cannot_be_rescored(select: Select, clips: Path) -> None:
+    flags = ("--videos", clips / "cat_s1.mp4", "--output", "s.jsonl")
+    assert select(*flags).code == 0
+    for more, says in (
+        (("s.jsonl", "--reward", "seam"), "was not judged by 'seam', only by surprise"),
+        (("none.jsonl",), "no such file of records"),
+        (("s.jsonl", "--model", "tiny"), "leave out --model"),
+        (("s.jsonl", "--output", "t.jsonl"), "leave out --output"),
+        (("s.jsonl", clips), "leave out --video_path"),
+    ):
+        result = rescored("--rescore", *more)
+        assert result.code == 2 and says in result.err and result.err.count("\n") == 1
+    assert select(*flags, "--score", "excess").code == 0
+    assert "judged in several ways" in rescored("--rescore", "s.jsonl").err
+
+
 def test_a_damaged_or_short_video_does_not_stop_the_others(select: Select, clips: Path) -> None:
     (clips / "cat_s1.mp4").write_bytes(b"nothing")
     write_clip(clips / "dog_s3.mp4", 5)
@@ -291,6 +384,83 @@ def test_records_of_other_videos_stay(select: Select, clips: Path, judged: list[
     assert [Path(record["path"]).name for record in records] == ["dog_s1.mp4", "cat_s1.mp4"]
     assert select("--videos", clips, "--output", "s.jsonl").code == 0 and len(judged) == 4
     assert len(Path("s.jsonl").read_text().splitlines()) == 4
+
+
+def test_videos_are_judged_by_what_the_model_sees(
+    select: Select, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory does not grow with the size of frames; the surprise is that of ``score`` to the last bit."""
+    noise = np.random.default_rng(0).integers(0, 255, (18, 150, 210, 3), dtype=np.uint8)
+    write_video(tmp_path / "large.mp4", noise, 8)
+    kept: list[tuple[int, ...]] = []
+    of = search.FileJudge.of
+
+    def noted(self: Any, clips: Iterable[Clip], path: Path, only: Any = None) -> object:
+        clips = list(clips)
+        kept.extend(clip.frames.shape for clip in clips)
+        return of(self, clips, path, only)
+
+    monkeypatch.setattr(search.FileJudge, "of", noted)
+    result = select("large.mp4", "--json")
+    side = NANO_TINY.crop
+    assert kept == [(18, 3, side, side)]
+    found = compute_vjepa_surprise("large.mp4", model="tiny", stride=4, weights=str(weights))
+    assert isinstance(found, SurpriseResult)
+    assert -json.loads(result.out)["candidates"][0]["scores"]["surprise"] == float(found)
+
+
+def test_whole_frames_for_rewards_of_others_have_a_limit(
+    select: Select, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "bright.py").write_text(BRIGHT)
+    flags = ("--video_path", clips, "--reward", "surprise=0", "bright:Bright", "--json")
+    (line,) = select(*flags).out.splitlines()
+    for candidate in json.loads(line)["candidates"]:
+        frames = read_uniform(candidate["path"]).frames
+        expected = (torch.from_numpy(frames).float() / 127.5 - 1).mean()
+        assert candidate["scores"]["bright:Bright"] == pytest.approx(expected.item(), abs=1e-6)
+    for place in (collect, search):
+        monkeypatch.setattr(place, "MAX_CLIP_BYTES", 18 * 24 * 32 * 3 * 4)
+    result = select(*flags)
+    assert result.code == 1 and result.err.count("too large to hold") == 3  # the smallest goes on
+    monkeypatch.setattr(collect, "MAX_CLIP_BYTES", 2**30)
+    result = select(*flags, "--fps", 400)
+    assert result.code == 1 and "judged at once" in result.err
+
+
+BRIGHT = """
+from wmreward.protocols import RewardScores
+
+
+class Bright:
+    name, differentiable = "bright", False
+
+    def __call__(self, videos):
+        return RewardScores(videos.mean(dim=(1, 2, 3, 4)), {})
+"""
+
+
+def test_doubts_are_told_recorded_and_refused(
+    select: Select, tmp_path: Path, judged: list[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (20, 48, 64, 3), dtype=np.uint8)
+    times = [125 * index + 5000 * (index >= 10) for index in range(20)]
+    encode(tmp_path / "gap.mkv", noise, pts=times, time_base=Fraction(1, 1000))
+    write_video(tmp_path / "sound.mp4", noise, 8)
+    flags = ("gap.mkv", "sound.mp4", "--output", "s.jsonl")
+    for _ in range(2):
+        result = select(*flags)
+        assert result.code == 0
+        (warning,) = (line for line in result.err.splitlines() if line.startswith("warning"))
+        assert warning.startswith(
+            "warning: gap.mkv: gaps between frames: 1 (up to 5.125 s); judged"
+        )
+    found = [json.loads(line)["faults"] for line in Path("s.jsonl").read_text().splitlines()]
+    assert sorted(faults["gaps"] for faults in found) == [0, 1] and len(judged) == 2
+    strict = select(*flags, "--strict")
+    assert strict.code == 1 and "winner: sound.mp4" in strict.out and len(judged) == 2
+    assert "gap.mkv: gaps between frames: 1 (up to 5.125 s) (--strict refuses it)" in strict.err
 
 
 def test_records_in_use_are_left_alone(select: Select, clips: Path, judged: list[str]) -> None:

@@ -18,10 +18,11 @@ from torch.nn import functional as F
 from vjepa2 import MODELS
 from vjepa2.encoder import Encoder
 from wmreward import Motion, UsageError, VideoError, compute_vjepa_surprise, read_motion
-from wmreward.surprise.actions import STEP_RATE, action_surprise, check_motion
-from wmreward.surprise.compute import VideoScorer
+from wmreward.surprise.actions.motion import STEP_RATE, check_motion
+from wmreward.surprise.actions.surprise import action_surprise
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.models import ModelChoice, load
+from wmreward.surprise.video_scorer import VideoScorer
 from wmreward.video_io import read_uniform, write_video
 
 

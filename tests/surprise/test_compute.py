@@ -30,8 +30,9 @@ from wmreward import (
     VideoScorer,
     compute_vjepa_surprise,
 )
-from wmreward.surprise.inputs import Sampling, video_tensor
+from wmreward.surprise.inputs import video_tensor
 from wmreward.surprise.models import load
+from wmreward.surprise.sampling import Sampling
 from wmreward.video_io import read_uniform, stream_fps, write_video
 
 
@@ -120,7 +121,7 @@ def test_true_rate_in_parts_is_the_whole(
     path = tmp_path / "clip.mp4"
     write_video(path, frames(90), fps=24)
     (whole,) = stream_fps(path, 12, 1000)
-    monkeypatch.setattr("wmreward.surprise.inputs.STREAM_FRAMES", part)
+    monkeypatch.setattr("wmreward.surprise.sampling.STREAM_FRAMES", part)
     result = compute_vjepa_surprise(path, nano, fps=12)
     assert result == pytest.approx(expected_score(whole.frames), abs=2e-6)
     assert result.num_frames == 45 and result.effective_fps == pytest.approx(12)
@@ -179,7 +180,7 @@ def test_settings_say_everything_and_fit_into_json(nano: ModelChoice) -> None:
 def test_model_is_loaded_once(nano: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
     assert nano.weights is not None
     first = load(nano)
-    monkeypatch.setattr("wmreward.surprise.models.load_model", None)
+    monkeypatch.setattr("wmreward.surprise.models.choice.load_model", None)
     again = compute_vjepa_surprise(frames(), "nano", weights=nano.weights)
     assert again == compute_vjepa_surprise(frames(), nano)
     assert load(ModelChoice(name="nano", weights=nano.weights)) is first

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from wmreward.errors import UsageError
+from wmreward.scoring.settings import with_rates
 from wmreward.surprise.compute import compute_vjepa_surprise
-from wmreward.surprise.rates import at_rates, with_rates
 from wmreward.surprise.result import SurpriseResult
+from wmreward.surprise.sampling import at_rates
 from wmreward.video_io import write_video
 
 

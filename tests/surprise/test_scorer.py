@@ -15,7 +15,6 @@ from torch import Tensor
 
 from wmreward.errors import UsageError
 from wmreward.surprise.aggregate import aggregate, select_windows
-from wmreward.surprise.compute import score_stream
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.scorer import SurpriseScorer, even_chunks
 from wmreward.surprise.tokens import window_surprise
@@ -357,13 +356,13 @@ def test_a_stream_in_any_parts_is_the_whole(
     windows = {"window_size": size, "stride": stride, "frame_strides": tuple(steps)}
     config = SurpriseConfig(context_frames=2, **windows, **rule)
     scorer = SurpriseScorer(LinearWorldModel(mixing=0.5), config, batch_size=5)
-    pixels = video_of(1, sum(cuts))
-    parts = pixels.split(cuts, dim=2)
+    video = video_of(1, sum(cuts))
+    parts = video.split(cuts, dim=2)
     if sum(cuts) < reach(size, max(steps)):
         with pytest.raises(UsageError, match=f"too short: {sum(cuts)} frames, but a window"):
-            score_stream(scorer, parts)
+            scorer.score_parts(parts)
         return
-    whole, streamed = scorer.score_pixels(pixels), score_stream(scorer, parts)
+    whole, streamed = scorer.score_windows(video), scorer.score_parts(parts)
     torch.testing.assert_close(streamed.values, whole.values, rtol=0, atol=1e-12)
     torch.testing.assert_close(streamed.maps, whole.maps, rtol=0, atol=1e-12)
     assert streamed.windows == whole.windows == scorer.windows(sum(cuts))
@@ -381,13 +380,13 @@ def test_a_stream_keeps_no_more_than_it_needs(steps: tuple[int, ...]) -> None:
         return original(pixels, windows)
 
     scorer.score_pixels = watched  # type: ignore[method-assign]
-    score_stream(scorer, iter(video_of(1, 200).split(4, dim=2)))
+    scorer.score_parts(iter(video_of(1, 200).split(4, dim=2)))
     assert max(sizes) <= 4 + reach(6, max(steps))
 
 
 def test_an_empty_stream_is_too_short() -> None:
     with pytest.raises(UsageError, match="0 frames"):
-        score_stream(SurpriseScorer(LinearWorldModel(), SurpriseConfig(**SMALL)), [])
+        SurpriseScorer(LinearWorldModel(), SurpriseConfig(**SMALL)).score_parts([])
 
 
 def test_nano_has_the_grid_these_tests_count_on() -> None:

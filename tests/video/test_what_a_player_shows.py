@@ -16,7 +16,15 @@ from wmreward.errors import UsageError, VideoError
 from wmreward.video import container as container_module
 from wmreward.video.images import read_image
 from wmreward.video.resize import as_shown
-from wmreward.video_io import list_videos, probe, read_frames, read_uniform, write_png, write_video
+from wmreward.video_io import (
+    list_videos,
+    probe,
+    read_frames,
+    read_uniform,
+    stream_fps,
+    write_png,
+    write_video,
+)
 
 # --- which stream -------------------------------------------------------------------------------
 
@@ -156,6 +164,53 @@ def test_pixels_that_are_not_square(tmp_path: Path, suffix: str) -> None:
     )  # as they are coded: whoever scales them stretches them
     assert clip.source.sample_aspect == 2
     assert as_shown(clip.frames, clip.source).shape == (4, 48, 128, 3)
+
+
+# --- what is not done, but told -----------------------------------------------------------------
+
+
+def plain(path: Path, codec: str, pix_fmt: str, transfer: int = 2, **options: str) -> Path:
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=24)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
+        stream.codec_context.color_trc = transfer
+        for index in range(4):
+            frame = av.VideoFrame.from_ndarray(grey(index), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format=pix_fmt)))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG"), (1, ""), (13, "")])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_colours_of_high_dynamic_range_are_told(
+    tmp_path: Path, suffix: str, transfer: int, name: str
+) -> None:
+    path = plain(tmp_path / f"hdr{suffix}", "libx264", "yuv420p10le", transfer)
+    for clip in (read_uniform(path), *stream_fps(path, 24, 8)):
+        assert f"HDR colours ({name})" in str(clip.faults) if name else not clip.faults
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pix_fmt", "old", "new"),
+    [
+        # A clean aperture, and a crop at the right in place of a unit that says nothing.
+        (".mov", "rawvideo", "uyvy422", b"clap\0\0\0\x40", b"clap\0\0\0\x38"),
+        (".mkv", "libx264", "yuv420p", b"\x54\xb2\x81\x04", b"\x54\xdd\x81\x08"),
+    ],
+)
+def test_a_crop_of_the_container_is_told(
+    tmp_path: Path, suffix: str, codec: str, pix_fmt: str, old: bytes, new: bytes
+) -> None:
+    path = plain(tmp_path / f"crop{suffix}", codec, pix_fmt, write_crc32="0")
+    assert not read_uniform(path).faults
+    data = path.read_bytes()
+    assert data.count(old) == 1
+    path.write_bytes(data.replace(old, new))
+    clip = read_uniform(path)
+    assert clip.frames.shape[1:3] == (48, 64)
+    assert str(clip.faults) == "a player shows 56 x 48 of its 64 x 48 pixels, all are read"
 
 
 # --- what is refused ----------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from vjepa2.ac_predictor import ActionPredictor
 from vjepa2.predictor import Predictor
 from vjepa2.preprocess import from_uint8, resize
-from wmreward.surprise.actions import action_surprise
+from wmreward.surprise.actions.surprise import action_surprise
 from wmreward.surprise.aggregate import aggregate
 from wmreward.surprise.config import Similarity, SurpriseConfig
 from wmreward.surprise.scorer import SurpriseScorer

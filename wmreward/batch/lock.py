@@ -18,8 +18,8 @@ class RunLock(Lock):
 
     def __init__(self, folder: Path, share: Share) -> None:
         super().__init__(folder / f"{share}.json", folder.parent)
-        self.share = share
+        self.part = share
 
     def rivals(self) -> list[Path]:
         paths = sorted(self.path.parent.glob("[!.]*.json"))
-        return [path for path in paths if self.share.overlaps(Share.parse(path.stem))]
+        return [path for path in paths if self.part.overlaps(Share.parse(path.stem))]

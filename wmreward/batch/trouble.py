@@ -7,6 +7,7 @@ import errno
 _TROUBLE = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EFBIG: "a file grew larger than this file system or process (ulimit -f) may write",
     errno.EROFS: "the file system is read-only",
     errno.ESTALE: "the file server has lost a file (stale handle); see that the folder is mounted",
     errno.EIO: "the disk or file server does not answer properly (input/output error)",

@@ -46,6 +46,11 @@ FPS = Flag(
     metavar="F",
     kind=Number(0, 999, above=True),
 )
+STRICT = Flag(
+    "strict",
+    "refuse videos about which something is doubtful (errors while decoding, missing or repeated frames, "
+    "gaps, a container that contradicts itself), which are scored with a warning otherwise",
+)
 RATES = Flag(
     "rates",
     "frames per second at which windows see a video, several at once, whatever its own rate; in place "
@@ -197,9 +202,10 @@ def surprise(stride: int, score: str) -> tuple[Flag, ...]:
 
 REWARD = Flag(
     "reward",
-    "surprise, seam (where given frames end: for continued videos), consensus (nearness to the "
-    "other candidates) or one of your own, package.module:factory; several are combined, each with a weight "
-    "if NAME=WEIGHT is given",
+    "surprise, seam (where given frames end: for continued videos), geometry (how smoothly features move), "
+    "consensus (nearness to the other candidates), vlm and adherence (what a vision-language model answers) "
+    "or one of your own, package.module:factory; several are combined, each with a weight if NAME=WEIGHT is "
+    "given",
     metavar="NAME",
     many=True,
     usually="surprise",
@@ -213,6 +219,39 @@ COMBINE = Flag(
     default="sum",
     rare=True,
 )
+ENCODER = Flag(
+    "encoder",
+    "whose features geometry and consensus go by: a name as of --model, or a folder or a name on the Hugging "
+    "Face Hub of a vision transformer such as facebook/dinov2-base",
+    metavar="NAME",
+    usually="the world model",
+    rare=True,
+)
+VLM = Flag(
+    "vlm",
+    "who is asked by the rewards vlm and adherence: a folder or a name on the Hugging Face Hub, such as "
+    "Qwen/Qwen2.5-VL-7B-Instruct",
+    metavar="NAME",
+)
+QUESTION = Flag(
+    "question",
+    "what the reward vlm asks, to be answered with yes where a video is good; {prompt} in it stands for the "
+    "prompt of the video",
+    metavar="TEXT",
+    usually="whether everything moves as the laws of physics allow",
+    rare=True,
+)
+VLM_FPS = Flag(
+    "vlm_fps",
+    "frames per second that the asked model is shown",
+    metavar="F",
+    kind=Number(0, 240, above=True),
+    usually="4",
+    rare=True,
+)
+REWARDS = (REWARD, COMBINE, ENCODER, VLM, QUESTION, VLM_FPS)
+"""Who judges, and how several make one."""
+
 SEEDS = Flag(
     "seeds",
     "one candidate for each of these seeds, such as 0,1,5 or 0-15",

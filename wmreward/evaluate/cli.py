@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +55,7 @@ def build_parser() -> Parser:
         {
             "clips": _CLIPS,
             "masks": (shared.MASKS, shared.REAL_MASKS),
+            "output": (shared.FORMAT, shared.JSON),
             "running": (shared.WORKERS, shared.CACHE),
         },
         positional=(shared.RUN,),
@@ -95,9 +97,12 @@ def _run(argv: Sequence[str]) -> int:
         _say(f"failed: job {job}: {error}")
     if len(found.samples) < NUM_JOBS:
         _say(f"note: {len(found.samples)} of the {NUM_JOBS} jobs; a published score needs them all")
-    if found.samples:
-        print(table(found.samples))
-    _say(f"wrote {found.folder / 'results.json'}")
+    results = found.folder / "results.json"
+    if values["json"]:
+        print(json.dumps(json.loads(results.read_text(encoding="utf-8")), allow_nan=False))
+    elif found.samples:
+        print(table(found.samples, values["format"]))
+    _say(f"wrote {results}")
     return 1 if found.failures else 0
 
 

@@ -28,10 +28,12 @@ from wmreward.files import write_text
 from wmreward.physics_iq.cache import fingerprint
 from wmreward.physics_iq.dataset import Job, find_jobs
 from wmreward.physics_iq.evaluate import Evaluation, Failure, evaluate
-from wmreward.physics_iq.metrics import Metrics
+from wmreward.physics_iq.measures.metrics import Metrics
 from wmreward.physics_iq.official_csv import write_csv
 from wmreward.physics_iq.report import record as evaluation_record
 from wmreward.physics_iq.scores import Sample
+from wmreward.ranks import Ranks
+from wmreward.records.lock import reserved
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import Record
 from wmreward.report.run_data import Entry, RunData, best, first
@@ -93,10 +95,23 @@ def evaluate_run(run: RunData, real: Path, options: EvaluateOptions) -> Evaluate
 
     Raises:
         UsageError: an unknown pick, names that are not the benchmark's, settings out of range.
+        InUse: another evaluation writes there.
         WMRewardError: nothing could be picked or trimmed, or files cannot be written.
     """
     picks, failures = pick(run, options.pick)
     folder = run.path / "evaluation" / options.pick.replace(":", "-")
+    with reserved(folder / "clips.jsonl", Ranks()):
+        return _evaluated(run, picks, failures, real, folder, options)
+
+
+def _evaluated(
+    run: RunData,
+    picks: dict[str, Entry],
+    failures: dict[str, str],
+    real: Path,
+    folder: Path,
+    options: EvaluateOptions,
+) -> Evaluated:
     form = _form(run, picks, options)
     failures |= make_clips(run, picks, form, folder, options.progress)
     if len(failures) == len(run.jobs):

@@ -4,6 +4,7 @@
     flags.py            its flags
     steering_flags.py   those of guidance, rewards and search
     job.py              from flags to what a run needs
+    search_plan.py      one video, or several to choose from: what the flags of any generator say
     inputs.py           the image or video that it starts from
     steering.py         guidance, particles and rewards, from flags
     workshop.py         what a run works with

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from wmreward.errors import VideoError
 from wmreward.video.images import read_image
 from wmreward.video.resize import resize_frames
 from wmreward.video.types import UInt8Array
-from wmreward.video_io import iter_frames_at_fps
+from wmreward.video_io import Faults, stream_fps
 
 LATENT_FRAMES = 4
 """Frames of video that one latent frame stands for: a continued video is used in such steps."""
@@ -30,10 +30,12 @@ class GivenFrames:
     Attributes:
         frames: uint8 ``[T, H, W, 3]``.
         sha256: Of these frames.
+        faults: What is doubtful about the video they come from.
     """
 
     frames: Tensor
     sha256: str
+    faults: Faults = field(default_factory=Faults)
 
 
 def given_frames(
@@ -52,10 +54,11 @@ def given_frames(
     Raises:
         VideoError: a file that is missing, damaged or too short.
     """
+    faults = Faults()
     if image:
-        pictures = [read_image(Path(image))]
+        pictures = [resize_frames(read_image(Path(image))[None], *size)[0]]
     elif video:
-        pictures = _part_of(video, fps, released)
+        pictures, faults = _part_of(video, size, fps, released)
         if len(pictures) < LATENT_FRAMES:
             raise VideoError(
                 Path(video),
@@ -65,14 +68,23 @@ def given_frames(
         return None
     used = usable_frames(len(pictures), LATENT_FRAMES)
     pictures = pictures[:used] if released else pictures[-used:]
-    frames = np.concatenate([resize_frames(picture[None], *size) for picture in pictures])
+    frames = np.stack(pictures)
     digest = hashlib.sha256(repr(frames.shape).encode() + frames.tobytes()).hexdigest()
-    return GivenFrames(torch.from_numpy(frames), digest)
+    return GivenFrames(torch.from_numpy(frames), digest, faults)
 
 
-def _part_of(video: str, fps: int, released: bool) -> list[UInt8Array]:
-    """The 32 frames of a video that are used, in bounded memory."""
-    pictures = (picture for _, _, picture in iter_frames_at_fps(video, fps))
-    if released:
-        return list(islice(pictures, MAX_PREFIX_FRAMES))
-    return list(deque(pictures, maxlen=MAX_PREFIX_FRAMES))
+def _part_of(
+    video: str, size: tuple[int, int], fps: int, released: bool
+) -> tuple[list[UInt8Array], Faults]:
+    """The 32 frames of a video that are used, scaled as they are decoded."""
+
+    def scaled(picture: UInt8Array) -> UInt8Array:
+        return resize_frames(picture[None], *size)[0]
+
+    clips = stream_fps(video, fps, MAX_PREFIX_FRAMES, reduction=scaled)
+    kept: deque[UInt8Array] = deque(maxlen=MAX_PREFIX_FRAMES)
+    faults = Faults()
+    for clip in islice(clips, 1) if released else clips:
+        kept.extend(clip.frames)
+        faults = clip.faults
+    return list(kept), faults

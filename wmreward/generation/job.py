@@ -29,9 +29,9 @@ from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
 from wmreward.generation.inputs import GivenFrames, given_frames
-from wmreward.generation.output import Output, settings_id, settings_of
+from wmreward.generation.output import Output, settings_of
+from wmreward.generation.search_plan import Candidates, SearchPlan, check_rewards
 from wmreward.generation.steering import Steering, steering_from
-from wmreward.pictures.extra import check_pictures
 from wmreward.rewards.choice import RewardChoice
 from wmweights import WeightsError
 
@@ -47,6 +47,7 @@ class Job:
         mode: ``t2v``, ``i2v`` or ``v2v``.
         request: What to generate.
         cut: Prompts of it that the text encoder does not read to their ends.
+        doubts: What is doubtful about the video that is continued, if anything.
         seed: Of the noise.
         output: Where it goes, and what is there already.
         device, dtype, offload, kernels: How it runs; ``dtype`` None is the configuration's.
@@ -61,6 +62,7 @@ class Job:
     mode: str
     request: Request
     cut: tuple[CutPrompt, ...]
+    doubts: str
     seed: int
     output: Output
     device: str
@@ -75,31 +77,6 @@ class Job:
     as_json: bool
     steering: Steering
     search: SearchPlan | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchPlan:
-    """Candidates of one request.
-
-    Attributes:
-        seeds: Of the candidates.
-        batch: At once on a device; None: all, as particles.
-        keep: How many videos stay; None: all.
-        compare: Write the plain, the guided and the chosen one side by side.
-        settings: All that decides a candidate but its seed.
-        context: Given frames before a continued video, which are judged with it, uint8 ``[T, H, W, 3]``.
-    """
-
-    seeds: tuple[int, ...]
-    batch: int | None
-    keep: int | None
-    compare: bool
-    settings: dict[str, Any]
-    context: Tensor | None
-
-    @property
-    def candidates_id(self) -> str:
-        return settings_id(self.settings)
 
 
 def configuration(values: Mapping[str, Any]) -> MagiConfig:
@@ -164,10 +141,8 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     _check_mode(values)
     find_device(values["device"])
     find_kernels(values["kernels"])
-    seeds, keep = seeds_of(values, config.runtime_config.seed), kept(values["keep"])
-    searches = len(seeds) > 1 or values["search"] == "particles" or bool(values["reward"])
-    searches = searches or values["compare"]
-    check_search(values, searches)
+    candidates = Candidates.of(values, config.runtime_config.seed)
+    searches = candidates.searches
     steering = steering_from(values, config, judges=searches, measures=not searches)
     dtype = precision(values["dtype"])
     tokens, special_tokens = _tokens(values)
@@ -191,26 +166,19 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
         "dtype": str(dtype or config.model_config.dtype),
         "compat": values["compat"],
         **steering.settings(),
+        **settings_of(config),
     }
-    search = None
-    if searches:
-        search = _search_plan(values, config, seeds, keep, settings, context)
-        assert steering.rewards is not None
-        chosen = {"rewards": steering.rewards.settings(), "combine": steering.rewards.how}
-        settings = settings | {"search": {"seeds": list(seeds), **chosen}}
-    else:
-        settings = settings | {"seed": seeds[0]}
-    output = Output.check(
-        values["output"],
-        overwrite=values["overwrite"],
-        settings=settings | settings_of(config),
-        search=None if search is None else search.candidates_id,
-    )
+    doubts = ""
+    if given is not None and given.faults:
+        settings["given_faults"] = given.faults.to_json()
+        doubts = f"{values['init_video']}: {given.faults}"
+    search, output = candidates.planned(settings, steering.rewards, context)
     return Job(
         config=config,
         request=request,
         cut=cut_prompts(reader, request),
-        seed=seeds[0],
+        doubts=doubts,
+        seed=candidates.seeds[0],
         output=output,
         dtype=dtype,
         special_tokens=special_tokens,
@@ -252,60 +220,6 @@ def _given(config: MagiConfig, values: Mapping[str, Any]) -> GivenFrames | None:
     )
 
 
-def _search_plan(
-    values: Mapping[str, Any],
-    config: MagiConfig,
-    seeds: tuple[int, ...],
-    keep: int | None,
-    settings: Mapping[str, Any],
-    context: Tensor | None,
-) -> SearchPlan:
-    together = values["search"] == "particles"
-    return SearchPlan(
-        seeds=seeds,
-        batch=None if together else values["candidate_batch"],
-        keep=keep,
-        compare=values["compare"],
-        settings={
-            **settings,
-            **settings_of(config),
-            **({"together": list(seeds)} if together else {}),
-        },
-        context=context,
-    )
-
-
-def seeds_of(values: Mapping[str, Any], first: int) -> tuple[int, ...]:
-    """Of all candidates; the first one's where no flag says another."""
-    count, given = values["best_of"], values["seeds"]
-    if given is None:
-        return tuple(range(first, first + count))
-    if values["seed"] is not None:
-        raise UsageError("--seed and --seeds: leave out one")
-    if count not in (1, len(given)):
-        raise UsageError(f"--best_of {count} with {len(given)} --seeds: leave out one")
-    return tuple(given)
-
-
-def kept(keep: str) -> int | None:
-    if keep == "all":
-        return None
-    if keep == "best":
-        return 1
-    if keep.isdecimal() and len(keep) < 10 and int(keep) > 0:
-        return int(keep)
-    raise UsageError(f"--keep {keep} must be all, best or a number from 1 on")
-
-
-def check_search(values: Mapping[str, Any], searches: bool) -> None:
-    """That flags of search and of pictures fit, and what draws them is there."""
-    if values["preview"] and searches:
-        raise UsageError("--preview shows a single video as it grows: leave it out here")
-    for flag in ("plot", "compare"):
-        if values[flag]:
-            check_pictures(f"--{flag}")
-
-
 def context_of(
     given: Tensor | None, rewards: RewardChoice | None, config: MagiConfig
 ) -> Tensor | None:
@@ -330,18 +244,6 @@ def _check_frames(
             f"the video has {judged} frames, but the reward needs {rewards.min_frames}: raise --num_frames, "
             "or lower --window_size"
         )
-
-
-def check_rewards(rewards: RewardChoice, *, needed: bool) -> None:
-    """Their weights; guidance is on where no flag says so, and its user may not know that it needs any."""
-    try:
-        rewards.check_weights()
-    except WMRewardError as error:
-        if needed:
-            raise
-        raise WMRewardError(
-            f"{error}; --guidance_scale 0 generates without a world model"
-        ) from error
 
 
 def _check_mode(values: Mapping[str, Any]) -> None:

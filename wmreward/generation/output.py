@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -57,11 +57,15 @@ class Output:
         path: The video.
         settings: Everything that decides what it shows, weights included.
         done: The record of an earlier run with the same settings whose video is there, or None.
+        stood: What was there when it was looked at, or None.
+        guard: Called before anything is written; raises if the place is somebody else's by now.
     """
 
     path: Path
     settings: dict[str, Any]
     done: dict[str, Any] | None = None
+    stood: tuple[int, ...] | None = None
+    guard: Callable[[], None] = lambda: None
 
     @classmethod
     def check(
@@ -90,7 +94,7 @@ class Output:
         if target.is_dir():
             raise UsageError(f"--output {path} is a folder; give the name of a file")
         _check_folder(target.parent)
-        output = cls(target, dict(settings))
+        output = cls(target, dict(settings), stood=_standing(target))
         if overwrite or not target.exists():
             return output
         record = _read_record(output.record_path)
@@ -106,6 +110,11 @@ class Output:
                 f"{target} is there already, made with {other}; give another --output, or --overwrite"
             )
         return replace(output, done=record)
+
+    def check_unchanged(self) -> None:
+        """Raise ``UsageError`` if the video is not the one that was there, or absent, at `check`."""
+        if _standing(self.path) != self.stood:
+            raise UsageError(f"{self.path} was just written by another run; start again")
 
     @property
     def settings_id(self) -> str:
@@ -138,6 +147,7 @@ class Output:
 
     def save_state(self, state: LoopState, guided: Sequence[Mapping[str, Any]] = ()) -> None:
         """Keep the state after a finished chunk, and what guidance has recorded."""
+        self.guard()
         facts = {"next_call": str(state.next_call), "guided": json.dumps(list(guided))}
         self._write(self.resume_path, {"latents": state.latents}, facts)
 
@@ -156,6 +166,7 @@ class Output:
 
     def write_preview(self, frames: Sequence[Tensor], fps: int) -> None:
         """What is finished so far."""
+        self.guard()
         write_video(self.preview_path, torch.cat(list(frames)).numpy(), fps)
 
     def write(
@@ -166,6 +177,7 @@ class Output:
         latents: Tensor | None = None,
     ) -> dict[str, Any]:
         """The video, then its record; from then on it counts as done. Returns the whole record."""
+        self.guard()
         whole = self.whole(record)
         if latents is not None:
             self._write(self.latents_path, {"latents": latents}, {"settings_id": self.settings_id})
@@ -179,6 +191,7 @@ class Output:
 
     def adopt(self, chosen: Output, record: Mapping[str, Any]) -> dict[str, Any]:
         """Take the video of another output, and latents if there are any. Returns the whole record."""
+        self.guard()
         whole = self.whole(record)
         self.record_path.unlink(missing_ok=True)
         for source, target in (
@@ -256,6 +269,15 @@ def _check_folder(folder: Path) -> None:
     free = shutil.disk_usage(there).free
     if free < LEAST_ROOM:
         raise WMRewardError(f"{folder}: only {free // 2**20} MiB left on the disk; free some space")
+
+
+def _standing(path: Path) -> tuple[int, ...] | None:
+    """Which file is at a place; another one, or one that was written again, is told apart."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

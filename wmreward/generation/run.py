@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import distributed as dist
 
 from magi1.config import EngineConfig
 from magi1.parallel.groups import Place, process_groups
@@ -19,6 +21,8 @@ from wmreward.generation.job import Job
 from wmreward.generation.progress import Progress, say
 from wmreward.generation.search_run import searched
 from wmreward.generation.workshop import Makes, Wanted, Workshop, plot_path, told_and_drawn
+from wmreward.ranks import Ranks
+from wmreward.records.lock import reserved
 
 ALONE = EngineConfig(
     distributed_backend="nccl",
@@ -42,6 +46,8 @@ def run(job: Job) -> int:
     if os.environ.get("RANK", "0") == "0":
         for cut in job.cut:
             say(f"note: {cut}")
+        if job.doubts:
+            say(f"warning: {job.doubts}; continued all the same")
     return run_with(partial(Workshop, job), job, job.config.engine_config)
 
 
@@ -54,6 +60,9 @@ def run_with(
         opened: Makes the workshop for a device and a process among others.
         job: What is wanted.
         engine: How many processes share a video; usually each makes its own.
+
+    Raises:
+        InUse: another run writes the same video.
     """
     if job.output.done is not None and all(path.exists() for path in extras(job)):
         say("already there, made with the same settings")
@@ -69,7 +78,7 @@ def run_with(
         alone = place.group is None and place.replicas == 1
         workshop = opened(device if alone else place.device, place)
         try:
-            record = _made(workshop)
+            record = _alone_at_its_place(workshop)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise WMRewardError(
                 "not enough memory; try --offload, --window_size 1, a smaller --video_size_h and "
@@ -80,24 +89,34 @@ def run_with(
     return 0
 
 
-def _made(workshop: Makes) -> dict[str, Any] | None:
-    """The record, on the process that reports."""
+def _alone_at_its_place(workshop: Makes) -> dict[str, Any] | None:
+    """The record, on the process that reports; nobody else writes the video meanwhile."""
+    output, ranks = workshop.job.output, Ranks()
+    if dist.is_initialized():
+        ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    with reserved(output.path, ranks) as lock:
+        ranks.on_first(output.check_unchanged)
+        return _made(workshop, lock.check)
+
+
+def _made(workshop: Makes, guard: Callable[[], None]) -> dict[str, Any] | None:
     job = workshop.job
     if job.steering.rewards is not None:
         workshop.steering.load()  # what is wrong with their weights shows before anything is sampled
     if job.search is not None:
-        return searched(workshop)
-    record = job.output.done or _single(workshop)
+        return searched(workshop, guard)
+    record = job.output.done or _single(workshop, guard)
     if workshop.place.rank:
         return None
     told_and_drawn(job, record)
     return record
 
 
-def _single(workshop: Makes) -> dict[str, Any]:
+def _single(workshop: Makes, guard: Callable[[], None]) -> dict[str, Any]:
     job = workshop.job
+    output = replace(job.output, guard=guard)
     with Progress(shown=workshop.place.rank == 0) as progress:
-        (record,) = workshop.make([job.seed], [job.output], progress, steered=True)
+        (record,) = workshop.make([job.seed], [output], progress, steered=True)
     return record
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from wmreward.rewards.shown import in_words
 from wmreward.search.best_of_n import ALL_FRAMES, Choice, FileJudge, prune, search
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
+from wmreward.search.ways import content_hash, ways_of
 
 _PATIENCE = timedelta(days=30)
 """Groups wait for the slowest one, which may have a long video more to make."""
@@ -30,8 +32,12 @@ _SHOWN_BEFORE = 16
 _FACTS = ("frames", "fps", "size", "seconds", "batch", "peak_memory_bytes", "device")
 
 
-def searched(workshop: Makes) -> dict[str, Any] | None:
+def searched(workshop: Makes, guard: Callable[[], None]) -> dict[str, Any] | None:
     """Make and judge the candidates, write the best one and what shows the choice.
+
+    Args:
+        workshop: The generator.
+        guard: See `Output`.
 
     Returns:
         The record beside the output, on the process that reports.
@@ -40,7 +46,7 @@ def searched(workshop: Makes) -> dict[str, Any] | None:
     plan = job.search
     assert plan is not None
     with Progress(shown=crew.is_first) as progress:
-        guided = SeedMaker(workshop, progress, plan.settings)
+        guided = SeedMaker(workshop, progress, plan.settings, guard)
         choice = _search(workshop, guided, plan.seeds, crew)
         plain = None
         if plan.compare and job.steering.settings():
@@ -49,7 +55,7 @@ def searched(workshop: Makes) -> dict[str, Any] | None:
                 for key, value in plan.settings.items()
                 if key not in (*job.steering.settings(), "together")
             }
-            maker = SeedMaker(workshop, progress, settings, steered=False)
+            maker = SeedMaker(workshop, progress, settings, guard, steered=False)
             plain = _search(workshop, maker, plan.seeds[:1], crew)
         shown = guided.name(plan.seeds[0])
         gone = plan.compare and not (guided.folder / shown).exists()
@@ -67,6 +73,7 @@ class SeedMaker:
         workshop: The generator and its steering.
         progress: Told of every step.
         settings: All that decides a candidate but its seed.
+        guard: See `Output`.
         steered: Whether guidance and particles act.
 
     Attributes:
@@ -79,12 +86,13 @@ class SeedMaker:
         workshop: Makes,
         progress: Progress,
         settings: Mapping[str, Any],
+        guard: Callable[[], None],
         *,
         steered: bool = True,
     ) -> None:
         assert workshop.job.search is not None
         self.workshop, self.progress = workshop, progress
-        self.settings, self.steered = dict(settings), steered
+        self.settings, self.guard, self.steered = dict(settings), guard, steered
         self.batch = workshop.job.search.batch if steered else 1
         self.folder = workshop.job.output.beside(".candidates")
 
@@ -93,7 +101,7 @@ class SeedMaker:
         settings = self.settings | {"seed": seed}
         key = Output(Path(), self.settings).settings_id[:8]
         name = f"{key}-seed{seed}{self.workshop.job.output.path.suffix}"
-        return Output(self.folder / name, settings)
+        return Output(self.folder / name, settings, guard=self.guard)
 
     def name(self, seed: int) -> str:
         return self.output(seed).path.name
@@ -132,15 +140,19 @@ class ProcessCrew:
 def _search(workshop: Makes, maker: SeedMaker, seeds: Sequence[int], crew: ProcessCrew) -> Choice:
     plan, rewards = workshop.job.search, workshop.job.steering.rewards
     assert plan is not None and rewards is not None
+    prompt = workshop.job.request.prompt
+    prompt = prompt if isinstance(prompt, str) else " ".join(prompt)
+    before = None if plan.context is None else content_hash(plan.context)
     store = CandidateStore(
         maker.folder / "candidates.jsonl",
         {**maker.settings, "judged_by": rewards.settings()},
+        ways_of(rewards, {"before_sha256": before}, lambda _: prompt),
         part=crew.group if crew.groups > 1 else None,
     )
     return search(
         seeds,
         maker,
-        FileJudge(workshop.steering, workshop.device, before=plan.context),
+        FileJudge(workshop.steering, workshop.device, before=plan.context, prompt=prompt),
         workshop.steering,
         store,
         folder=maker.folder,
@@ -202,7 +214,8 @@ def _concluded(
         "seed": own["seed"],
         "search": {"folder": str(maker.folder), "candidates": choice.rows()},
     }
-    whole = job.output.adopt(best, {k: v for k, v in record.items() if k not in _OWN})
+    output = replace(job.output, guard=maker.guard)
+    whole = output.adopt(best, {k: v for k, v in record.items() if k not in _OWN})
     prune(choice, maker.folder, plan.keep)
     return whole
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -18,10 +18,14 @@ from magi1.pipeline import Pipeline
 from magi1.tiling import map_tiles
 from wmreward.errors import UsageError
 from wmreward.generation.steering_flags import GUIDANCE_RANGE, GUIDANCE_SCALE, GUIDED_MODES
-from wmreward.protocols import RewardScores
+from wmreward.protocols import RewardScores, VideoFacts
 from wmreward.rewards.choice import RewardChoice
-from wmreward.rewards.mix import Judged, RewardMix, parse_weights
-from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
+from wmreward.rewards.compare import Comparison, Judged
+from wmreward.rewards.features import Trajectory
+from wmreward.rewards.geometry import GeometryReward
+from wmreward.rewards.known import FINISHED_ONLY, comparing, parse_weights
+from wmreward.rewards.mix import RewardMix
+from wmreward.rewards.world import SeamReward, SurpriseReward
 from wmreward.steering.guidance import Guidance, GuidanceConfig, Relief
 from wmreward.steering.particles import ParticleConfig, ParticleSteering
 from wmreward.steering.schedule import GuidanceSchedule
@@ -171,8 +175,9 @@ def _guided_times(values: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _check_guides(rewards: RewardChoice, what: str) -> None:
-    if set(rewards.weights) == {"consensus"}:
-        raise UsageError(f"--reward consensus compares finished candidates: it cannot {what}")
+    if rewards.weights.keys() <= FINISHED_ONLY:
+        names = " and ".join(rewards.weights)
+        raise UsageError(f"--reward {names} needs finished candidates: it cannot {what}")
 
 
 class LoadedRewards:
@@ -195,29 +200,32 @@ class LoadedRewards:
         """All rewards, now."""
         _ = self.mix
 
-    def judge(self, video: Tensor, given: int = 0) -> Judged:
-        """A finished video, ``[3, T, H, W]`` in [−1, 1], after its first ``given`` frames."""
+    def judge(
+        self,
+        video: Tensor,
+        facts: VideoFacts | None = None,
+        only: Collection[str] | None = None,
+    ) -> Judged:
+        """A finished video, ``[3, T, H, W]`` in [−1, 1], by all rewards or some."""
         with self._visiting.here():
-            return self.mix.judge(video, given)
+            return self.mix.judge(video, facts, only)
 
     def table(self, candidates: Sequence[Judged]) -> dict[str, Tensor]:
         """Scores of a set of candidates; see `RewardMix`."""
-        return self.mix.table(candidates)
+        return self._comparison.table(candidates)
 
     def totals(self, candidates: Sequence[Judged]) -> Tensor:
         """Total scores of a set of candidates; the highest wins."""
-        return self.mix.totals(candidates)
+        return self._comparison.totals(candidates)
+
+    @cached_property
+    def _comparison(self) -> Comparison:
+        """Needs nothing that is loaded."""
+        return Comparison(self.rewards.weights, self.rewards.how, compare=comparing)
 
     @cached_property
     def _visiting(self) -> Visiting:
-        return Visiting(self._world_model(), self.device)
-
-    def _world_model(self) -> nn.Module | None:
-        for reward in self.mix.rewards.values():
-            if isinstance(reward, SurpriseReward | Consensus):
-                model = reward.scorer.model
-                return model if isinstance(model, nn.Module) else None
-        return None
+        return Visiting(self.mix.networks, self.device)
 
 
 class LoadedSteering(LoadedRewards):
@@ -286,54 +294,64 @@ class LoadedSteering(LoadedRewards):
             relief = Relief(what, once)
             reliefs.append(relief)
 
-        for reward in self.mix.rewards.values():
-            if isinstance(reward, SurpriseReward):
-                add(
-                    "windows of the surprise are scored and differentiated one at a time from now on",
-                    partial(_one_window, reward.scorer),
-                )
-                break  # they share the scorer
+        for at_once in self._in_portions():
+            add(
+                "windows of the reward are scored and differentiated one at a time from now on",
+                partial(_one_at_a_time, at_once),
+            )
         add(
             "tiles of the video are decoded one at a time from now on",
             partial(setattr, self.pipeline, "tile_map", partial(map_tiles, batch=1)),
         )
-        if self._visiting.model is not None:
+        if self._visiting.models:
             add(
-                "the world model waits in host memory between steps from now on",
+                "the networks that judge wait in host memory between steps from now on",
                 self._visiting.leave,
             )
         return reliefs
 
+    def _in_portions(self) -> list[SurpriseScorer | Trajectory]:
+        """What cuts videos into pieces, each once: rewards may share it."""
+        found: dict[int, SurpriseScorer | Trajectory] = {}
+        for reward in self.mix.rewards.values():
+            if isinstance(reward, SurpriseReward):
+                found[id(reward.scorer)] = reward.scorer
+            elif isinstance(reward, GeometryReward):
+                found[id(reward.trajectory)] = reward.trajectory
+        return list(found.values())
 
-def _one_window(scorer: SurpriseScorer) -> None:
-    scorer.batch_size = scorer.grad_batch_size = 1
+
+def _one_at_a_time(cuts: SurpriseScorer | Trajectory) -> None:
+    cuts.batch_size = cuts.grad_batch_size = 1
 
 
 class Visiting:
-    """A model that may wait on the host and come to the device for its work only.
+    """Networks that may wait on the host and come to the device for their work only.
 
     Args:
-        model: Frozen; None if there is none.
+        models: Frozen.
         device: Where that is.
     """
 
-    def __init__(self, model: nn.Module | None, device: torch.device) -> None:
-        self.model, self.device, self.left = model, device, False
+    def __init__(self, models: Sequence[nn.Module], device: torch.device) -> None:
+        self.models, self.device, self.left = list(models), device, False
 
     def leave(self) -> None:
         """To the host, from now on."""
-        if self.model is not None:
-            self.model.to("cpu")
+        for model in self.models:
+            model.to("cpu")
             self.left = True
 
-    def here(self) -> AbstractContextManager[None]:
-        """Have it on the device within the context."""
-        if self.model is None or not self.left:
-            return nullcontext()
-        return resident(self.model, self.device)
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """Have them on the device within the context."""
+        with ExitStack() as stack:
+            for model in self.models if self.left else ():
+                stack.enter_context(resident(model, self.device))
+            yield
 
     def rewarding(self, mix: RewardMix) -> Callable[[Tensor], RewardScores]:
-        """The rewards, with the model there; the surprise has its gradient when it has its value."""
+        """The rewards, with the networks there; a reward of ours has its gradient when it has its value."""
 
         def reward(videos: Tensor) -> RewardScores:
             with self.here():

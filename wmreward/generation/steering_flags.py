@@ -116,8 +116,7 @@ _GUIDANCE = (
 )
 
 _REWARDS = (
-    shared.REWARD,
-    shared.COMBINE,
+    *shared.REWARDS,
     *shared.WORLD_MODEL,
     *(
         flag.but(rare=True)  # their defaults are what the evidence supports

@@ -24,7 +24,7 @@ from wmfiles import read_json, user_cache
 from wmreward.errors import FileError, WMRewardError
 from wmreward.files import atomic_path, write_text
 from wmreward.physics_iq.clips import Take, read_take
-from wmreward.physics_iq.metrics import Look
+from wmreward.physics_iq.measures.metrics import Look
 from wmreward.video.container import check_file
 from wmreward.video.types import UInt8Array
 

@@ -71,6 +71,7 @@ _OUTPUT = (
         metavar="FILE",
         kind=place,
     ),
+    shared.FORMAT,
     shared.JSON,
 )
 
@@ -169,7 +170,7 @@ def _report(evaluation: Evaluation, values: Mapping[str, Any], settings: Mapping
     if values["json"]:
         print(json.dumps(found, allow_nan=False))
     elif evaluation.samples:
-        print(table(evaluation.samples))
+        print(table(evaluation.samples, values["format"]))
 
 
 def default_workers(num_jobs: int, cores: int) -> int:

@@ -46,8 +46,8 @@ from wmreward.physics_iq.clips import (
     same_rate,
 )
 from wmreward.physics_iq.dataset import Job
-from wmreward.physics_iq.metrics import Look, looks, measure, sampled
-from wmreward.physics_iq.resize import Bilinear, target_size
+from wmreward.physics_iq.measures.metrics import Look, looks, measure, sampled
+from wmreward.physics_iq.measures.resize import Bilinear, target_size
 from wmreward.physics_iq.scores import Sample
 
 MASKS = ("lossless", "mpeg4")

@@ -13,7 +13,7 @@ from typing import Any
 from wmfiles import csv_rows, short
 from wmreward.errors import UsageError
 from wmreward.files import misused, write_text
-from wmreward.physics_iq.metrics import Metrics
+from wmreward.physics_iq.measures.metrics import Metrics
 from wmreward.physics_iq.scores import Sample
 
 _LISTS = (

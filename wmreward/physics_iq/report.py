@@ -18,6 +18,7 @@ from wmreward.physics_iq.scores import (
     published_summary,
     verified_score,
 )
+from wmreward.tables.layout import Format, render
 
 _PARTS = ("spatiotemporal", "spatial", "weighted_spatial", "mse")
 
@@ -26,10 +27,11 @@ Scores 0..100 with 95 % intervals over scenarios. Original: ratio of means over 
 its rows alone). Verified: mean over samples of clipped ratios (of a category: over its samples)."""
 
 
-def table(rows: Sequence[Sample]) -> str:
-    """Both scores of all samples and of each category, then their parts."""
+def table(rows: Sequence[Sample], form: Format = "text") -> str:
+    """Both scores of all samples and of each category, then their parts, and in words what they are."""
     groups = {"all": list(rows)} | by_category(rows)
-    scores = [("", "samples", "Original", "95 %", "Verified", "95 %")]
+    header = ("category", "samples", "Original", "95 %", "Verified", "95 %")
+    scores = []
     for name, group in groups.items():
         spread = intervals(group)
         scores.append(
@@ -43,20 +45,13 @@ def table(rows: Sequence[Sample]) -> str:
             )
         )
     original, verified = original_score(rows), verified_score(rows)
-    parts = [("part", "Original", "Verified")]
+    parts = []
     for name in _PARTS:
         ratio = getattr(original, name)
         shown = f"-{ratio:.4f}" if name == "mse" else f"{ratio:.4f}"
         parts.append((name, shown.replace("--", "+"), f"{getattr(verified, name):.4f}"))
-    return "\n\n".join([_aligned(scores), _aligned(parts), _EXPLAINED])
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in lines
-    )
+    tables = [render(header, scores, form), render(("part", "Original", "Verified"), parts, form)]
+    return "\n\n".join(tables if form in ("csv", "latex") else [*tables, _EXPLAINED])
 
 
 def _number(value: float) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmreward.errors import UsageError
-from wmreward.physics_iq.metrics import Metrics
+from wmreward.physics_iq.measures.metrics import Metrics
 
 FloatArray = NDArray[np.float64]
 

@@ -44,7 +44,11 @@ def sheet_frames(video: Path, columns: int = 8, height: int = 96) -> UInt8Array 
     """Frames of a video for a sheet, evenly over its length; None if it is not there any more."""
     if not video.exists():
         return None
-    return scaled(read_uniform(video, columns).frames, height)
+
+    def small(frame: UInt8Array) -> UInt8Array:
+        return scaled(frame[None], height)[0]
+
+    return read_uniform(video, columns, reduction=small).frames
 
 
 def scaled(frames: UInt8Array, height: int) -> UInt8Array:

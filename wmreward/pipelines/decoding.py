@@ -1,13 +1,14 @@
-"""Latents to video, and a gradient at the video back to the latents, one after the other.
+"""Latents to video, and a gradient at the video back to the latents.
 
-The decoder's graph and the reward's are never there at the same time: frames are decoded without a graph, and
-when the gradient at the pixels is known they are decoded again to pull it back. The sum is the same.
+Rewards never see the decoder's graph. It waits beside theirs, or, in less memory, it does not: then frames
+are decoded without a graph, and once more when the gradient at the pixels is known, to pull it back. The
+gradient is the same to the bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ class Economy:
     """What is given up for memory; may change while a pipeline runs.
 
     Attributes:
+        apart: The decoder's graph and the reward's are never there at the same time, for one more decoding.
+            Exact. Several videos, and gradients in pieces, are always taken apart.
         on_host: What the decoder keeps for its gradient waits in host memory. Exact.
         pieces: Latent frames whose gradient is taken at once; None: of all. In pieces it is an approximation:
             a latent's effect on frames beyond the piece and its warm-up is lost.
@@ -33,6 +36,7 @@ class Economy:
         errors: Of every slice so far, how far its frames were from those of the whole decode, relative (RMS).
     """
 
+    apart: bool = False
     on_host: bool = False
     pieces: int | None = None
     scored: int | None = None
@@ -59,8 +63,18 @@ class Decoder:
         scored = self.scored(whole.shape[2], turn)
         if scored is not None:
             self._measure_once(whole, scored)
-        rows = [_TwoPhases.apply(row, self, scored) for row in whole.split(1)]
-        return torch.cat(rows)
+        keep = self._keeps_graph(whole, scored)
+        return torch.cat([_Decoded.apply(row, self, scored, keep) for row in whole.split(1)])
+
+    def _keeps_graph(self, latents: Tensor, part: Slice | None) -> bool:
+        """Whether the graph of the first decoding is kept for the gradient."""
+        in_one_piece = self._pieces(latents.shape[2], part) == [part]
+        return (
+            torch.is_grad_enabled()
+            and len(latents) == 1
+            and in_one_piece
+            and not self.economy.apart
+        )
 
     def scored(self, latent_frames: int, turn: int) -> Slice | None:
         """What is decoded at the ``turn``-th guided step; None: all."""
@@ -79,22 +93,41 @@ class Decoder:
         """The video of complete latents, or a slice of it."""
         return self._decoded(latents, part)
 
+    def graph(self, latents: Tensor, part: Slice | None) -> tuple[Tensor, Tensor]:
+        """Complete latents as a leaf, and the video with the graph between them."""
+        leaf = latents.detach().requires_grad_()
+        with torch.enable_grad(), self._frugal():
+            return leaf, self._decoded(leaf, part)
+
     def pull_back(
-        self, latents: Tensor, part: Slice | None, towards: Tensor, video: Tensor
+        self,
+        latents: Tensor,
+        part: Slice | None,
+        towards: Tensor,
+        video: Tensor,
+        graph: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        """The gradient in complete latents ``[1, C, T, H, W]`` of Σ ``towards`` · ``video``."""
+        """The gradient in complete latents ``[1, C, T, H, W]`` of Σ ``towards`` · ``video``.
+
+        Args:
+            latents, part: What was decoded.
+            towards, video: The gradient at the pixels, and these.
+            graph: That of the decoding, if it was kept.
+        """
         gradient = torch.zeros_like(latents)
         for piece in self._pieces(latents.shape[2], part):
             wanted = towards if piece in (part, None) else piece.of(towards, self._factor)
             if not wanted.any():
                 continue
-            leaf = latents.detach().requires_grad_()
-            with torch.enable_grad(), frugal(self.family.pipe.vae, on_host=self.economy.on_host):
-                decoded = self._decoded(leaf, piece)
-                gradient += torch.autograd.grad(decoded, leaf, wanted.to(decoded.dtype))[0]
+            leaf, decoded = graph or self.graph(latents, piece)
+            with self._frugal():  # what is computed again asks how, once more
+                gradient += torch.autograd.grad(decoded, leaf, wanted)[0]
             if piece not in (part, None):
                 self._note(decoded.detach(), piece.of(video, self._factor))
         return gradient
+
+    def _frugal(self) -> AbstractContextManager[None]:
+        return frugal(self.family.pipe.vae, on_host=self.economy.on_host)
 
     @property
     def _factor(self) -> int:
@@ -125,20 +158,24 @@ class Decoder:
         self.economy.errors.append(error.item())
 
 
-class _TwoPhases(torch.autograd.Function):
+class _Decoded(torch.autograd.Function):
     """One video."""
 
     @staticmethod
-    def forward(ctx: Any, latents: Tensor, decoder: Decoder, part: Slice | None) -> Tensor:
-        video = decoder.frames(latents, part)
-        ctx.save_for_backward(latents, video)
+    def forward(
+        ctx: Any, latents: Tensor, decoder: Decoder, part: Slice | None, keep: bool
+    ) -> Tensor:
         ctx.decoder, ctx.part = decoder, part
+        ctx.graph = decoder.graph(latents, part) if keep else None
+        video = ctx.graph[1].detach() if keep else decoder.frames(latents, part)
+        ctx.save_for_backward(latents, video)
         return video
 
     @staticmethod
-    def backward(ctx: Any, *towards: Any) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *towards: Any) -> tuple[Tensor, None, None, None]:
         latents, video = ctx.saved_tensors
-        return ctx.decoder.pull_back(latents, ctx.part, towards[0], video), None, None
+        found = ctx.decoder.pull_back(latents, ctx.part, towards[0], video, ctx.graph)
+        return found, None, None, None
 
 
 @contextmanager

@@ -91,7 +91,8 @@ def guide_pipeline(
     Args:
         pipe: A diffusers pipeline, on any device, in any precision, offloaded or compiled.
         reward: Differentiable, on the same device; scores ``[B, 3, T, H, W]`` in [−1, 1], higher is better.
-        guidance: How it acts; a number is the scale of the default: at times 0.05 … 0.6, edges kept.
+        guidance: How it acts; a number is the scale of the default: at times 0.05 … 0.6, edges kept, without
+            measuring what each step does to the reward, which would take one more decoding.
         family: Describes the pipeline, where it is none of the known ones.
         economy: What to give up for memory from the beginning; the rest is tried when memory runs out.
 
@@ -223,7 +224,7 @@ class _Call:
         config = self.config
         if not isinstance(config, GuidanceConfig):
             schedule = GuidanceSchedule((config,) * steps, GUIDANCE_RANGE)
-            config = GuidanceConfig(schedule=schedule, keep="edges")
+            config = GuidanceConfig(schedule=schedule, keep="edges", measure=False)
         return Guidance(self.reward, config, reliefs=_reliefs(self.reward, self.guided.economy))
 
     def _check_steps(self, steps: int) -> None:
@@ -263,6 +264,9 @@ def _reliefs(reward: Reward | RewardMix, economy: Economy) -> list[Relief]:
                 "windows of the surprise are differentiated one at a time from now on", one_window
             )
         )
+    if not economy.apart:
+        text = "the video is decoded once more, apart from the reward, from now on"
+        reliefs.append(Relief(text, functools.partial(setattr, economy, "apart", True)))
     if not economy.on_host:
         text = "what the decoder keeps for its gradient waits in host memory from now on"
         reliefs.append(Relief(text, functools.partial(setattr, economy, "on_host", True)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class FoundPipeline:
     folder: Path
     kind: Any
     family: type[Family]
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Of its call."""
+        return inspect.signature(self.kind.__call__).parameters
 
     @property
     def fingerprint(self) -> str:
@@ -124,7 +130,8 @@ def _from_hub(hub: Any, name: str, revision: str | None, download: bool) -> Path
     except (OSError, ValueError) as error:
         if not download:
             raise WMRewardError(
-                f"--pipeline {name} is not on this machine: --download fetches it from the Hugging Face Hub"
+                f"--pipeline {name} is not on this machine: `wmreward generate --download`, or "
+                f"`hf download {name}`, fetches it from the Hugging Face Hub"
             ) from error
         raise WMRewardError(f"{name} cannot be fetched: {_line(error)}") from error
 

@@ -1,4 +1,4 @@
-"""A diffusers pipeline at work for `wmreward generate --pipeline`: videos, guided, with their records."""
+"""A diffusers pipeline at work: videos, guided or not, with their records."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from wmreward.generation.steering import LoadedRewards
 from wmreward.generation.workshop import Place
 from wmreward.pipelines.guide import PipelineGuidance, guide_pipeline
 from wmreward.pipelines.job import PipelineJob, job_from
+from wmreward.pipelines.request import PipelineChoice, PipelineRequest
+from wmreward.steering.guidance import GuidanceConfig
 from wmreward.version import versions
 
 
@@ -29,6 +31,87 @@ def generate(values: Values) -> int:
     """Generate with the pipeline that the flags name; returns the exit code."""
     job = job_from(values)
     return run_with(partial(PipelineWorkshop, job), job)
+
+
+@dataclass
+class WorkingPipeline:
+    """A pipeline that stays loaded; it is loaded when it is first needed.
+
+    Attributes:
+        choice: Which, and how it runs.
+        device: Where.
+        shown: Whether it shows its own bar.
+    """
+
+    choice: PipelineChoice
+    device: torch.device
+    shown: bool
+
+    @cached_property
+    def pipe(self) -> Any:
+        """The pipeline."""
+        choice = self.choice
+        pipe = choice.found.load(self.device, choice.dtype, offload=choice.offload)
+        pipe.set_progress_bar_config(disable=not self.shown, leave=False)
+        return pipe
+
+    def make(
+        self,
+        request: PipelineRequest,
+        seed: int,
+        output: Output,
+        guidance: GuidanceConfig | None = None,
+        rewards: LoadedRewards | None = None,
+    ) -> Record:
+        """Write one video, guided where there is a guidance, and return its record."""
+        pipe, begun, on_gpu = self.pipe, time.monotonic(), self.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(self.device)
+        guided: PipelineGuidance | None = None
+        if guidance is None:
+            video = self._video(request, seed)
+        else:
+            assert rewards is not None
+            with guide_pipeline(pipe, rewards.mix.guiding(), guidance) as guided:
+                video = self._video(request, seed)
+        record: Record = {
+            "frames": len(video),
+            "fps": self.choice.fps,
+            "size": list(video.shape[1:3]),
+            "seed": seed,
+            "seconds": round(time.monotonic() - begun, 2),
+        }
+        if guided is not None:
+            told = told_of(guided.calls[-1])
+            record["guidance"] = told | {"summary": str(guided)}
+        record |= {
+            "batch": 1,
+            "resumed": False,
+            "device": torch.cuda.get_device_name(self.device) if on_gpu else str(self.device),
+            "processes": 1,
+            "peak_memory_bytes": torch.cuda.max_memory_allocated(self.device) if on_gpu else None,
+            "pipeline": self.choice.found.name,
+            "versions": versions() | {"diffusers": metadata.version("diffusers")},
+        }
+        return output.write(video, self.choice.fps, record)
+
+    def _video(self, request: PipelineRequest, seed: int) -> Tensor:
+        """uint8 ``[T, H, W, 3]``."""
+        call = dict(request.call)
+        if request.given is not None:
+            from PIL import Image
+
+            call["image"] = Image.fromarray(request.given[0].numpy())
+        generator = torch.Generator("cpu").manual_seed(seed)
+        try:
+            made = self.pipe(**call, generator=generator, output_type="pt")
+        except ValueError as error:
+            if isinstance(error, WMRewardError):
+                raise
+            raise WMRewardError(f"{type(self.pipe).__name__} refuses: {error}") from error
+        frames: Tensor = made.frames[0]
+        scaled = (frames.float().clamp(0, 1) * 255).round().to(torch.uint8)
+        return scaled.movedim(1, -1).cpu().contiguous()
 
 
 @dataclass
@@ -46,11 +129,9 @@ class PipelineWorkshop:
     place: Place
 
     @cached_property
-    def pipe(self) -> Any:
+    def pipeline(self) -> WorkingPipeline:
         """The pipeline."""
-        pipe = self.job.found.load(self.device, self.job.dtype, offload=self.job.offload)
-        pipe.set_progress_bar_config(disable=self.place.replica > 0, leave=False)
-        return pipe
+        return WorkingPipeline(self.job.choice, self.device, shown=self.place.replica == 0)
 
     @cached_property
     def steering(self) -> LoadedRewards:
@@ -62,56 +143,9 @@ class PipelineWorkshop:
         self, seeds: Sequence[int], outputs: Sequence[Output], progress: Progress, *, steered: bool
     ) -> list[Record]:
         """Write a video for each seed, one after the other, and return their records."""
+        guidance = self.job.steering.guidance if steered else None
+        rewards = None if guidance is None else self.steering
         return [
-            self._made(seed, output, steered=steered)
+            self.pipeline.make(self.job.request, seed, output, guidance, rewards)
             for seed, output in zip(seeds, outputs, strict=True)
         ]
-
-    def _made(self, seed: int, output: Output, *, steered: bool) -> Record:
-        pipe, begun, on_gpu = self.pipe, time.monotonic(), self.device.type == "cuda"
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats(self.device)
-        config = self.job.steering.guidance if steered else None
-        guided: PipelineGuidance | None = None
-        if config is None:
-            video = self._video(pipe, seed)
-        else:
-            with guide_pipeline(pipe, self.steering.mix.guiding(), config) as guided:
-                video = self._video(pipe, seed)
-        record: Record = {
-            "frames": len(video),
-            "fps": self.job.fps,
-            "size": list(video.shape[1:3]),
-            "seed": seed,
-            "seconds": round(time.monotonic() - begun, 2),
-        }
-        if guided is not None:
-            told = told_of(guided.calls[-1])
-            record["guidance"] = told | {"summary": str(guided)}
-        record |= {
-            "batch": 1,
-            "resumed": False,
-            "device": torch.cuda.get_device_name(self.device) if on_gpu else str(self.device),
-            "processes": 1,
-            "peak_memory_bytes": torch.cuda.max_memory_allocated(self.device) if on_gpu else None,
-            "pipeline": self.job.found.name,
-            "versions": versions() | {"diffusers": metadata.version("diffusers")},
-        }
-        return output.write(video, self.job.fps, record)
-
-    def _video(self, pipe: Any, seed: int) -> Tensor:
-        """uint8 ``[T, H, W, 3]``."""
-        call = dict(self.job.call)
-        if (given := self.job.request.given) is not None:
-            from PIL import Image
-
-            call["image"] = Image.fromarray(given[0].numpy())
-        generator = torch.Generator("cpu").manual_seed(seed)
-        try:
-            frames: Tensor = pipe(**call, generator=generator, output_type="pt").frames[0]
-        except ValueError as error:
-            if isinstance(error, WMRewardError):
-                raise
-            raise WMRewardError(f"{type(pipe).__name__} refuses: {error}") from error
-        scaled = (frames.float().clamp(0, 1) * 255).round().to(torch.uint8)
-        return scaled.movedim(1, -1).cpu().contiguous()

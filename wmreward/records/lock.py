@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,17 +111,29 @@ class Lock:
         """Locks that this one cannot stand beside, an older one of the same name included."""
         return [self.path] if self.path.exists() else []
 
-    def beat(self) -> None:
-        """Show that the holder lives.
+    def look(self) -> None:
+        """See that it is still held.
 
         Raises:
-            InUse: somebody thought it was gone and holds the lock now.
+            InUse: somebody thought its holder was gone and holds the lock now.
         """
         content = read(self.path)
         if content is None or content["token"] != self._content["token"]:
             raise self._in_use(self.path, content or {})
+
+    def beat(self) -> None:
+        """Show that the holder lives.
+
+        Raises:
+            InUse: as `look`.
+        """
+        self.look()
         self._content["beat"] += 1
         write_text(self.path, json.dumps(self._content))
+
+    def share(self, ranks: Ranks) -> None:
+        """Let all processes know the lock that the first has acquired; called by all."""
+        self._content["token"] = ranks.gather(self._content["token"])[0]
 
     def release(self) -> None:
         """Give it up, if it is still ours."""
@@ -133,14 +145,15 @@ class Lock:
             self.path.unlink(missing_ok=True)
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Beat in a thread while the block lasts; `check` tells if the lock was lost."""
+    def kept(self, *, beats: bool = True) -> Iterator[None]:
+        """Beat in a thread while the block lasts, or just look; `check` tells if the lock was lost."""
         closed = threading.Event()
+        work_once = self.beat if beats else self.look
 
         def work() -> None:
             try:
                 while not closed.wait(BEAT_S):
-                    self.beat()
+                    work_once()
             except WMRewardError as error:
                 self._lost = Lost(str(error))
             except OSError as error:
@@ -261,7 +274,9 @@ def holder(content: dict[str, Any]) -> str:
 
 @contextmanager
 def reserved(file: Path | None, ranks: Ranks) -> Iterator[Lock]:
-    """Let nobody else write to a file of records while the block lasts; called by all processes of a run.
+    """Let nobody else write to a file while the block lasts; called by all processes of a run.
+
+    Each of them notices by `Lock.check` if the lock was lost.
 
     Without a file there is nothing to reserve, and the lock that is given is never lost.
 
@@ -273,8 +288,9 @@ def reserved(file: Path | None, ranks: Ranks) -> Iterator[Lock]:
         return
     lock, processes = Lock.of(file), ranks.gather(Process.this())
     ranks.on_first(lambda: lock.acquire(processes, say=_say))
+    lock.share(ranks)
     try:
-        with lock.kept() if ranks.is_first else nullcontext():
+        with lock.kept(beats=ranks.is_first):
             yield lock
     finally:
         if ranks.is_first:

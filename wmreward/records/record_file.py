@@ -38,11 +38,16 @@ _TEXT_COLUMNS = (
     *("path", "score", "video_sha256", "settings_id", "model", "weights_sha256", "actions_sha256"),
     *("frame_strides", "mode", "similarity", "decoder", "dtype", "device"),
     *("context_encoder", "target_encoder", "positions", "levels", "observed", "teacher_sha256"),
-    *("wmreward", "torch", "av", "python"),
+    *("wmreward", "torch", "av", "python", "fault_notes"),
+)
+_FAULTS = (
+    *("decoder_errors", "dropped_frames", "repeated_frames", "missing_frames"),
+    *("gaps", "longest_gap_s"),
 )
 COLUMNS = (
     *("path", "surprise", "reward", "score", "num_windows", "num_frames", "unused_tail_frames"),
-    *("effective_fps", "source_fps", "video_sha256", "settings_id", "seconds"),
+    *("effective_fps", "source_fps", *_FAULTS, "fault_notes"),
+    *("video_sha256", "settings_id", "seconds"),
     *("model", "weights_sha256", "window_size", "context_frames", "stride", "frame_strides"),
     *("mode", "similarity"),
     *("max_frames", "fps", "decoder", "context_encoder", "target_encoder", "mask_token"),
@@ -292,8 +297,19 @@ def _encode_csv(record: Record, header: bytes) -> bytes:
 
 
 def _flat(record: Record) -> Record:
-    settings = record.get("settings", {})
-    return {**settings, **settings.get("sampling", {}), **settings.get("versions", {}), **record}
+    settings, faults = record.get("settings", {}), record.get("faults") or {}
+    notes = {"fault_notes": "; ".join(faults.get("notes", ()))}
+    inner = {**settings, **settings.get("sampling", {}), **settings.get("versions", {})}
+    return {**inner, **faults, **notes, **record}
+
+
+def _with_faults(row: Record) -> Record:
+    """A row with its faults as other records have them; an earlier version did not tell of any."""
+    counts = {name: row.pop(name, None) for name in _FAULTS}
+    notes = row.pop("fault_notes", None)
+    if None not in counts.values():
+        row["faults"] = counts | {"notes": [notes] if notes else []}
+    return row
 
 
 def _cell(value: Any) -> Any:
@@ -355,7 +371,7 @@ def _decode_csv(file: BinaryIO) -> tuple[list[Record], int]:
             values = [_value(name, cell) for name, cell in zip(columns, row, strict=True)]
         except ValueError as error:
             raise _NotOurs(f", line {number + 1}: {error}") from None
-        records.append(dict(zip(columns, values, strict=True)))
+        records.append(_with_faults(dict(zip(columns, values, strict=True))))
         end, is_torn = read, True
 
 

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-_WIDTH, _LEFT, _RIGHT = 560, 76, 12
+_WIDTH, _LEFT, _RIGHT = 560, 92, 24
 _BINS = 36
 
 
@@ -21,7 +21,7 @@ def histogram(scores: Mapping[str, Sequence[float]]) -> str:
     edges = np.linspace(low, high, _BINS + 1)
     counts = {name: np.histogram(values, edges)[0] for name, values in scores.items()}
     most = max(int(count.max()) for count in counts.values())
-    row, gap, bottom = 64, 14, 26
+    row, gap, bottom = 64, 14, 30
     height = len(scores) * (row + gap) + bottom
     parts = []
     for index, (name, count) in enumerate(counts.items()):
@@ -58,7 +58,7 @@ def lines(series: Mapping[str, Sequence[float]]) -> str:
     everything = [value for values in series.values() for value in values]
     low, high = _padded(min(everything), max(everything))
     longest = max(map(len, series.values()))
-    height, bottom, top = 214, 26, 8
+    height, bottom, top = 214, 30, 10
 
     def y(value: float) -> float:
         return top + (height - top - bottom) * (high - value) / (high - low)
@@ -68,11 +68,11 @@ def lines(series: Mapping[str, Sequence[float]]) -> str:
 
     parts = [
         f'<path class="grid" d="M{_LEFT} {y(value):.1f}H{_WIDTH - _RIGHT}"/>'
-        f'<text class="tick" x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{_told(value)}</text>'
-        for value in _nice(low, high, 4)
+        f'<text class="tick" x="{_LEFT - 8}" y="{y(value) + 5:.1f}" text-anchor="end">{told}</text>'
+        for value, told in _nice(low, high, 6)
     ]
     parts += [
-        f'<text class="tick" x="{x(n):.1f}" y="{height - 8}" text-anchor="middle">{n}</text>'
+        f'<text class="tick" x="{x(n):.1f}" y="{height - 9}" text-anchor="middle">{n}</text>'
         for n in sorted({2**power for power in range(int(math.log2(longest)) + 1)} | {longest})
         if n == longest or n <= longest * 0.85
     ]
@@ -98,23 +98,19 @@ def _svg(label: str, height: float, parts: Sequence[str]) -> str:
 
 
 def _row_label(name: str, count: int, y: float) -> str:
-    short = name if len(name) <= 11 else name[:10] + "…"
+    short = name if len(name) <= 10 else name[:9] + "…"
     return (
         f'<text x="{_LEFT - 8}" y="{y:.1f}" text-anchor="end">{escape(short)}</text>'
-        f'<text class="tick" x="{_LEFT - 8}" y="{y + 14:.1f}" text-anchor="end">{count}</text>'
+        f'<text class="tick" x="{_LEFT - 8}" y="{y + 18:.1f}" text-anchor="end">{count}</text>'
     )
 
 
 def _ticks(low: float, high: float, y: float) -> list[str]:
     return [
-        f'<text class="tick" x="{_x(value, low, high):.1f}" y="{y + 12:.1f}" text-anchor="middle">'
-        f"{_told(value)}</text>"
-        for value in _nice(low, high, 6)
+        f'<text class="tick" x="{_x(value, low, high):.1f}" y="{y + 15:.1f}" text-anchor="middle">'
+        f"{told}</text>"
+        for value, told in _nice(low, high, 6)
     ]
-
-
-def _told(value: float) -> str:
-    return f"{value:.4g}".replace("-", "−")
 
 
 def _x(value: float, low: float, high: float) -> float:
@@ -126,10 +122,12 @@ def _padded(low: float, high: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _nice(low: float, high: float, count: int) -> list[float]:
-    """Round numbers from ``low`` to ``high``, about ``count`` of them."""
+def _nice(low: float, high: float, count: int) -> list[tuple[float, str]]:
+    """Round numbers from ``low`` to ``high``, about ``count`` of them, all told to the same decimal."""
     raw = (high - low) / count
-    unit = 10.0 ** math.floor(math.log10(raw))
-    step = next(unit * m for m in (1, 2, 5, 10) if unit * m >= raw)
-    first = math.ceil(low / step)
-    return [round(n * step, 12) for n in range(first, math.floor(high / step) + 1)]
+    power = math.floor(math.log10(raw))
+    factor = next(m for m in (1, 2, 5, 10) if 10.0**power * m >= raw)
+    step = factor * 10.0**power
+    decimals = max(0, -power - (factor == 10))
+    values = [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [(value, f"{value:.{decimals}f}".replace("-", "−")) for value in values]

@@ -344,7 +344,11 @@ def _notes(run: RunData, results: Mapping[str, Mapping[str, Any]]) -> str:
     measure = "the reward that the run's settings name"
     if judge is not None:
         weights = ", ".join(f"{name} × {weight:g}" for name, weight in judge["rewards"].items())
-        measure = f"the weighted rewards {weights}, by the world model {judge['model']}"
+        judges = (
+            ("the world model", "model"), ("the encoder", "encoder"), ("the asked model", "vlm")
+        )  # fmt: skip
+        named = [f", by {what} {judge[key]}" for what, key in judges if key in judge]
+        measure = f"the weighted rewards {weights}{''.join(named)}"
     notes = [
         f"The score is {measure}. Higher is better: a surprise enters with a minus.",
         *([_RELATIVE] if run.relative else []),

@@ -72,6 +72,7 @@ class Entry:
         status: ``made``, ``failed``, or ``waiting`` for its turn.
         score: What it is chosen by, the higher the better; None if it was not judged.
         scores: Of each reward that judges one video alone.
+        parts: Numbers that explain them.
         embeddings: Relative to the run: what rewards that compare candidates go by.
         video: Relative to the run.
         video_sha256: Of the video.
@@ -92,6 +93,7 @@ class Entry:
     status: Status
     score: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    parts: Mapping[str, float] = field(default_factory=dict)
     embeddings: Path | None = None
     video: Path | None = None
     video_sha256: str | None = None
@@ -217,6 +219,7 @@ def _made(head: tuple[str, BatchJob, str, int], record: Record) -> Entry:
         "made",
         score=_number(record.get("score")),
         scores=_numbers(record.get("scores")),
+        parts=_numbers(record.get("parts")),
         embeddings=folder / embeddings[0] if embeddings else None,
         video=folder / plain[0] if plain else None,
         video_sha256=files[plain[0]] if plain else None,
@@ -248,7 +251,7 @@ def _spans(record: Mapping[str, Any]) -> list[tuple[Any, Any]]:
 
 
 def _find_judge(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if "rewards" in settings and "model" in settings:
+    if isinstance(settings.get("rewards"), Mapping):
         return settings
     nested = (value for value in settings.values() if isinstance(value, Mapping))
     return next(filter(None, map(_find_judge, nested)), None)

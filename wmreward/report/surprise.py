@@ -22,10 +22,10 @@ from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import Finished, make_record, settings_id, video_sha256
 from wmreward.report.run_data import Curve, Entry, RunData
 from wmreward.scoring.pictures import Pictures, WaitingMaps
-from wmreward.surprise.compute import VideoScorer
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.models import ModelChoice
+from wmreward.surprise.sampling import Sampling
+from wmreward.surprise.video_scorer import VideoScorer
 
 EMBEDDED = "tiny"
 """The world model that comes along, quick on any machine."""
@@ -39,7 +39,7 @@ _ALL_FRAMES = Sampling(max_frames=2**40)
 def usual_model(run: RunData, videos: int) -> str | None:
     """The world model that judged the run, if so many videos are no long work for this machine; else None."""
     judge = run.judge()
-    model = EMBEDDED if judge is None else str(judge["model"])
+    model = EMBEDDED if judge is None else str(judge.get("model", EMBEDDED))
     quick = model == EMBEDDED and videos <= MOST_WITHOUT_GPU
     return model if quick or torch.cuda.is_available() else None
 

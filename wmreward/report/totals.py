@@ -1,8 +1,8 @@
 """Scores of candidates among each other, where the rewards of a run compare them.
 
 The score that a record holds is the weighted sum of the rewards that judge one video alone. With a reward
-that compares candidates, such as consensus, or with ranks in place of sums, a candidate's total is known
-only among all of its job. What has been compared once is kept in `RUN/report/totals.jsonl`.
+that compares candidates, such as consensus or geometry, or with ranks in place of sums, a candidate's total
+is known only among all of its job. What has been compared once is kept in `RUN/report/totals.jsonl`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
-from torch import Tensor
-
-from wmreward.protocols import Reward, SetReward
 from wmreward.records.record_file import RecordFile
 from wmreward.report.run_data import Entry, RunData
-from wmreward.rewards.mix import OWN, Judged, RewardMix
-from wmreward.rewards.world import Consensus
-from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.rewards.compare import Comparison, Judged
+from wmreward.rewards.geometry import GeometryReward
+from wmreward.rewards.known import comparing
 from wmweights import WeightsError, read_state
 
 
@@ -36,7 +33,8 @@ def with_totals(run: RunData) -> RunData:
     judge = run.judge()
     if judge is None or not _compares(run, judge):
         return run
-    mix = _mix(run, judge)
+    how = judge.get("combine", "sum")
+    comparison = Comparison(judge["rewards"], how, compare=comparing)
     kept = RecordFile(run.path / "report" / "totals.jsonl")
     kept.path.parent.mkdir(exist_ok=True)
     known = {record["key"]: record["totals"] for record in kept.repair()}
@@ -44,7 +42,7 @@ def with_totals(run: RunData) -> RunData:
     for job, of_job in run.of_job().items():
         key = _key(of_job, judge)
         if key not in known:
-            known[key] = _totals(run, mix, of_job)
+            known[key] = _totals(run, comparison, of_job)
             kept.append({"path": job, "key": key, "totals": known[key]})
         entries += [replace(entry, score=known[key].get(entry.name)) for entry in of_job]
     return replace(run, entries=tuple(entries), relative=True)
@@ -54,40 +52,15 @@ def _compares(run: RunData, judge: Mapping[str, Any]) -> bool:
     judged = [entry for entry in run.entries if entry.scores or entry.embeddings]
     return bool(judged) and (
         judge.get("combine") == "rank"
+        or GeometryReward.name in judge["rewards"]  # ranks of its signals
         or any(judge["rewards"].keys() - e.scores.keys() for e in judged)
     )
 
 
-def _mix(run: RunData, judge: Mapping[str, Any]) -> RewardMix:
-    alone = {name for entry in run.entries for name in entry.scores}
-    rewards: dict[str, Reward | SetReward] = {
-        name: _Told(name) if name in alone else _comparing(name) for name in judge["rewards"]
-    }
-    return RewardMix(rewards, judge["rewards"], judge.get("combine", "sum"))
-
-
-class _Told:
-    """A reward whose scores are in the records."""
-
-    differentiable = False
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, videos: Tensor) -> Any:
-        raise NotImplementedError("the videos were judged when they were made")
-
-
-def _comparing(name: str) -> Reward | SetReward:
-    if name in OWN:
-        return Consensus(cast(SurpriseScorer, None))  # it compares embeddings without the model
-    return RewardMix.parse([name]).rewards[name]
-
-
-def _totals(run: RunData, mix: RewardMix, entries: Sequence[Entry]) -> dict[str, float]:
+def _totals(run: RunData, comparison: Comparison, entries: Sequence[Entry]) -> dict[str, float]:
     """Of the candidates of one job, by name."""
     judged = {entry.name: _judged(run, entry) for entry in entries}
-    wanted = mix.rewards.keys()
+    wanted = comparison.weights.keys()
     whole = {
         name: one
         for name, one in judged.items()
@@ -95,7 +68,7 @@ def _totals(run: RunData, mix: RewardMix, entries: Sequence[Entry]) -> dict[str,
     }
     if not whole:
         return {}
-    return dict(zip(whole, mix.totals(list(whole.values())).tolist(), strict=True))
+    return dict(zip(whole, comparison.totals(list(whole.values())).tolist(), strict=True))
 
 
 def _judged(run: RunData, entry: Entry) -> Judged | None:
@@ -103,7 +76,7 @@ def _judged(run: RunData, entry: Entry) -> Judged | None:
         embeddings = read_state(run.path / entry.embeddings) if entry.embeddings else {}
     except WeightsError:
         return None
-    return Judged(dict(entry.scores), {}, embeddings)
+    return Judged(dict(entry.scores), dict(entry.parts), embeddings)
 
 
 def _key(entries: Sequence[Entry], judge: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.protocols import RewardScores
-from wmreward.surprise.fault import fault_of
+from wmreward.surprise.models.fault import fault_of
 
 
 def checked(name: str, reward: object, judged: Any, videos: Tensor) -> RewardScores:
@@ -55,10 +55,16 @@ def check_finite(name: str, reward: object, values: Tensor, videos: Tensor, of: 
             f"reward {name!r} was given a video that holds infinity or no numbers: the video is at fault"
         )
     told = f"reward {name!r} gives {of}{wrong.flatten()[0].item()} for a video whose pixels are all finite"
-    model = getattr(getattr(reward, "scorer", None), "model", None)
-    if not isinstance(model, nn.Module):
+    model = network_of(reward)
+    if model is None:
         raise WMRewardError(f"{told}: the reward is at fault")
     raise WMRewardError(f"{told}: {fault_of(model)}")
+
+
+def network_of(reward: object) -> nn.Module | None:
+    """The network that a reward of ours judges by; None of somebody else's."""
+    model = getattr(reward, "network", None)
+    return model if isinstance(model, nn.Module) else None
 
 
 def checked_set(name: str, scores: Any, count: int) -> Tensor:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from vjepa2 import ModelConfig, VJEPA21Config
-from vjepa2.sources import WeightsSource, find_teacher, find_weights, standing_files
-from wmreward.errors import UsageError, WMRewardError
-from wmreward.rewards.mix import OWN, How, RewardMix, parse_weights
-from wmreward.rewards.world import SeamReward
+from wmreward.errors import UsageError
+from wmreward.rewards.compare import How
+from wmreward.rewards.encoders import EncoderChoice
+from wmreward.rewards.features import Trajectory
+from wmreward.rewards.geometry import LEAST_FEATURES, GeometryReward
+from wmreward.rewards.known import ASKS, DESCRIBES, PREDICTS, Judges, parse_weights
+from wmreward.rewards.mix import RewardMix
+from wmreward.rewards.vlm import PROMPT, VLMChoice, VLMReward
+from wmreward.rewards.weights import find_sources, loaded, weights_of
+from wmreward.rewards.world import Consensus, SeamReward
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.models import ModelChoice, load, reading_values
+from wmreward.surprise.models import ModelChoice, reading_values
 from wmreward.surprise.scorer import SurpriseScorer
-from wmweights import WeightsError, fingerprint_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +30,18 @@ class RewardChoice:
     Attributes:
         weights: Of each reward, by name or import path.
         how: How they are combined.
-        model: The world model of surprise and consensus.
-        config: How their windows are cut, compared and pooled.
+        model: The world model.
+        config: How its windows are cut, compared and pooled.
+        encoder: Whose features geometry and consensus go by; None: the world model's.
+        vlm: Who is asked, if a reward asks.
     """
 
     weights: Mapping[str, float]
     how: How
     model: ModelChoice
     config: SurpriseConfig
+    encoder: EncoderChoice | None = None
+    vlm: VLMChoice | None = None
 
     @classmethod
     def from_flags(
@@ -64,6 +72,8 @@ class RewardChoice:
                 device=values["device"],
             ),
             config=config,
+            encoder=_encoder(values),
+            vlm=_vlm(values),
         )
         choice._check()
         return choice
@@ -71,18 +81,44 @@ class RewardChoice:
     @property
     def needs_model(self) -> bool:
         """Whether any of them is the world model's."""
-        return any(name in OWN for name in self.weights)
+        return self._any(PREDICTS) or (self.encoder is None and self._any(DESCRIBES))
+
+    @property
+    def sees_little(self) -> bool:
+        """Whether a single V-JEPA judges, so that no more than what it sees of a frame need be kept."""
+        names = self.weights.keys()
+        if self.encoder is None:
+            return names <= {*PREDICTS, *DESCRIBES}
+        return names <= set(DESCRIBES) and not self._by_images
+
+    def asks_prompt(self, reward: str) -> bool:
+        """Whether one of them asks about the prompt of a video."""
+        return self.vlm is not None and PROMPT in self.vlm.questions().get(reward, "")
+
+    def check_prompt(self, prompt: str | None, of: str) -> None:
+        """Raise ``UsageError`` if a reward asks about a prompt where there is none."""
+        for name in self.weights:
+            if self.asks_prompt(name) and not (prompt or "").strip():
+                raise UsageError(f"--reward {name} asks about the prompt, and {of} has none")
 
     @property
     def min_frames(self) -> int:
-        """Frames of the shortest video that can be judged."""
-        return self.config.min_frames if self.needs_model else 1
+        """Frames of the shortest video that can be judged, as far as is known before anything is loaded."""
+        frames = self.config.min_frames if self.needs_model else 1
+        if GeometryReward.name in self.weights and not self._by_images:
+            seen = self.encoder.world_model if self.encoder is not None else self.model
+            step = (seen or self.model).config.tubelet
+            frames = max(frames, self.config.window_size + (LEAST_FEATURES - 1) * step)
+        elif GeometryReward.name in self.weights:
+            frames = max(frames, LEAST_FEATURES)
+        return frames
 
     @property
     def context_frames(self) -> int:
         """Frames before new ones that share a window with them, at most."""
-        if not self.needs_model:
-            return 0
+        windows = self.needs_model or (self._any(DESCRIBES) and not self._by_images)
+        if not windows:
+            return LEAST_FEATURES if GeometryReward.name in self.weights else 0
         config = self.config
         frames = max(0, config.window_size - config.stride)
         if SeamReward.name in self.weights:
@@ -92,32 +128,66 @@ class RewardChoice:
     def settings(self) -> dict[str, Any]:
         """All that decides a score; reads the ends of the weights' files."""
         judged: dict[str, Any] = {"rewards": dict(self.weights)}
-        if self.needs_model:
-            judged |= {
-                "model": self.model.name,
-                **self._weights(),
-                **self.model.read_as(),
-                **self.config.to_json(),
-            }
-            del judged["context_grad"]  # decides gradients only
+        for name in self.weights:
+            judged |= self.settings_of(name)
         return judged
 
+    def settings_of(self, reward: str) -> dict[str, Any]:
+        """All that decides what one of the rewards says of a video."""
+        if reward in ASKS:
+            assert self.vlm is not None
+            return self.vlm.settings(reward)
+        if reward in DESCRIBES and self.encoder is not None:
+            return {**self.encoder.settings(), "window_size": self.config.window_size}
+        if reward not in (*PREDICTS, *DESCRIBES):
+            return {}
+        windows = self.config.to_json()
+        apart = {"context_grad"}  # decides gradients only
+        if reward == Consensus.name:
+            apart |= {"mode", "similarity", "score"}
+        elif reward == GeometryReward.name:
+            apart = windows.keys() - {"window_size"}
+        return {
+            "model": self.model.name,
+            **weights_of(self.model),
+            **self.model.read_as(),
+            **{name: value for name, value in windows.items() if name not in apart},
+        }
+
     def load(self, device: torch.device | None = None) -> RewardMix:
-        """The rewards, their model on ``device``."""
-        scorer = None
+        """The rewards, their networks on ``device``.
+
+        Raises:
+            WMRewardError: weights that cannot be had.
+        """
+        place = self.model.torch_device() if device is None else device
+        at_once = 32 if place.type == "cuda" else 4
+        scorer = features = asked = None
         if self.needs_model:
-            name = self.model.device if device is None else str(device)
-            try:
-                loaded = load(replace(self.model, device=name))
-            except WeightsError as error:
-                raise WMRewardError(str(error)) from error
-            at_once = 32 if loaded.model.device.type == "cuda" else 4
-            scorer = SurpriseScorer(loaded.model, self.config, batch_size=at_once)
-        names = [f"{name}={weight}" for name, weight in self.weights.items()]
-        return RewardMix.parse(names, surprise=scorer, how=self.how)
+            world = loaded(replace(self.model, device=str(place))).model
+            scorer = SurpriseScorer(world, self.config, batch_size=at_once)
+        if self.encoder is not None and self._any(DESCRIBES):
+            encoder = self.encoder.load(place, self.config.window_size)
+            features = Trajectory(encoder, batch_size=at_once)
+        if self.vlm is not None and self._any(ASKS):
+            vlm = self.vlm.load(place)
+            asked = {
+                name: VLMReward(name, vlm, question, self.vlm.fps)
+                for name, question in self.vlm.questions().items()
+            }
+        return RewardMix.of(self.weights, Judges(scorer, features, asked), self.how)
+
+    def _any(self, names: Collection[str]) -> bool:
+        return any(name in names for name in self.weights)
+
+    @property
+    def _by_images(self) -> bool:
+        """Whether an encoder that sees single frames was chosen."""
+        return self.encoder is not None and self.encoder.world_model is None
 
     def _check(self) -> None:
         self.model.torch_device()
+        self._check_others()
         if not self.needs_model:
             return
         self.model.check_comparison(self.config)
@@ -132,31 +202,49 @@ class RewardChoice:
                 "on both sides"
             )
 
+    def _check_others(self) -> None:
+        """An encoder or a model that is asked is given where a reward needs it, and only there."""
+        describes, asks = self._any(DESCRIBES), self._any(ASKS)
+        if self.encoder is not None:
+            if not describes:
+                raise UsageError(f"--encoder is of the rewards {' and '.join(DESCRIBES)}: name one")
+            self.encoder.check()
+        if asks and self.vlm is None:
+            raise UsageError(
+                f"--reward {' and '.join(ASKS)} ask a vision-language model: name it with --vlm, such as "
+                "Qwen/Qwen2.5-VL-7B-Instruct"
+            )
+        if self.vlm is not None:
+            if not asks:
+                raise UsageError(f"--vlm is of the rewards {' and '.join(ASKS)}: name one")
+            self.vlm.check()
+
     def check_weights(self) -> None:
-        """Find the world model's weights, and download them where they are on the Hub.
+        """Find all weights, and download them where they are on the Hub.
 
         Raises:
             WMRewardError: they are nowhere; says how to get them.
         """
         if self.needs_model:
-            self._sources()
+            find_sources(self.model)
+        if self.encoder is not None:
+            self.encoder.settings()
+        if self.vlm is not None:
+            self.vlm.settings("vlm")
 
-    def _weights(self) -> dict[str, str]:
-        """Fingerprints of the world model's files, and of its teacher's if it is compared with one."""
-        return {
-            name: fingerprint_files(standing_files(source, config))
-            for name, (source, config) in self._sources().items()
-        }
 
-    def _sources(self) -> dict[str, tuple[WeightsSource, ModelConfig]]:
-        model, config, reading = self.model, self.model.config, self.model.reading
-        try:
-            own = find_weights(model.name, model.weights)
-            found: dict[str, tuple[WeightsSource, ModelConfig]] = {"weights": (own, config)}
-            if reading is not None and reading.observed == "teacher":
-                assert isinstance(config, VJEPA21Config) and config.teacher is not None
-                teacher = find_teacher(config, own, model.teacher_weights)
-                found["teacher_weights"] = teacher, config.teacher
-        except WeightsError as error:
-            raise WMRewardError(str(error)) from error
-        return found
+def _encoder(values: Mapping[str, Any]) -> EncoderChoice | None:
+    name = values["encoder"]
+    return None if name is None else EncoderChoice(name=name, device=values["device"])
+
+
+def _vlm(values: Mapping[str, Any]) -> VLMChoice | None:
+    given = {"question": values["question"], "fps": values["vlm_fps"]}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if values["vlm"] is not None:
+        return VLMChoice(name=values["vlm"], **chosen)
+    if chosen:
+        raise UsageError(
+            "--question and --vlm_fps are of a model that is asked: name it with --vlm"
+        )
+    return None

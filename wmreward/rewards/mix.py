@@ -1,4 +1,4 @@
-"""Rewards for videos that a generator makes: surprise, consensus, users' own, and their combinations.
+"""Rewards for videos that a generator makes, and their combinations.
 
 reward = RewardMix.parse(["surprise", "consensus=0.5"], surprise=scorer, how="rank")
 judged = [reward.judge(video) for video in candidates]     # one by one, can be stored
@@ -7,67 +7,22 @@ totals = reward.totals(judged)                             # of the set; the hig
 
 from __future__ import annotations
 
-import importlib
-import math
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from vjepa2.world_model import WorldModel
 from wmreward.errors import UsageError
-from wmreward.protocols import ContinuationReward, Reward, RewardScores, SetReward
-from wmreward.rewards.checks import check_finite, checked, checked_set
-from wmreward.rewards.world import OF_STRIDE, Consensus, SeamReward, SurpriseReward
+from wmreward.protocols import InformedReward, RewardScores, SetReward, VideoFacts
+from wmreward.rewards.checks import check_finite, checked, network_of
+from wmreward.rewards.compare import Compare, Comparison, How, Judged
+from wmreward.rewards.features import FrameEncoder, Trajectory
+from wmreward.rewards.known import AnyReward, Judges, parse_weights
+from wmreward.surprise.inputs import as_floats
+from wmreward.surprise.models.seen import seen_by
 from wmreward.surprise.scorer import SurpriseScorer
-
-How = Literal["sum", "rank"]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What is kept of one candidate.
-
-    Attributes:
-        scores: Of each reward that judges by itself.
-        parts: What explains them.
-        embeddings: ``[D]`` for each reward that compares candidates.
-    """
-
-    scores: dict[str, float]
-    parts: dict[str, float]
-    embeddings: dict[str, Tensor]
-
-
-OWN: dict[str, Callable[[SurpriseScorer], Reward | SetReward]] = {
-    reward.name: reward for reward in (SurpriseReward, SeamReward, Consensus)
-}
-"""Rewards of the world model, by name."""
-
-
-def parse_weights(entries: Sequence[str]) -> dict[str, float]:
-    """Names and weights of ``NAME[=WEIGHT]``; what is to be imported is looked up, but not made.
-
-    Raises:
-        UsageError: see :meth:`RewardMix.parse`.
-    """
-    weights: dict[str, float] = {}
-    for entry in entries:
-        name, equals, number = entry.partition("=")
-        if name in weights:
-            raise UsageError(f"reward {name!r} is given twice")
-        if name not in OWN:
-            if ":" not in name:
-                raise UsageError(
-                    f"unknown reward {name!r}: use {', '.join(OWN)} or package.module:factory"
-                )
-            _factory(name)
-        weights[name] = _weight(entry, number) if equals else 1.0
-    return weights
+from wmreward.video_io import Reduction
 
 
 class RewardMix:
@@ -82,37 +37,44 @@ class RewardMix:
 
     def __init__(
         self,
-        rewards: Mapping[str, Reward | SetReward],
+        rewards: Mapping[str, AnyReward],
         weights: Mapping[str, float],
         how: How = "sum",
     ) -> None:
         if not rewards:
             raise UsageError("no reward is given")
-        if how not in get_args(How):
-            raise UsageError(f"rewards are combined by {' or '.join(get_args(How))}, not {how!r}")
         self.rewards, self.weights, self.how = dict(rewards), dict(weights), how
+        self.comparison = Comparison(weights, how, compare=self._compare)
 
     @classmethod
     def parse(
-        cls, entries: Sequence[str], *, surprise: SurpriseScorer | None = None, how: How = "sum"
+        cls,
+        entries: Sequence[str],
+        *,
+        surprise: SurpriseScorer | None = None,
+        encoder: FrameEncoder | None = None,
+        how: How = "sum",
     ) -> RewardMix:
-        """From a command line: ``surprise``, ``consensus`` or ``package.module:factory``, each with an
-        optional ``=weight``. A factory takes no arguments and returns a reward. ``surprise`` is the scorer
-        of the first two, where they are asked for.
+        """From a command line: ``surprise``, ``geometry`` … or ``package.module:factory``, each with an
+        optional ``=weight``. A factory takes no arguments and returns a reward.
+
+        Args:
+            entries: The rewards.
+            surprise: The scorer of the world model's rewards, where they are asked for.
+            encoder: Whose features geometry and consensus go by; the world model's by default.
+            how: As above.
 
         Raises:
             UsageError: an unknown name, a factory that cannot be imported or returns something else, a
                 weight that is no number, a name given twice.
         """
-        weights = parse_weights(entries)
-        rewards: dict[str, Reward | SetReward] = {}
-        for name in weights:
-            if name in OWN:
-                assert surprise is not None, "the world model's rewards need a scorer"
-                rewards[name] = OWN[name](surprise)
-            else:
-                rewards[name] = _made(name)
-        return cls(rewards, weights, how)
+        features = None if encoder is None else Trajectory(encoder)
+        return cls.of(parse_weights(entries), Judges(surprise, features), how)
+
+    @classmethod
+    def of(cls, weights: Mapping[str, float], judges: Judges, how: How = "sum") -> RewardMix:
+        """The rewards of these names; see :meth:`parse`."""
+        return cls({name: judges.reward(name) for name in weights}, weights, how)
 
     @property
     def differentiable(self) -> bool:
@@ -123,6 +85,21 @@ class RewardMix:
     def min_frames(self) -> int:
         """Frames of the shortest video that all of them can judge, as far as they say."""
         return max(getattr(reward, "min_frames", 1) for reward in self.rewards.values())
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """What rewards of ours judge by, each once."""
+        found = [network_of(reward) for reward in self.rewards.values()]
+        return list({id(network): network for network in found if network is not None}.values())
+
+    def reduction(self) -> Reduction:
+        """What is kept of a frame while a video is decoded for them: what the one V-JEPA that judges sees of
+        it, or all of it if something else judges, too."""
+        judges = {network_of(reward) for reward in self.rewards.values()}
+        model = judges.pop() if len(judges) == 1 else None
+        if not isinstance(model, WorldModel):
+            return as_floats
+        return seen_by(model.config.crop, model.device)
 
     def judging(self) -> RewardMix:
         """Those of them that judge videos one by one, added up.
@@ -143,7 +120,12 @@ class RewardMix:
             lambda reward: callable(reward) and getattr(reward, "differentiable", False),
         )
 
-    def _only(self, what: str, able: Callable[[Reward | SetReward], bool]) -> RewardMix:
+    def _compare(self, name: str) -> Compare:
+        reward = self.rewards[name]
+        assert isinstance(reward, SetReward), f"{name} has made embeddings"
+        return reward.compare
+
+    def _only(self, what: str, able: Callable[[AnyReward], bool]) -> RewardMix:
         chosen = {name: reward for name, reward in self.rewards.items() if able(reward)}
         if not chosen:
             raise UsageError(f"none of the rewards {', '.join(self.rewards)} can {what}")
@@ -153,43 +135,53 @@ class RewardMix:
         """The weighted sum over videos ``[B, 3, T, H, W]``, for guidance.
 
         Raises:
-            UsageError: a reward that compares candidates cannot judge one video.
+            UsageError: a reward that judges finished videos only cannot guide.
         """
         total, parts = torch.zeros((), device=videos.device), {}
         for name, reward in self.rewards.items():
             if not callable(reward):
-                raise UsageError(f"reward {name!r} compares candidates: it cannot guide")
+                raise UsageError(f"reward {name!r} judges finished videos: it cannot guide")
             scores, own = checked(name, reward, reward(videos), videos)
             total = total + self.weights[name] * scores
             parts.update({f"{name}.{part}": value for part, value in own.items()})
         return RewardScores(total, parts)
 
     @torch.no_grad()
-    def judge(self, video: Tensor, given: int = 0) -> Judged:
-        """One candidate, ``[3, T, H, W]`` in [−1, 1], of which the first ``given`` frames were given."""
+    def judge(
+        self,
+        video: Tensor,
+        facts: VideoFacts | None = None,
+        only: Collection[str] | None = None,
+    ) -> Judged:
+        """One candidate.
+
+        Args:
+            video: ``[3, T, H, W]`` in [−1, 1].
+            facts: What else is known of it.
+            only: The rewards that are wanted; all by default.
+        """
         scores, parts, embeddings = {}, {}, {}
         for name, reward in self.rewards.items():
-            if callable(reward):
-                if isinstance(reward, ContinuationReward):
-                    found = reward.after(video[None], given)
-                else:
-                    found = reward(video[None])
-                judged = checked(name, reward, found, video[None])
-                scores[name] = judged.scores[0].item()
-                parts.update({f"{name}.{k}": v[0].item() for k, v in judged.parts.items()})
+            if only is not None and name not in only:
+                continue
+            one = video[None]
+            if isinstance(reward, InformedReward):
+                found = reward.told(one, facts or VideoFacts())
+            elif callable(reward):
+                found = reward(one)
             else:
-                embedding = reward.embed(video[None])[0]
-                check_finite(name, reward, embedding, video, "an embedding with ")
+                embedding = reward.embed(one)[0]
+                check_finite(name, reward, embedding, one, "an embedding with ")
                 embeddings[name] = embedding.cpu()
+                continue
+            judged = checked(name, reward, found, one)
+            scores[name] = judged.scores[0].item()
+            parts.update({f"{name}.{k}": v[0].item() for k, v in judged.parts.items()})
         return Judged(scores, parts, embeddings)
 
     def totals(self, candidates: Sequence[Judged]) -> Tensor:
         """Scores ``[N]`` of a set of candidates; the highest is the winner."""
-        total = torch.zeros(len(candidates), dtype=torch.float64)
-        for name, scores in self.table(candidates).items():
-            values = _ranks(scores) if self.how == "rank" else scores
-            total += self.weights[name] * values
-        return total
+        return self.comparison.totals(candidates)
 
     def table(self, candidates: Sequence[Judged]) -> dict[str, Tensor]:
         """Scores ``[N]`` of every reward, those that compare candidates included.
@@ -197,87 +189,4 @@ class RewardMix:
         Raises:
             UsageError: candidates of different lengths cannot be compared.
         """
-        out = {}
-        for name, reward in self.rewards.items():
-            if callable(reward):
-                scores = self._of_single(name, candidates)
-            else:
-                embeddings = [c.embeddings[name] for c in candidates]
-                if len({embedding.shape for embedding in embeddings}) > 1:
-                    raise UsageError(f"reward {name!r} compares videos of equal length only")
-                compared = reward.compare(torch.stack(embeddings))
-                scores = checked_set(name, compared, len(candidates)).cpu()
-            out[name] = scores.double()
-        return out
-
-    def _of_single(self, name: str, candidates: Sequence[Judged]) -> Tensor:
-        """Scores ``[N]`` of a reward that judges by itself; of several frame strides each counts alike.
-
-        The strides differ in how much their surprise varies, so in a plain mean one would decide. By sum,
-        each is scaled to their mean standard deviation over the candidates; by rank, their ranks are added.
-        """
-        scores = torch.tensor([c.scores[name] for c in candidates], dtype=torch.float64)
-        prefix = f"{name}.{OF_STRIDE}"
-        parts = [{key for key in c.parts if key.startswith(prefix)} for c in candidates]
-        if not parts[0] or any(own != parts[0] for own in parts):
-            return scores
-        by_stride = torch.tensor(
-            [[-c.parts[key] for c in candidates] for key in sorted(parts[0])], dtype=torch.float64
-        )
-        if self.how == "rank":
-            return torch.stack([_ranks(stride) for stride in by_stride]).mean(dim=0)
-        centred = by_stride - by_stride.mean(dim=1, keepdim=True)
-        spread = centred.square().mean(dim=1, keepdim=True).sqrt()
-        even = centred / spread.clamp_min(torch.finfo(torch.float64).tiny) * spread.mean()
-        return scores.mean() + even.mean(dim=0)
-
-
-def _ranks(scores: Tensor) -> Tensor:
-    """Rank of each, 0 for the lowest; equal scores share the mean of their ranks."""
-    below = (scores[:, None] > scores).sum(dim=1)
-    equal = (scores[:, None] == scores).sum(dim=1)
-    return (below + (equal - 1) / 2).double()
-
-
-def _weight(entry: str, number: str) -> float:
-    try:
-        weight = float(number)
-    except ValueError:
-        weight = math.nan
-    if not math.isfinite(weight):
-        raise UsageError(f"reward {entry!r}: {number!r} is not a weight")
-    return weight
-
-
-def _factory(path: str) -> Any:
-    module, _, name = path.partition(":")
-    try:
-        with _working_directory_importable():
-            return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"reward {path!r} cannot be made: {error}") from error
-
-
-def _made(path: str) -> Reward | SetReward:
-    factory = _factory(path)
-    try:
-        made: Any = factory()
-    except TypeError as error:
-        raise UsageError(f"reward {path!r} cannot be made: {error}") from error
-    if not callable(made) and not (hasattr(made, "embed") and hasattr(made, "compare")):
-        raise UsageError(
-            f"reward {path!r} is a {type(made).__name__}, which can neither judge videos nor compare them"
-        )
-    reward: Reward | SetReward = made
-    return reward
-
-
-@contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    """As ``python -m`` has it: a user's reward lies where they work."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
+        return self.comparison.table(candidates)

@@ -1,4 +1,7 @@
-"""Rewards of a world model: surprise, surprise where given frames end, nearness to other candidates."""
+"""Rewards of a world model: surprise, surprise where given frames end, nearness to other candidates.
+
+Also the nearness in the space of another encoder.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wmreward.protocols import RewardScores
-from wmreward.surprise.aggregate import aggregate
-from wmreward.surprise.scorer import SurpriseScorer, WindowScores
+from wmreward.protocols import RewardScores, VideoFacts
+from wmreward.rewards.features import Trajectory
+from wmreward.surprise.aggregate import WindowScores, aggregate
+from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.tokens import normalised
 from wmreward.surprise.windows import Window
 
@@ -33,6 +37,11 @@ class SurpriseReward:
 
     def __init__(self, scorer: SurpriseScorer) -> None:
         self.scorer = scorer
+
+    @property
+    def network(self) -> object:
+        """What judges; a module unless it is somebody else's world model."""
+        return self.scorer.model
 
     @property
     def min_frames(self) -> int:
@@ -75,6 +84,10 @@ class SeamReward(SurpriseReward):
 
     name = "seam"
 
+    def told(self, videos: Tensor, facts: VideoFacts) -> RewardScores:
+        """The same as :meth:`after` what was given."""
+        return self.after(videos, facts.given)
+
     def after(self, videos: Tensor, given: int) -> RewardScores:
         """``[B, 3, T, H, W]`` in [−1, 1], of which the first ``given`` frames were given.
 
@@ -96,6 +109,11 @@ class Consensus:
     def __init__(self, scorer: SurpriseScorer) -> None:
         self.scorer = scorer
 
+    @property
+    def network(self) -> object:
+        """What describes videos."""
+        return self.scorer.model
+
     @torch.no_grad()
     def embed(self, videos: Tensor) -> Tensor:
         """A unit vector for every token, ``[B, windows · tokens · features]`` in half precision."""
@@ -103,13 +121,34 @@ class Consensus:
         return F.normalize(normalised(latents), dim=-1).flatten(1).half()
 
     def compare(self, embeddings: Tensor) -> Tensor:
-        """``[N, D]`` → ``[N]``; a single candidate scores 0."""
-        count = len(embeddings)
-        if count < 2:
-            return torch.zeros(count)
-        unit = F.normalize(embeddings.float(), dim=1)
-        similar = (unit @ unit.t()).double()
-        similar = ((similar + similar.t()) / 2).fill_diagonal_(
-            0
-        )  # of two, both score exactly the same
-        return similar.sum(dim=1) / (count - 1) - 1
+        """``[N, D]`` → ``[N]``; see :func:`nearness`."""
+        return nearness(embeddings)
+
+
+class EncoderConsensus(Consensus):
+    """The same in the space of another encoder: by the tokens of all pieces of a video."""
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        self.trajectory = trajectory
+
+    @property
+    def network(self) -> object:
+        return self.trajectory.encoder.model
+
+    @torch.no_grad()
+    def embed(self, videos: Tensor) -> Tensor:
+        """A unit vector for every token, ``[B, pieces · tokens · features]`` in half precision."""
+        tokens = self.trajectory.tokens(videos)
+        return F.normalize(normalised(tokens), dim=-1).flatten(1).half()
+
+
+def nearness(embeddings: Tensor) -> Tensor:
+    """Minus the mean of 1 − cos between each of ``[N, D]`` and the others, ``[N]``; 0 for a single one."""
+    count = len(embeddings)
+    if count < 2:
+        return torch.zeros(count)
+    unit = F.normalize(embeddings.float(), dim=1)
+    similar = (unit @ unit.t()).double()
+    # Made symmetric: of two, both score exactly the same.
+    similar = ((similar + similar.t()) / 2).fill_diagonal_(0)
+    return similar.sum(dim=1) / (count - 1) - 1

@@ -19,12 +19,6 @@ examples:
 
 _OLD = {"mode": "aggregate", "out_dir": "pictures", "workers": "read_ahead"}
 
-_STRICT = Flag(
-    "strict",
-    "refuse videos about which something is doubtful (errors while decoding, missing or repeated frames, "
-    "gaps, a container that contradicts itself), which are scored with a warning otherwise",
-)
-
 _VIDEOS = (
     shared.VIDEO_PATH,
     shared.MAX_FRAMES,
@@ -38,7 +32,7 @@ _VIDEOS = (
         default="pyav",
         rare=True,
     ),
-    _STRICT,
+    shared.STRICT,
 )
 
 _ENCODERS = tuple(

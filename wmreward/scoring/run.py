@@ -32,9 +32,10 @@ from wmreward.scoring.pictures import WaitingMaps, curve_of, widest
 from wmreward.scoring.report import Row, printable, speed_warning, summary, table
 from wmreward.scoring.settings import Job
 from wmreward.scoring.simulated import meaningless
-from wmreward.surprise.compute import VideoScorer, reduction_for
-from wmreward.surprise.fault import fault_of, has_damaged_weights
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
+from wmreward.surprise.models.fault import fault_of, has_damaged_weights
+from wmreward.surprise.models.seen import seen_by
+from wmreward.surprise.video_scorer import VideoScorer
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip
 
@@ -99,7 +100,7 @@ def _begun(job: Job, choice: ModelChoice, ranks: Ranks) -> Iterator[dict[Path, F
     first = [path for _, path in ranks.share(job.videos)][:1]
     if job.motion is not None or (job.output is not None and job.output.path.exists()):
         first = []
-    seen = reduction_for(choice.config.crop, choice.torch_device())
+    seen = seen_by(choice.config.crop, choice.torch_device())
 
     def clips(path: Path, _: str) -> Generator[Clip, None, None]:
         yield from job.sampling.clips(path, seen)
@@ -297,7 +298,7 @@ class Shift:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return (
-            f"out of {where}; try a smaller --batch_size than {self.scorer.scorer.batch_size}, "
+            f"out of {where}; try a smaller --batch_size than {self.scorer.batch_size}, "
             "or --dtype bfloat16"
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,11 +16,10 @@ from wmreward.errors import UsageError, WMRewardError
 from wmreward.pictures.extra import check_pictures
 from wmreward.records.record_file import RecordFile
 from wmreward.scoring.pictures import Pictures
-from wmreward.surprise.actions import STEP_RATE, Motion, read_motion
+from wmreward.surprise.actions.motion import STEP_RATE, Motion, read_motion
 from wmreward.surprise.config import RELEASED, SurpriseConfig
-from wmreward.surprise.inputs import Sampling
 from wmreward.surprise.models import ModelChoice, reading_values
-from wmreward.surprise.rates import with_rates
+from wmreward.surprise.sampling import Sampling, at_rates
 from wmreward.surprise.windows import reach
 from wmreward.tables.layout import Format
 from wmreward.video_io import list_videos
@@ -151,6 +150,21 @@ def job_from(flags: Values) -> Job:
         strict=values["strict"],
         debug=values["debug"],
     )
+
+
+def with_rates(values: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """The values of a command line's flags, with ``--rates`` put into ``fps`` and ``frame_strides``.
+
+    Raises:
+        UsageError: another flag says which frames are taken, too; see :func:`.at_rates`.
+    """
+    if values["rates"] is None:
+        return dict(values)
+    for flag in ("fps", "max_frames", "frame_strides"):
+        if flag in given:
+            raise UsageError(f"--rates and --{flag} both say which frames are seen: leave out one")
+    fps, frame_strides = at_rates(values["rates"])
+    return {**values, "fps": fps, "frame_strides": frame_strides}
 
 
 def _refuse_other(

@@ -8,7 +8,7 @@ A finished candidate is never made again: not after the run was killed, not when
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +18,24 @@ import torch
 from torch import Tensor
 
 from wmreward.errors import UsageError, VideoError
+from wmreward.protocols import VideoFacts
 from wmreward.ranks import Ranks
 from wmreward.records.lock import reserved
 from wmreward.records.scored import video_sha256
-from wmreward.rewards.mix import Judged
+from wmreward.rewards.compare import Judged
 from wmreward.search.candidates import Candidate, CandidateStore, ranking
-from wmreward.surprise.inputs import Sampling
-from wmreward.video_io import Clip
+from wmreward.surprise.inputs import tensor_of
+from wmreward.surprise.sampling import Sampling
+from wmreward.video_io import MAX_CLIP_BYTES, Clip
 
 ALL_FRAMES = Sampling(max_frames=2**40)
+
+Judge = Callable[[Path, Collection[str]], Judged]
+
+_TOO_LONG = (
+    f"its frames take more than the {MAX_CLIP_BYTES >> 30} GiB that are judged at once: a lower --fps, or "
+    "--max_frames; wmreward score has no such limit"
+)
 
 
 class Maker(Protocol):
@@ -145,8 +154,13 @@ def choose(candidates: Sequence[Candidate], store: CandidateStore, mix: Compares
 class JudgesVideos(Protocol):
     """What says what there is to say of a single video."""
 
-    def judge(self, video: Tensor, given: int = 0) -> Judged:
-        """Of ``[3, T, H, W]`` in [−1, 1], of which the first ``given`` frames were given."""
+    def judge(
+        self,
+        video: Tensor,
+        facts: VideoFacts | None = None,
+        only: Collection[str] | None = None,
+    ) -> Judged:
+        """Of ``[3, T, H, W]`` in [−1, 1], by all rewards or some."""
         ...
 
 
@@ -159,32 +173,54 @@ class FileJudge:
         device: Where they run.
         sampling: Which frames; all by default.
         before: Frames that the video continues, uint8 ``[T, H, W, 3]``: judged with it.
+        prompt: What videos were made to show.
     """
 
     mix: JudgesVideos
     device: torch.device
     sampling: Sampling = ALL_FRAMES
     before: Tensor | None = None
+    prompt: str | None = None
 
-    def __call__(self, path: Path) -> Judged:
-        """Raises ``VideoError`` for a file that cannot be read or is too short."""
-        return self.of(self.sampling.clips(path), path)
+    def __call__(self, path: Path, only: Collection[str] | None = None) -> Judged:
+        """What all rewards say, or some; raises ``VideoError`` for a file that is unreadable or too short."""
+        return self.of(self.sampling.clips(path), path, only)
 
-    def of(self, clips: Iterable[Clip], path: Path) -> Judged:
-        """The same for a file that is decoded already."""
-        parts = [torch.from_numpy(clip.frames) for clip in clips]
-        frames = torch.cat(parts if self.before is None else [self.before, *parts])
-        video = frames.to(self.device).movedim(-1, 0).float() / 127.5 - 1
+    def of(self, clips: Iterable[Clip], path: Path, only: Collection[str] | None = None) -> Judged:
+        """The same for a file that is decoded already, to whole frames or by ``RewardMix.reduction``."""
+        parts = [] if self.before is None else [self.before.movedim(-1, 0)]
+        times: list[float] = []
+        size = 0
+        for clip in clips:
+            size += clip.frames.nbytes
+            if size > MAX_CLIP_BYTES:
+                raise VideoError(path, _TOO_LONG)
+            parts.append(tensor_of(clip))
+            times += clip.times_s.tolist()
+        video = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(self.device)
+        if video.dtype == torch.uint8:
+            video = video.float().div_(127.5).sub_(1)
+        facts = VideoFacts(
+            given=0 if self.before is None else len(self.before),
+            fps=_rate(times),
+            prompt=self.prompt,
+        )
         try:
-            return self.mix.judge(video, 0 if self.before is None else len(self.before))
+            return self.mix.judge(video, facts, only)
         except UsageError as error:
             raise VideoError(path, str(error)) from error
+
+
+def _rate(times_s: Sequence[float]) -> float | None:
+    """Frames per second; None without a clock."""
+    span = times_s[-1] - times_s[0] if times_s else 0.0
+    return (len(times_s) - 1) / span if span > 0 else None
 
 
 def search(
     seeds: Sequence[int],
     maker: Maker,
-    judge: Callable[[Path], Judged],
+    judge: Judge,
     mix: Compares,
     store: CandidateStore,
     *,
@@ -197,7 +233,7 @@ def search(
     Args:
         seeds: Of the candidates.
         maker: The generator.
-        judge: From a file to what the rewards say.
+        judge: From a file, and the rewards that are wanted, to what they say.
         mix: How that is compared.
         store: Where it is kept.
         folder: Where videos go.
@@ -208,19 +244,21 @@ def search(
         InUse: another run makes candidates there.
     """
     crew = crew or Alone()
-    with reserved(store.file, Ranks()) if crew.is_first else nullcontext():
-        return _search(seeds, maker, judge, mix, store, folder, crew, tell)
+    with reserved(store.file, Ranks()) if crew.is_first else nullcontext() as lock:
+        check = (lambda: None) if lock is None else lock.check
+        return _search(seeds, maker, judge, mix, store, folder, crew, tell, check)
 
 
 def _search(
     seeds: Sequence[int],
     maker: Maker,
-    judge: Callable[[Path], Judged],
+    judge: Judge,
     mix: Compares,
     store: CandidateStore,
     folder: Path,
     crew: Crew,
     tell: Callable[[Candidate], None],
+    check: Callable[[], None],
 ) -> Choice:
     def complete(missing: Sequence[int]) -> None:
         work = _batches(missing, seeds, maker.batch, crew.groups)
@@ -233,7 +271,9 @@ def _search(
         name = maker.name(seed)
         sha256, known = video_sha256(folder / name), store.find(name)
         if known is None or known.sha256 != sha256:
-            tell(store.add(name, sha256, judge(folder / name), {"seed": seed, **facts}))
+            judged = judge(folder / name, store.missing(name, sha256))
+            check()
+            tell(store.add(name, sha256, judged, {"seed": seed, **facts}))
 
     def gather() -> None:
         crew.wait()

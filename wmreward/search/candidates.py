@@ -1,32 +1,24 @@
 """Judged videos, kept at once: `candidates.jsonl` with a line for each, embeddings in files beside it.
 
 A process that is killed loses at most the video it was at. Records of other settings may stand in the
-same file and are left alone.
+same file and are left alone, but what one of the rewards has said there counts here, too, if it would say the
+same: only what is missing is judged.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from wmfiles import fitted
 from wmreward.errors import WMRewardError
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import Record
-from wmreward.rewards.mix import Judged
+from wmreward.rewards.compare import Judged
+from wmreward.search.ways import Ways, settings_hash
 from wmweights import WeightsError, read_state, write_state
-
-
-def settings_hash(settings: Mapping[str, Any]) -> str:
-    """Short hash of settings."""
-    text = json.dumps(settings, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -47,27 +39,35 @@ class Candidate:
         return str(self.record["video_sha256"])
 
 
+_JUDGED = frozenset({"ways", "scores", "parts", "embeddings", "settings"})
+"""Of a record: what belongs to its mix of rewards; the rest is about the video."""
+
+
 class CandidateStore:
     """Judged videos in a file.
 
     Args:
         file: Ends in .jsonl; need not exist.
         settings: All that decides a score, and a video's content where it is made by us.
+        ways: How each of the wanted rewards judges a candidate.
         part: Number of the process, where several write: each writes a part of its own.
     """
 
-    def __init__(self, file: Path, settings: Mapping[str, Any], part: int | None = None) -> None:
-        self.file, self.settings = file, dict(settings)
+    def __init__(
+        self, file: Path, settings: Mapping[str, Any], ways: Ways, part: int | None = None
+    ) -> None:
+        self.file, self.settings, self.ways = file, dict(settings), ways
         self.settings_id = settings_hash(settings)
         self._all = RecordFile(file)
         self._own = self._all if part is None else self._all.part(part)
-        self._by_name: dict[str, Candidate] = {}
-        self._by_content: dict[str, Candidate] = {}
+        self._content: dict[str, str] = {}
+        self._records: dict[str, list[Record]] = {}
+        self._readable: dict[str, bool] = {}
 
     @property
     def folder(self) -> Path:
         """Where embeddings are."""
-        return self.file.with_name(fitted(self.file.stem, ".embeddings"))
+        return embeddings_folder(self.file)
 
     def recover(self) -> None:
         """Take in what killed runs and other processes left; one process does this while others wait."""
@@ -77,30 +77,45 @@ class CandidateStore:
 
     def load(self) -> None:
         """Read the file; raises ``UsageError`` if it holds something else."""
-        self._by_name, self._by_content = {}, {}
+        self._content, self._records, self._readable = {}, {}, {}
         for record in self._all.read():
-            if record.get("settings_id") == self.settings_id and self._is_whole(record):
-                self._note(Candidate(record["path"], record))
+            self._note(record)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all candidates in the file, whatever judged them."""
+        return list(self._content)
 
     def find(self, name: str, sha256: str | None = None) -> Candidate | None:
-        """The candidate of this name; with a hash, of this content under whatever name."""
-        if sha256 is None:
-            return self._by_name.get(name)
-        found = self._by_name.get(name)
-        if found is None or found.sha256 != sha256:
-            found = self._by_content.get(sha256)
-        return None if found is None else Candidate(name, {**found.record, "path": name})
+        """The candidate of this name, if every reward has judged it.
+
+        Args:
+            name: Of the video.
+            sha256: Of its content, which may have been judged under another name; without it, what was last
+                judged under this name.
+        """
+        content = sha256 or self._content.get(name)
+        if content is None or self.missing(name, content):
+            return None
+        return Candidate(name, self._whole(name, content))
+
+    def missing(self, name: str, sha256: str) -> list[str]:
+        """The rewards that have not judged this content in their way."""
+        known = self._known(name, sha256)
+        return [reward for reward in self.ways(name) if reward not in known]
 
     def add(self, name: str, sha256: str, judged: Judged, facts: Mapping[str, Any]) -> Candidate:
-        """Keep a candidate; from then on it is finished.
+        """Keep a candidate, or what was missing of it; from then on it is finished.
 
         Raises:
             WMRewardError: it cannot be written; what was kept before stays.
         """
+        ways = self.ways(name)
         record: Record = {
             "path": name,
             "video_sha256": sha256,
             "settings_id": self.settings_id,
+            "ways": {reward: ways[reward] for reward in (*judged.scores, *judged.embeddings)},
             "scores": judged.scores,
             "parts": judged.parts,
             **facts,
@@ -109,20 +124,28 @@ class CandidateStore:
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             if judged.embeddings:
-                record["embeddings"] = f"{sha256[:16]}-{self.settings_id}.safetensors"
                 self.folder.mkdir(exist_ok=True)
-                write_state(judged.embeddings, self.folder / record["embeddings"])
+                files = {r: f"{sha256[:16]}-{ways[r]}.safetensors" for r in judged.embeddings}
+                for reward, file in files.items():
+                    write_state({reward: judged.embeddings[reward]}, self.folder / file)
+                record["embeddings"] = files
+                self._readable |= dict.fromkeys(files.values(), True)
         except OSError as error:
             reason = error.strerror or error
             raise WMRewardError(f"{self.file}: cannot write beside it ({reason})") from error
-        self._own.append(record)
-        return self._note(Candidate(name, record))
+        self._note(record)
+        whole = self._whole(name, sha256)
+        self._records[sha256][-1] = whole
+        self._own.append(whole)
+        return Candidate(name, whole)
 
     def judged(self, candidate: Candidate) -> Judged:
         """What the rewards said of it, embeddings included."""
-        record, embeddings = candidate.record, dict[str, Tensor]()
-        if name := record.get("embeddings"):
-            embeddings = read_state(self.folder / name)
+        record = candidate.record
+        embeddings = {
+            reward: read_state(self.folder / file)[reward]
+            for reward, file in embedding_files(record).items()
+        }
         return Judged(record["scores"], record["parts"], embeddings)
 
     def rewrite(self, candidates: Iterable[Candidate]) -> None:
@@ -136,17 +159,69 @@ class CandidateStore:
         ]
         self._all.rewrite([*others, *new])
 
-    def _is_whole(self, record: Record) -> bool:
-        name = record.get("embeddings")
-        try:
-            return not name or bool(read_state(self.folder / name))
-        except WeightsError:
-            return False
+    def _note(self, record: Record) -> None:
+        self._content[record["path"]] = record["video_sha256"]
+        self._records.setdefault(record["video_sha256"], []).append(record)
 
-    def _note(self, candidate: Candidate) -> Candidate:
-        self._by_name[candidate.name] = candidate
-        self._by_content[candidate.sha256] = candidate
-        return candidate
+    def _known(self, name: str, sha256: str) -> dict[str, Record]:
+        """For each reward that has judged this content in its way, the latest record that says so."""
+        known, wanted = {}, self.ways(name)
+        for record in self._records.get(sha256, ()):
+            old = "ways" not in record  # written before there were ways
+            for reward, way in wanted.items():
+                same = (
+                    record["settings_id"] == self.settings_id
+                    if old
+                    else record["ways"].get(reward) == way
+                )
+                if same and (reward in record["scores"] or self._has_embedding(record, reward)):
+                    known[reward] = record
+        return known
+
+    def _whole(self, name: str, sha256: str) -> Record:
+        """One record of what all rewards have said."""
+        known, own = self._known(name, sha256), self._records[sha256]
+        latest = next((r for r in reversed(own) if r["path"] == name), own[-1])
+        scores, parts, embeddings = dict[str, float](), dict[str, float](), dict[str, str]()
+        for reward in self.ways(name):
+            said = known[reward]
+            if reward in said["scores"]:
+                scores[reward] = said["scores"][reward]
+                own_part = f"{reward}."
+                parts |= {k: v for k, v in said["parts"].items() if k.startswith(own_part)}
+            else:
+                embeddings[reward] = embedding_files(said)[reward]
+        judged = {"ways": dict(self.ways(name)), "scores": scores, "parts": parts}
+        if embeddings:
+            judged["embeddings"] = embeddings
+        ours = {"path": name, "settings_id": self.settings_id}
+        facts = {key: value for key, value in latest.items() if key not in _JUDGED}
+        return {**facts, **ours, **judged, "settings": self.settings}
+
+    def _has_embedding(self, record: Record, reward: str) -> bool:
+        file = embedding_files(record).get(reward)
+        if file is None:
+            return False
+        if file not in self._readable:
+            try:
+                self._readable[file] = bool(read_state(self.folder / file))
+            except WeightsError:
+                self._readable[file] = False
+        return self._readable[file]
+
+
+def embeddings_folder(file: Path) -> Path:
+    """Where the embeddings of a file of records are."""
+    return file.with_name(fitted(file.stem, ".embeddings"))
+
+
+def embedding_files(record: Record) -> dict[str, str]:
+    """Files of embeddings by reward; records before there were ways have one file for all."""
+    files = record.get("embeddings") or {}
+    if isinstance(files, str):
+        rewards = record["settings"].get("judged_by", record["settings"])["rewards"]
+        return {reward: files for reward in rewards if reward not in record["scores"]}
+    return dict(files)
 
 
 def ranking(totals: Sequence[float]) -> list[int]:

@@ -2,5 +2,8 @@
 
 cli.py      the command; begin here
 groups.py   which videos are candidates of one
-run.py      judge, compare, report
+run.py      judge, compare, record
+rescore.py  compare finished candidates anew, from their records
+show.py     tables, sheets, copies
+copies.py   copies of the winners, each under a name of its own
 """

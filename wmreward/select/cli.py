@@ -18,6 +18,7 @@ examples:
   wmreward select clips/ --model tiny
   wmreward select clips/ --group_by '(.*)_seed' --output selection.jsonl --copy_to best/
   wmreward select prompts.csv --reward surprise consensus=0.5 --combine rank
+  wmreward select --rescore best.candidates/candidates.jsonl --reward geometry surprise --combine rank
 """
 
 _OLD = {
@@ -43,11 +44,11 @@ _VIDEOS = (
     shared.MAX_FRAMES,
     shared.FPS,
     shared.RATES,
+    shared.STRICT,
 )
 
 _REWARDS = (
-    shared.REWARD,
-    shared.COMBINE,
+    *shared.REWARDS,
     *shared.WORLD_MODEL,
     *shared.surprise(stride=2, score="plain"),
 )
@@ -55,6 +56,13 @@ _REWARDS = (
 _OUTPUT = (
     shared.OUTPUT.but(
         note="a record of every video is kept there (.jsonl); what is there is not judged again"
+    ),
+    Flag(
+        "rescore",
+        "compare anew, by --reward and --combine, the candidates whose records are in FILE: of --output, or "
+        "candidates.jsonl beside a generated video; no video is read, nothing is judged",
+        metavar="FILE",
+        kind=place,
     ),
     Flag("copy_to", "copy the winners there", metavar="DIR", kind=place),
     Flag(
@@ -97,6 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     parser = build_parser()
     values = parser.read(argv)
+    if values["rescore"] is not None:
+        from wmreward.select.rescore import rescore
+
+        return rescore(values)
     if not values["video_path"]:
         parser.error("which videos? name a VIDEO, a folder, a list or a table")
     from wmreward.select.run import job_from, run

@@ -16,14 +16,15 @@ TABLES = (".csv", ".jsonl")
 
 
 def grouped(arguments: Sequence[str], group_by: str | None) -> dict[str, list[Path]]:
-    """Resolve arguments to videos, each once, in groups; both in the order given.
+    """Resolve arguments to videos, each once, in groups; see :func:`videos_of` and :func:`in_groups`."""
+    return in_groups(videos_of(arguments), group_by)
 
-    Args:
-        arguments: Files, folders, patterns, lists and tables.
-        group_by: ``prompt``, ``folder``, a regular expression, or None: prompts where there are any.
+
+def videos_of(arguments: Sequence[str]) -> dict[Path, str | None]:
+    """Resolve files, folders, patterns, lists and tables to videos, each once, with their prompts.
 
     Raises:
-        UsageError: what is missing, a table without the columns, a name that does not match.
+        UsageError: what is missing, a table without the columns.
     """
     found: dict[Path, str | None] = {}
     for argument in arguments:
@@ -33,13 +34,27 @@ def grouped(arguments: Sequence[str], group_by: str | None) -> dict[str, list[Pa
         else:
             for path in list_videos([argument]):
                 found.setdefault(path, None)
+    return found
+
+
+def in_groups(found: Mapping[Path, str | None], group_by: str | None) -> dict[str, list[Path]]:
+    """Videos with their prompts, in groups; both in the order given.
+
+    Args:
+        found: From :func:`videos_of`.
+        group_by: ``prompt``, ``folder``, a regular expression, or None: prompts where there are any.
+
+    Raises:
+        UsageError: a name that does not match, a prompt that is not there.
+    """
     groups: dict[str, list[Path]] = {}
     for path, prompt in found.items():
-        groups.setdefault(_group(path, prompt, group_by), []).append(path)
+        groups.setdefault(group_of(path, prompt, group_by), []).append(path)
     return groups
 
 
-def _group(path: Path, prompt: str | None, group_by: str | None) -> str:
+def group_of(path: Path, prompt: str | None, group_by: str | None) -> str:
+    """The group of one video; see :func:`in_groups`."""
     if group_by is None:
         return prompt or ""
     if group_by == "prompt":

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+import threading
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from wmreward.commands.flags import Values
+from wmreward.devices import find_device
 from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.files import user_path
+from wmreward.protocols import VideoFacts
 from wmreward.ranks import Ranks, joined
 from wmreward.records.lock import Lock, reserved
-from wmreward.records.scored import to_json, video_sha256
+from wmreward.records.scored import faults_of, video_sha256
 from wmreward.rewards.choice import RewardChoice
+from wmreward.rewards.compare import Comparison, Judged
+from wmreward.rewards.known import comparing
 from wmreward.rewards.mix import RewardMix
-from wmreward.scoring.report import short_names
+from wmreward.scoring.settings import with_rates
 from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
-from wmreward.search.report import choice_gain, choice_table, draw_choice
-from wmreward.select.copies import copy_winners, slug
-from wmreward.select.groups import grouped
-from wmreward.surprise.inputs import Sampling
-from wmreward.surprise.rates import with_rates
-from wmreward.tables.layout import Format
+from wmreward.search.ways import ways_of
+from wmreward.select.groups import in_groups, videos_of
+from wmreward.select.show import Showing, say
+from wmreward.surprise.sampling import Sampling
 from wmreward.video.ahead import Feed, decode_ahead
-from wmreward.video_io import Clip
+from wmreward.video_io import Clip, Faults, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,25 +42,23 @@ class Job:
 
     Attributes:
         groups: Candidates by what they have in common.
+        prompts: Of videos, by their path, as far as a table says.
         rewards: How they are judged.
         sampling: Which of their frames.
+        strict: Refuse videos about which something is doubtful.
         output: Where records are kept, or None.
-        copy_to: Where winners go, or None.
-        sheets: Where contact sheets go, or None.
+        showing: What people get.
         workers: Videos decoded ahead.
-        as_json: Print JSON lines instead of tables.
-        form: Of the tables.
     """
 
     groups: Mapping[str, Sequence[Path]]
+    prompts: Mapping[str, str]
     rewards: RewardChoice
     sampling: Sampling
+    strict: bool
     output: Path | None
-    copy_to: Path | None
-    sheets: Path | None
+    showing: Showing
     workers: int
-    as_json: bool
-    form: Format
 
 
 def job_from(flags: Values) -> Job:
@@ -71,25 +75,24 @@ def job_from(flags: Values) -> Job:
         raise UsageError(
             f"--max_frames {sampling.max_frames} is too few: the reward needs {rewards.min_frames}"
         )
-    places = {
-        name: None if values[name] is None else user_path(values[name])
-        for name in ("output", "copy_to", "contact_sheets")
-    }
-    output = places["output"]
+    output = None if values["output"] is None else user_path(values["output"])
+    showing = Showing.from_flags(flags)
     if output is not None and output.suffix.lower() != ".jsonl":
         raise UsageError(f"--output {output} must end in .jsonl")
-    groups = grouped(values["video_path"], values["group_by"])
+    found = videos_of(values["video_path"])
+    groups = in_groups(found, values["group_by"])
+    for path, prompt in found.items():
+        rewards.check_prompt(prompt, of=str(path))
     rewards.check_weights()
     return Job(
         groups=groups,
+        prompts={str(path): prompt for path, prompt in found.items() if prompt is not None},
         rewards=rewards,
         sampling=sampling,
+        strict=values["strict"],
         output=output,
-        copy_to=places["copy_to"],
-        sheets=places["contact_sheets"],
+        showing=showing,
         workers=values["read_ahead"],
-        as_json=values["json"],
-        form=values["format"],
     )
 
 
@@ -103,27 +106,59 @@ def run(job: Job) -> int:
 
 
 def _run(job: Job, ranks: Ranks, lock: Lock, temporary: Path) -> int:
+    seen = {"sampling": vars(job.sampling)}
     store = CandidateStore(
         job.output or temporary / "selection.jsonl",
-        {**job.rewards.settings(), "sampling": vars(job.sampling)},
+        {**job.rewards.settings(), **seen},
+        ways_of(job.rewards, seen, job.prompts.get),
         part=ranks.rank if ranks.world > 1 else None,
     )
     ranks.on_first(store.recover)
     store.load()
     device = ranks.device(job.rewards.model.device)
-    rewards = replace(job.rewards, model=replace(job.rewards.model, device=device))
-    mix = ranks.in_turn(rewards.load)
+    mix = LazyMix(job.rewards, find_device(device))
+    if ranks.world > 1:
+        ranks.in_turn(mix.load)
     fatal, failed = None, {}
     try:
-        failed = _judge_all(job, ranks, lock, store, rewards, mix)
+        failed = _judge_all(job, ranks, lock, store, mix)
     except WMRewardError as error:
         fatal = error
     failures = [found for part in ranks.gather(failed) for found in part.items()]
     ranks.agree(fatal)
     ranks.on_first(store.recover)
     store.load()
-    ranks.on_first(lambda: _conclude(job, store, mix, dict(failures)))
+    ranks.on_first(lambda: _conclude(job, store, dict(failures)))
     return int(bool(failures))
+
+
+class LazyMix:
+    """Rewards that are loaded when the first video is to be judged: with all of them judged, never."""
+
+    def __init__(self, rewards: RewardChoice, device: torch.device) -> None:
+        self.rewards, self.device = rewards, device
+        self._once = threading.Lock()
+        self._mix: RewardMix | None = None
+
+    def load(self) -> RewardMix:
+        """The rewards; threads that decode ask for them, too."""
+        with self._once:
+            if self._mix is None:
+                self._mix = self.rewards.load(self.device)
+            return self._mix
+
+    def reduction(self) -> Reduction:
+        """See `RewardMix.reduction`."""
+        return self.load().reduction()
+
+    def judge(
+        self,
+        video: Tensor,
+        facts: VideoFacts | None = None,
+        only: Collection[str] | None = None,
+    ) -> Judged:
+        """See `RewardMix.judge`."""
+        return self.load().judge(video, facts, only)
 
 
 def _judge_all(
@@ -131,66 +166,89 @@ def _judge_all(
     ranks: Ranks,
     lock: Lock,
     store: CandidateStore,
-    rewards: RewardChoice,
-    mix: RewardMix,
+    mix: LazyMix,
 ) -> dict[Path, str]:
     """Judge this rank's share; returns what went wrong with which videos."""
     everything = [(path, group) for group, paths in job.groups.items() for path in paths]
     share = dict(item for _, item in ranks.share(everything))
-    judge = FileJudge(mix, rewards.model.torch_device(), job.sampling)
+    judge = FileJudge(mix, mix.device, job.sampling)
+    # Whole frames of several videos at once would be too much.
+    workers = job.workers if job.rewards.sees_little else 0
     failed: dict[Path, str] = {}
 
     def plan(path: Path) -> tuple[str, Candidate | None]:
         sha256 = video_sha256(path)
-        return sha256, store.find(str(path), sha256)
+        known = store.find(str(path), sha256)
+        if job.strict and known is not None and faults_of(known.record) is None:
+            known = None  # it does not tell whether anything was doubtful
+        return sha256, known
 
     def clips(path: Path, known: tuple[str, Candidate | None]) -> Generator[Clip, None, None]:
         if known[1] is None:
-            yield from job.sampling.clips(path)
+            yield from job.sampling.clips(path, mix.reduction())
 
     def work(feed: Feed[tuple[str, Candidate | None]]) -> None:
         try:
+            name = str(feed.path)
             sha256, known = feed.plan()
-            judged = judge.of(feed.clips(), feed.path) if known is None else store.judged(known)
+            faults: Faults | None
+            if known is None:
+                asked = replace(judge, prompt=job.prompts.get(name))
+                judged, faults = _judged(asked, feed, store.missing(name, sha256))
+            else:
+                judged, faults = Judged({}, {}, {}), faults_of(known.record)
+            if faults and job.strict:
+                raise VideoError(feed.path, f"{faults} (--strict refuses it)")
         except VideoError as error:  # what is wrong with one video must not stop the others
             failed[feed.path] = str(error)
-            _say(str(error))
+            say(str(error))
             return
-        own = store.find(str(feed.path))
-        if own is None or own.sha256 != sha256:  # perhaps judged under another name
+        if faults:
+            say(f"warning: {feed.path}: {faults}; judged all the same (--strict refuses it)")
+        own = store.find(name)
+        if known is None or own is None or own.sha256 != sha256:  # perhaps under another name
             lock.check()
-            store.add(str(feed.path), sha256, judged, {"group": share[feed.path]})
+            told = {} if faults is None else {"faults": faults.to_json()}
+            store.add(name, sha256, judged, {"group": share[feed.path], **told})
 
-    for feed in decode_ahead(share, plan, clips, job.workers):
+    for feed in decode_ahead(share, plan, clips, workers):
         work(feed)
     return failed
 
 
-def _conclude(job: Job, store: CandidateStore, mix: RewardMix, failed: Mapping[Path, str]) -> None:
+def _judged(judge: FileJudge, feed: Feed[Any], only: Collection[str]) -> tuple[Judged, Faults]:
+    """What some rewards say of a video, and what is doubtful about it."""
+    faults = Faults()
+
+    def clips() -> Iterator[Clip]:
+        nonlocal faults
+        for clip in feed.clips():
+            faults = clip.faults
+            yield clip
+
+    return judge.of(clips(), feed.path, only), faults
+
+
+def _conclude(job: Job, store: CandidateStore, failed: Mapping[Path, str]) -> None:
     """Compare within groups; write, copy, draw and print."""
-    winners: dict[str, Path] = {}
+    compares = Comparison(job.rewards.weights, job.rewards.how, compare=comparing)
     ranked: list[Candidate] = []
     for number, (group, paths) in enumerate(job.groups.items(), 1):
         names = [str(path) for path in paths if path not in failed]
         candidates = [found for name in names if (found := store.find(name)) is not None]
         if not candidates:
-            _say(f"no video of group {group!r} could be judged")
+            say(f"no video of group {group!r} could be judged")
             continue
-        choice = choose(candidates, store, mix)
-        winners[group] = Path(choice.winner.name)
+        choice = choose(candidates, store, compares)
         ranked += _ranked(choice, group)
-        _show(job, group, choice)
-        if job.sheets is not None:
-            _draw(job.sheets / f"{number:03d}-{slug(group)}.png", choice)
+        job.showing.group(number, group, choice)
     hashes = {Path(candidate.name): candidate.sha256 for candidate in ranked}
     model = job.rewards.model
     if job.rewards.needs_model and (note := meaningless(model.name, model.weights, hashes)):
-        _say(note)
+        say(note)
     if job.output is not None:
         store.rewrite(ranked)
-    if job.copy_to is not None:
-        for copy in copy_winners(winners, job.copy_to):
-            _say(f"wrote {copy}")
+    job.showing.end()
 
 
 def _ranked(choice: Choice, group: str) -> list[Candidate]:
@@ -209,29 +267,3 @@ def _ranked(choice: Choice, group: str) -> list[Candidate]:
         settings = {"settings": candidate.record["settings"]}
         out.append(Candidate(candidate.name, {**candidate.record, **told, **settings}))
     return out
-
-
-def _show(job: Job, group: str, choice: Choice) -> None:
-    if job.as_json:
-        line = {"group": group, "winner": choice.winner.name, "candidates": choice.rows()}
-        print(to_json(line), flush=True)
-        return
-    short = short_names([Path(candidate.name) for candidate in choice.candidates])
-    if group:
-        print(f"{group}:")
-    print(choice_table(choice, "video", short.__getitem__, job.form))
-    if job.form == "text":
-        print(f"winner: {choice.winner.name}")
-        if len(choice.candidates) > 1:
-            print(choice_gain(choice))
-    print(flush=True)
-
-
-def _draw(path: Path, choice: Choice) -> None:
-    short = short_names([Path(candidate.name) for candidate in choice.candidates])
-    draw_choice(path, choice, lambda place: Path(choice.candidates[place].name), short.__getitem__)
-    _say(f"wrote {path}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -1,18 +1,23 @@
 """How surprised a world model is by a video: the method of arXiv 2601.10553.
 
-Read it in the order of the data:
+A video takes one way through it. Read it in this order:
 
-    rates.py       frames per second -> sampled rate and frame strides
-    inputs.py      a video of any kind -> a checked tensor
-    windows.py     sliding windows: context frames, then future frames
-    tokens.py      predicted against observed latents -> surprise of every token
-    aggregate.py   windows -> one score
-    scorer.py      all of that, batched and differentiable
-    config.py      the settings that define a score
-    models.py      world models by name
-    result.py      what scoring returns
-    compute.py     `compute_vjepa_surprise`, the whole path
-    actions.py     the branch of the action-conditioned model
+    sampling.py      read: which frames of a file are looked at
+    inputs.py        or a video in memory -> a checked tensor
+    windows.py       sliding windows: context frames, then future frames
+    tokens.py        predicted against observed latents -> surprise of every token
+    aggregate.py     windows -> one score
+    scorer.py        windows -> latents -> surprise -> score: batched and differentiable
+    result.py        a number that knows where it came from
+    video_scorer.py  the whole path, from clips or a tensor to a result; begin here
+
+and around it:
+
+    config.py        the settings that define a score
+    compute.py       `compute_vjepa_surprise`, all of it in one call
+    show.py          plots and map videos of a result
+    models/          world models by name, whose `preprocess` and `future_latents` `scorer.py` calls
+    actions/         the branch of the robot's model
 
 Knows nothing of generators, rewards or command lines.
 """

@@ -1,11 +1,9 @@
-"""Whatever a user calls a video → a checked tensor in [−1, 1], and what is known of its clock."""
+"""Videos in memory → a checked tensor."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmreward.errors import UsageError, VideoWarning
-from wmreward.video_io import Clip, Reduction, read_uniform, stream_fps
+from wmreward.video.types import UInt8Array
+from wmreward.video_io import Clip
 
 ValueRange = Literal["-1,1", "0,1", "0,255"]
 _TO_UNIT = {"-1,1": (1.0, 0.0), "0,1": (2.0, -1.0), "0,255": (1 / 127.5, -1.0)}
@@ -23,42 +22,19 @@ _OVERSHOOT, _FAR_OUTSIDE = 0.1, 0.5
 """How far values may lie outside the stated range, as a share of its width, without a word, and at all. A
 decoder overshoots by some percent; another range lies outside by half or more."""
 
-STREAM_FRAMES = 64
-"""Frames decoded and held at once when streaming at a true rate."""
+
+def as_floats(frame: UInt8Array) -> NDArray[np.float32]:
+    """A `Reduction` that keeps whole frames, ``[3, H, W]`` in [−1, 1], so that no second copy is needed."""
+    floats = frame.transpose(2, 0, 1).astype(np.float32)
+    floats /= np.float32(127.5)
+    floats -= 1
+    return floats
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """Which frames of a file are looked at.
-
-    Attributes:
-        max_frames: Uniform sampling: at most this many over the whole video, whatever its length (the
-            published rule; it changes the speed of what is seen).
-        fps: Sample at this true rate instead, over the whole video.
-        decoder: ``pyav``, or ``decord`` where installed.
-    """
-
-    max_frames: int = 49
-    fps: float | None = None
-    decoder: str = "pyav"
-
-    def __post_init__(self) -> None:
-        if self.max_frames < 2:
-            raise UsageError(f"max_frames={self.max_frames} must be at least 2")
-        if self.fps is not None and not 0 < self.fps < 1000:
-            raise UsageError(f"fps={self.fps} must be above 0 and below 1000")
-        if self.fps is not None and self.decoder != "pyav":
-            raise UsageError("sampling at a true rate needs decoder='pyav'")
-
-    def clips(self, path: str | Path, reduction: Reduction | None = None) -> Iterator[Clip]:
-        """Frames of a file, all at once (uniform) or a bounded number at a time (true rate).
-
-        ``reduction`` is what is kept of each frame, all of it by default.
-        """
-        if self.fps is None:
-            yield read_uniform(path, self.max_frames, decoder=self.decoder, reduction=reduction)
-        else:
-            yield from stream_fps(path, self.fps, STREAM_FRAMES, reduction=reduction)
+def tensor_of(clip: Clip) -> Tensor:
+    """``[3, T, H, W]`` of a clip: uint8 of whole frames, or in [−1, 1] of what a reduction here made."""
+    frames = torch.from_numpy(clip.frames)
+    return frames.movedim(-1, 0) if frames.dtype == torch.uint8 else frames.movedim(0, 1)
 
 
 def video_tensor(

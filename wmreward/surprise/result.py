@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from math import isfinite
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isfinite, nan
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from torch import Tensor
 
-from wmreward.surprise.windows import WindowSpan
+from wmreward.surprise.aggregate import WindowScores
+from wmreward.surprise.windows import Layout, WindowSpan, frame_maps, reach, window_spans
 from wmreward.video.types import UInt8Array
-from wmreward.video_io import Faults
+from wmreward.video_io import Clip, Faults
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -186,3 +187,80 @@ class SurpriseBatch(Sequence[SurpriseResult]):
 
     def __iter__(self) -> Iterator[SurpriseResult]:
         return iter(self._results)
+
+
+class Clock:
+    """Which frames of its source a video consists of, and when they are shown.
+
+    Attributes:
+        indices: Source frame number of each sampled frame.
+        times_s: Its presentation time in seconds; NaN where there is no clock.
+        source_fps: Frames per second of the source.
+        faults: What is doubtful about the source.
+    """
+
+    def __init__(self) -> None:
+        self.indices: list[int] = []
+        self.times_s: list[float] = []
+        self.source_fps: float | None = None
+        self.faults = Faults()
+
+    @classmethod
+    def unknown(cls, frames: int) -> Clock:
+        """That of a tensor."""
+        clock = cls()
+        clock.indices, clock.times_s = list(range(frames)), [nan] * frames
+        return clock
+
+    def noting(self, clips: Iterable[Clip]) -> Iterator[Clip]:
+        """The same clips; what they say of time is kept, but not their frames."""
+        for clip in clips:
+            self.indices += clip.indices.tolist()
+            self.times_s += clip.times_s.tolist()
+            self.source_fps = clip.source.fps
+            self.faults = clip.faults
+            yield clip
+
+    @property
+    def effective_fps(self) -> float | None:
+        """Sampled frames per second of the source."""
+        span = self.times_s[-1] - self.times_s[0]
+        return (len(self.times_s) - 1) / span if span > 0 else None
+
+
+def results_of(
+    score: Tensor,
+    scores: WindowScores,
+    layout: Layout,
+    clock: Clock,
+    settings: Mapping[str, Any],
+    path: Path | None = None,
+) -> SurpriseBatch:
+    """Scores ``[B]`` and the windows behind them, with all that is known of where they lie."""
+    windows, frames = scores.windows, len(clock.indices)
+    used = max(start + reach(layout.size, step) for start, step in windows)
+    spans = window_spans(windows, layout.size, layout.target, clock.indices, clock.times_s)
+    per_window = scores.values.detach().cpu()
+    maps = None if scores.maps is None else scores.maps.detach().cpu()
+
+    def of_frames(own: Tensor) -> Tensor:
+        return frame_maps(own, windows, layout.target, layout.tubelet, frames)
+
+    results = [
+        SurpriseResult(
+            score[i],
+            per_window=per_window[i],
+            surprise_map=None if maps is None else maps[i],
+            frame_map=None if maps is None else of_frames(maps[i]),
+            windows=spans,
+            effective_fps=clock.effective_fps,
+            source_fps=clock.source_fps,
+            num_frames=frames,
+            unused_tail_frames=frames - used,
+            settings=dict(settings),
+            path=path,
+            faults=clock.faults,
+        )
+        for i in range(len(per_window))
+    ]
+    return SurpriseBatch(results, score, per_window, maps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast, get_args
 
@@ -12,38 +12,22 @@ from torch import Tensor
 
 from wmreward.errors import UsageError
 from wmreward.protocols import Latents, WorldModel
-from wmreward.surprise.aggregate import aggregate, select_windows
+from wmreward.surprise.aggregate import WindowScores, select_windows
 from wmreward.surprise.config import ScoreRule, SurpriseConfig
 from wmreward.surprise.tokens import copy_surprise, window_surprise
-from wmreward.surprise.windows import Window, cut_windows, gather_windows, seam_windows
+from wmreward.surprise.windows import (
+    Layout,
+    Window,
+    WindowQueue,
+    cut_windows,
+    gather_windows,
+    seam_windows,
+)
 
 _Item = TypeVar("_Item")
 
 _COPY = "copy"
 """The rule of a prediction that copies the last context latent."""
-
-
-class WindowScores(NamedTuple):
-    """Surprise of all windows of a batch of videos.
-
-    Attributes:
-        values: ``[B, W]``.
-        maps: Per token, ``[B, W, t, g, g]``; ``None`` where the similarity has no map.
-        windows: Where the W windows lie, by frame stride.
-    """
-
-    values: Tensor
-    maps: Tensor | None
-    windows: Sequence[Window]
-
-    def by_stride(self) -> dict[int, Tensor]:
-        """Values of the windows of each frame stride, ``[B, W_k]``."""
-        counts = Counter(window.frame_stride for window in self.windows)
-        return dict(zip(counts, self.values.split(list(counts.values()), dim=1), strict=True))
-
-    def pooled(self, mode: str) -> Tensor:
-        """Score ``[B]`` of each video: the mean over frame strides of what ``mode`` makes of each."""
-        return torch.stack([aggregate(v, mode) for v in self.by_stride().values()]).mean(dim=0)
 
 
 class Chosen(NamedTuple):
@@ -113,6 +97,11 @@ class SurpriseScorer:
         tubelet = self.model.config.tubelet
         return self.config.context_frames // tubelet * tubelet
 
+    @property
+    def layout(self) -> Layout:
+        """How the frames of a window are divided."""
+        return Layout(self.config.window_size, self.target_offset, self.model.config.tubelet)
+
     def windows(self, num_frames: int) -> list[Window]:
         """All windows of a clip; raises ``UsageError`` if it is too short for a frame stride."""
         config = self.config
@@ -157,6 +146,27 @@ class SurpriseScorer:
         """Score all windows of preprocessed ``[B, 3, T, crop, crop]``, or some."""
         windows = self.windows(pixels.shape[2]) if windows is None else windows
         return self._score_chosen(pixels, windows, _of_all(pixels, windows), self.batch_size)
+
+    @torch.no_grad()
+    def score_parts(self, parts: Iterable[Tensor]) -> WindowScores:
+        """Score all windows of one video ``[1, 3, t, H, W]`` in [−1, 1] that arrives in parts.
+
+        Keeps only the frames that a later window still needs. The result equals scoring all at once.
+        """
+        config, scored = self.config, list[WindowScores]()
+        queue = WindowQueue(config.window_size, config.stride, config.frame_strides)
+        kept: Tensor | None = None
+        first = total = 0  # number of the first frame that is kept; frames that have come
+        for pixels in map(self.model.preprocess, parts):
+            total += pixels.shape[2]
+            kept = pixels if kept is None else torch.cat([kept, pixels], dim=2)
+            if ready := queue.complete(total):
+                here = [Window(window.start - first, window.frame_stride) for window in ready]
+                scored.append(self.score_pixels(kept, here)._replace(windows=ready))
+            needed = min(max(first, queue.needed), total)
+            kept, first = kept[:, :, needed - first :], needed
+        windows = self.windows(total)  # raises: too short
+        return WindowScores.joined(scored).ordered(windows)
 
     def score_rules(
         self, video: Tensor, windows: Sequence[Window] | None = None

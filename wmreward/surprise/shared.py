@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from wmreward.surprise.scorer import Chosen, SurpriseScorer, WindowScores
+from wmreward.surprise.aggregate import WindowScores
+from wmreward.surprise.scorer import Chosen, SurpriseScorer
 from wmreward.surprise.windows import Window
 
 

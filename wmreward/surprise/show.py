@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from wmreward.errors import UsageError
 from wmreward.pictures.map_video import MapScale, surprise_map_video
 from wmreward.pictures.plot import MOST_STILLS, Curve, still_times
-from wmreward.surprise.inputs import Sampling
+from wmreward.surprise.sampling import Sampling
 from wmreward.video.resize import as_shown
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import read_uniform

@@ -28,6 +28,20 @@ class Window(NamedTuple):
         return slice(start + first * step, start + (last - 1) * step + 1, step)
 
 
+class Layout(NamedTuple):
+    """How the frames of a window are divided.
+
+    Attributes:
+        size: Frames of a window.
+        target: Those before the first predicted one: the context in whole tubelets.
+        tubelet: Frames per token.
+    """
+
+    size: int
+    target: int
+    tubelet: int
+
+
 class WindowSpan(NamedTuple):
     """Where one window lies in the source video.
 
@@ -80,6 +94,29 @@ def cut_windows(
             for start in range(0, -((phase - num_frames) // step) - window_size + 1, stride)
         )
     return windows
+
+
+class WindowQueue:
+    """Which windows are complete as the frames of a clip arrive, and which frames later ones still need."""
+
+    def __init__(self, window_size: int, stride: int, frame_strides: Sequence[int]) -> None:
+        self._size, self._stride = window_size, stride
+        # The next window of every phase of every frame stride.
+        self._next = [Window(phase, step) for step in frame_strides for phase in range(step)]
+
+    def complete(self, num_frames: int) -> list[Window]:
+        """Windows that end within the first ``num_frames`` frames and were not told before."""
+        ready: list[Window] = []
+        for place, (start, step) in enumerate(self._next):
+            begins = range(start, num_frames - reach(self._size, step) + 1, self._stride * step)
+            ready += [Window(begin, step) for begin in begins]
+            self._next[place] = Window(start + len(begins) * self._stride * step, step)
+        return ready
+
+    @property
+    def needed(self) -> int:
+        """The first frame that a later window sees."""
+        return min(window.start for window in self._next)
 
 
 def seam_windows(

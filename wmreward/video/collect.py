@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -57,7 +56,7 @@ class Collector:
             whole = frame.rgb()
             return whole if self._reduction is None else self._reduction(whole)
 
-    def add(self, frame: SourceFrame, kept: NDArray[Any], path: Path) -> None:
+    def add(self, frame: SourceFrame, kept: NDArray[Any], info: VideoInfo) -> None:
         """Append a frame; there must be room for it.
 
         Raises:
@@ -65,11 +64,11 @@ class Collector:
         """
         count = len(self._indices)
         if (count + 1) * kept.nbytes > MAX_CLIP_BYTES:
-            height, width = kept.shape[:2]
             raise VideoError(
-                path,
-                f"its frames of {width} x {height} pixels are too large to hold {count + 1} of them: "
-                f"at most {MAX_CLIP_BYTES >> 30} GiB; take fewer frames, or scale it down first",
+                info.path,
+                f"its frames of {info.width} x {info.height} pixels are too large to hold "
+                f"{count + 1} of them: at most {MAX_CLIP_BYTES >> 30} GiB; take fewer frames, or "
+                "scale it down first",
             )
         if self._frames is None:
             self._frames = np.empty((self.capacity, *kept.shape), kept.dtype)

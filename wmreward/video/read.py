@@ -244,7 +244,7 @@ def _chunks(
     for frame, repeats in chosen:
         kept = collector.keep(frame, source.info)
         for _ in range(repeats):
-            collector.add(frame, kept, source.path)
+            collector.add(frame, kept, source.info)
             if len(collector) == collector.capacity:
                 yield collector.clip(source.info)
     if len(collector):
@@ -262,7 +262,7 @@ def _take(
         for frame in frames:
             num_decoded += 1
             if frame.index in wanted:
-                collector.add(frame, collector.keep(frame, source.info), source.path)
+                collector.add(frame, collector.keep(frame, source.info), source.info)
     if not len(collector):
         raise VideoError(source.path, "not a single frame decodes; copy or download it again")
     collector.num_source_frames = num_decoded
@@ -295,7 +295,7 @@ def _read_uniform_decord(
     collector = Collector(len(indices), len(reader), packets.faults, reduction)
     for index, time in zip(indices.tolist(), times.tolist(), strict=True):
         frame = SourceFrame(index, Fraction(time), partial(reader.frame, index))
-        collector.add(frame, collector.keep(frame, info), path)
+        collector.add(frame, collector.keep(frame, info), info)
     return collector.clip(info)
 
 

@@ -1,8 +1,10 @@
-"""Whole job lists with MAGI-1.
+"""Whole job lists.
 
 cli.py     the command; begin here
 flags.py   its flags
-setup.py   from flags and a list to a run
-maker.py   makes candidates
-judge.py   judges them
+wanted.py  what a run with any generator is to do
+making.py  what makers of candidates share
+judge.py   judges candidates
+setup.py   a run with MAGI-1, from flags and a list
+maker.py   makes candidates with MAGI-1
 """

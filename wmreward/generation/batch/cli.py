@@ -1,4 +1,4 @@
-"""Videos of a whole job list with MAGI-1, on any number of processes; what is done is never done again.
+"""Videos of a whole job list, on any number of processes; what is done is never done again.
 
     python -m generation.batch --jobs prompt/embedded_i2v.jsonl
     torchrun --nproc_per_node 8 -m generation.batch --jobs physics_iq_i2v.jsonl --config_file …
@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wmreward.commands.ending import run_command, say_error
+from wmreward.commands.flags import Values
+from wmreward.errors import UsageError
 from wmreward.generation.batch.flags import parse
 
 if TYPE_CHECKING:
     from wmreward.batch.folder import RunFolder
     from wmreward.batch.team import Team
-    from wmreward.generation.batch.setup import Setup
+    from wmreward.generation.batch.wanted import Wanted
 
 EXIT_FILE = "WMREWARD_EXIT_FILE"
 """Environment variable with the name of a file that takes exit code and run folder. torchrun takes any code
@@ -49,16 +51,14 @@ def _run(argv: Sequence[str], ran: list[RunFolder]) -> int:
     """The exit code; the folder of the run is added to ``ran`` where one was worked in."""
     values = parse(argv)
     if values["dry_run"]:
-        from wmreward.generation.batch.setup import Setup
-
-        print(Setup.of(values).table(values["processes"]))
+        print(_wanted(values).table(values["processes"]))
         return 0
     from wmreward.batch.team import LostContact, Team
 
     try:
         team = Team.joined()
-        setup, folder = team.together("set up", lambda: _set_up(values))
-        code = _generate(setup, folder, team.in_groups(setup.processes_per_video))
+        wanted, folder = team.together("set up", lambda: _set_up(values))
+        code = _generate(wanted, folder, team.in_groups(wanted.processes_per_video))
     except LostContact as error:  # said by every process that lost it
         say_error(error)
         return LOST_CONTACT
@@ -66,34 +66,45 @@ def _run(argv: Sequence[str], ran: list[RunFolder]) -> int:
     return code
 
 
-def _set_up(values: Mapping[str, Any]) -> tuple[Setup, RunFolder]:
-    """All that can be found wrong before processes work together, and the run's folder."""
+def _wanted(values: Values) -> Wanted:
+    """What is to be done, by the generator that the flags name."""
+    if values["pipeline"]:
+        from wmreward.pipelines.batch import PipelineBatch
+
+        return PipelineBatch.of(values)
+    for name in ("pipeline_call", "pipeline_revision"):
+        if name in values.given:
+            raise UsageError(f"--{name} has no meaning without --pipeline: leave it out")
     from wmreward.generation.batch.setup import Setup
 
-    setup = Setup.of(values)
-    cut = setup.check()
-    if cut and os.environ.get("RANK", "0") == "0":
-        job, first = next(iter(cut.items()))
-        print(f"note: job {job}: {first} ({len(cut)} such prompts in the list)", file=sys.stderr)
-    return setup, setup.folder()
+    return Setup.of(values)
 
 
-def _generate(setup: Setup, folder: RunFolder, team: Team) -> int:
+def _set_up(values: Values) -> tuple[Wanted, RunFolder]:
+    """All that can be found wrong before processes work together, and the run's folder."""
+    wanted = _wanted(values)
+    notes = wanted.check()
+    if os.environ.get("RANK", "0") == "0":
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+    return wanted, wanted.folder()
+
+
+def _generate(wanted: Wanted, folder: RunFolder, team: Team) -> int:
     from magi1.parallel.groups import process_groups
     from wmreward.batch.runner import BatchOptions, run_batch
     from wmreward.devices import find_device
-    from wmreward.generation.batch.maker import MagiMaker
 
-    values, device = setup.values, find_device(setup.values["device"])
+    values, device = wanted.values, find_device(wanted.values["device"])
     options = BatchOptions(
-        cost=setup.cost, grace_s=values["grace_s"], progress=not values["no_progress"]
+        cost=wanted.cost, grace_s=values["grace_s"], progress=not values["no_progress"]
     )
-    with process_groups(setup.config.engine_config, device.type) as place:
+    with process_groups(wanted.engine, device.type) as place:
         return run_batch(
             folder,
-            setup.jobs,
-            setup.variants,
-            lambda: MagiMaker(setup, place),
+            wanted.jobs,
+            wanted.variants,
+            lambda: wanted.maker(place),
             team=team,
             options=options,
         )

@@ -11,7 +11,7 @@ from wmreward.generation.flags import GROUPS, OLD
 VARIANTS = ("plain", "guided")
 
 _EPILOG = """\
-All flags of `wmreward generate` that shape videos are taken, too (--config_file, --num_steps,
+All flags of `wmreward generate` that shape videos are taken, too (--config_file, --pipeline, --num_steps,
 --guidance_scale, --reward, --offload, --cp_size, …; --help-all lists them); what differs from job to job
 stands in the list (prompt/README.md).
 
@@ -34,7 +34,6 @@ _OF_ONE_VIDEO = frozenset(
         *("mode", "prompt", "negative_prompt", "init_image", "init_video", "seed", "seeds"),
         *("output", "overwrite", "preview", "save_latents", "json", "plan"),
         *("best_of", "search", "candidate_batch", "keep", "compare", "plot", "download"),
-        *("pipeline", "pipeline_call", "pipeline_revision"),
     }
 )
 """Flags of `wmreward generate` that have no meaning here, because each job has its own or none has any."""
@@ -102,7 +101,7 @@ def build_parser() -> Parser:
     }
     return Parser(
         "wmreward batch",
-        "Generate the videos of a job list with MAGI-1, on any number of processes.",
+        "Generate the videos of a job list, on any number of processes.",
         _EPILOG,
         {"run": _OWN, **{title: flags for title, flags in shaping.items() if flags}},
         old=OLD,

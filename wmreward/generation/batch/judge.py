@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +10,18 @@ from typing import Any
 
 from torch import Tensor
 
-from wmreward.generation.steering import LoadedSteering
-from wmreward.rewards.mix import Judged, RewardMix
+from wmreward.generation.steering import LoadedRewards, LoadedSteering
+from wmreward.protocols import VideoFacts
+from wmreward.rewards.compare import Judged
+from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.world import SurpriseReward
 from wmreward.search.best_of_n import FileJudge
-from wmreward.surprise.scorer import SurpriseScorer, WindowScores
+from wmreward.surprise.aggregate import WindowScores
+from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.windows import Window
+from wmweights import write_state
 
+EMBEDDINGS = "embeddings.safetensors"
 DIGITS = 6
 """Significant digits of recorded surprises: as many as float32 has. More would double the manifest."""
 
@@ -44,30 +49,44 @@ class JudgedWindows(Judged):
         return {"per_window": self.per_window, "windows": {**self.windows, "starts": starts}}
 
 
-class BatchSteering(LoadedSteering):
-    """Steering whose judgement also tells of windows, where a surprise is among the rewards."""
+class BatchRewards(LoadedRewards):
+    """Rewards whose judgement also tells of windows, where a surprise is among them."""
 
-    def judge_file(self, video: Path, given: Tensor | None) -> tuple[Judged, dict[str, Any]]:
-        """A video file, judged as what follows ``given`` frames; and what to record of its windows.
+    def verdict(self, video: Path, prompt: str, given: Tensor | None = None) -> dict[str, Any]:
+        """What the manifest says of a video file, judged as what follows ``given`` frames.
+
+        Embeddings go into a file beside it.
 
         Raises:
             VideoError: it cannot be read or is too short.
         """
-        judged = FileJudge(self, self.pipeline.device, before=given)(video)
-        if not isinstance(judged, JudgedWindows):
-            return judged, {}
-        return judged, judged.facts(0 if given is None else len(given))
+        judged = FileJudge(self, self.device, before=given, prompt=prompt)(video)
+        if judged.embeddings:
+            write_state(judged.embeddings, video.with_name(EMBEDDINGS))
+        facts: dict[str, Any] = {"scores": judged.scores, "parts": judged.parts}
+        if isinstance(judged, JudgedWindows):
+            facts |= judged.facts(0 if given is None else len(given))
+        if judged.scores:
+            weights = self.mix.weights
+            facts["score"] = sum(weights[name] * score for name, score in judged.scores.items())
+        return facts
 
-    def judge(self, video: Tensor, given: int = 0) -> Judged:
+    def judge(
+        self,
+        video: Tensor,
+        facts: VideoFacts | None = None,
+        only: Collection[str] | None = None,
+    ) -> Judged:
         rewards = self.mix.rewards
         found = [(n, reward) for n, reward in rewards.items() if isinstance(reward, SurpriseReward)]
         if not found:
-            return super().judge(video, given)
+            return super().judge(video, facts, only)
         name, surprise = found[0]
         keeping, scorer = copy(surprise), _Keeping(surprise.scorer)
         keeping.scorer = scorer
         with self._visiting.here():
-            judged = RewardMix({**rewards, name: keeping}, self.mix.weights).judge(video, given)
+            kept = RewardMix({**rewards, name: keeping}, self.mix.weights)
+            judged = kept.judge(video, facts, only)
         windows: dict[str, Any] = {
             "starts": [window.start for window in scorer.kept],
             "target": scorer.target_offset,
@@ -80,6 +99,10 @@ class BatchSteering(LoadedSteering):
             per_window=[float(f"{value:.{DIGITS}g}") for value in scorer.per_window],
             windows=windows,
         )
+
+
+class BatchSteering(BatchRewards, LoadedSteering):
+    """The same, with a guidance for each candidate of MAGI-1."""
 
 
 class _Keeping(SurpriseScorer):

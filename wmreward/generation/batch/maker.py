@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from magi1.errors import MagiError
@@ -14,20 +14,20 @@ from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place
 from magi1.pipeline import Pipeline, Prepared
 from magi1.text_features import FOLDER as TEXT_FOLDER
-from wmreward.batch.candidates import Candidate, Unfit
-from wmreward.errors import WMRewardError
+from wmreward.batch.candidates import Candidate
+from wmreward.errors import one_line
 from wmreward.generation.batch.judge import BatchSteering
+from wmreward.generation.batch.making import VIDEO, facts_of, failing
 from wmreward.generation.batch.setup import Setup
 from wmreward.generation.candidate import Making, make_candidate
 from wmreward.generation.inputs import given_frames
 from wmreward.generation.job import context_of
 from wmreward.generation.output import Output
 from wmreward.prompts.jobs import BatchJob
-from wmweights import WeightsError, write_state
+from wmreward.video_io import Faults
+from wmweights import WeightsError
 
-VIDEO, EMBEDDINGS = "video.mp4", "embeddings.safetensors"
 _REMEMBERED = 8
-_FROM_RECORD = ("frames", "fps", "size", "resumed", "device", "processes", "peak_memory_bytes")
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,13 @@ class _Read:
     Attributes:
         prepared: As the sampler takes it.
         sha256: Of the given frames.
+        faults: What is doubtful about the video they come from.
         context: Given frames that are judged with the video.
     """
 
     prepared: Prepared
     sha256: str | None
+    faults: Faults
     context: Tensor | None
 
 
@@ -76,17 +78,8 @@ class MagiMaker:
         self._read: dict[str, _Read] = {}
 
     def __call__(self, candidate: Candidate, folder: Path) -> dict[str, Any]:
-        try:
+        with failing(MagiError, WeightsError):
             return self._make(candidate, folder)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            torch.cuda.empty_cache()
-            raise WMRewardError(f"not enough memory ({error})") from error
-        except (MagiError, WeightsError) as error:
-            raise WMRewardError(str(error)) from error
-        except RuntimeError as error:
-            if "CUDA error" in str(error):  # nothing works in this process any more
-                raise Unfit(str(error)) from error
-            raise
 
     def _make(self, candidate: Candidate, folder: Path) -> dict[str, Any]:
         job = self._job(candidate.job)
@@ -94,17 +87,12 @@ class MagiMaker:
         # A process that died while it judged has left the video. Several must decide the same.
         found = output.record() if self.place.group is None else None
         record = found or self._generate(candidate, job.prepared, output)
-        facts: dict[str, Any] = {
-            "video": VIDEO,
-            "given_sha256": job.sha256,
-            **{name: record[name] for name in _FROM_RECORD},
-        }
-        if "prompt_cut" in record:
-            facts["prompt_cut"] = record["prompt_cut"]
-        if "guidance" in record:
-            facts["guidance"] = {name: record["guidance"][name] for name in ("summary", "effect")}
+        facts = facts_of(record, job.sha256)
+        if job.faults:
+            facts["given_faults"] = job.faults.to_json()
         if self.place.rank == 0 and not self.setup.values["no_scores"]:
-            facts |= self._judge(output.path, job.context)
+            assert self.steering is not None
+            facts |= self.steering.verdict(output.path, candidate.job.prompt, job.context)
         return facts
 
     def _generate(self, candidate: Candidate, prepared: Prepared, output: Output) -> dict[str, Any]:
@@ -121,17 +109,6 @@ class MagiMaker:
                 processes=self.setup.processes_per_video,
             ),
         )
-
-    def _judge(self, video: Path, context: Tensor | None) -> dict[str, Any]:
-        assert self.steering is not None
-        judged, of_windows = self.steering.judge_file(video, context)
-        if judged.embeddings:
-            write_state(judged.embeddings, video.with_name(EMBEDDINGS))
-        facts: dict[str, Any] = {"scores": judged.scores, "parts": judged.parts, **of_windows}
-        if judged.scores:
-            weights = self.steering.mix.weights
-            facts["score"] = sum(weights[name] * score for name, score in judged.scores.items())
-        return facts
 
     def _job(self, job: BatchJob) -> _Read:
         """Text and given frames as the sampler takes them; kept for the next seeds."""
@@ -151,9 +128,13 @@ class MagiMaker:
             released=self.setup.released,
         )
         frames = None if given is None else given.frames
+        if given is not None and given.faults and self.place.rank == 0:
+            doubts = f"{job.id}: {job.init_video}: {given.faults}; continued all the same"
+            print(f"warning: {one_line(doubts)}", file=sys.stderr)
         return _Read(
             self.pipeline.prepare(replace(self.setup.request(job), given=frames)),
             None if given is None else given.sha256,
+            Faults() if given is None else given.faults,
             context_of(frames, self.setup.steering.rewards, self.setup.config),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from wmreward.video.integrity.evidence import CUT, MOST_STEPS, WHOLE, Evidence
@@ -99,6 +100,20 @@ def _tiles(file: BinaryIO, end: int) -> bool:
             return False
         file.seek(length, 1)
     return file.tell() == end
+
+
+def elements(file: BinaryIO, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Id, begin and end of the content of each element, up to one of unknown size or at the end."""
+    for _ in range(MOST_STEPS):
+        if position >= end:
+            return
+        file.seek(position)
+        name, length = _read_id(file), _read_size(file)
+        if name is None or length is None:
+            return
+        start = file.tell()
+        position = end if length < 0 else start + length
+        yield name, start, min(position, end)
 
 
 def _read_id(file: BinaryIO) -> int | None:

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from wmreward.errors import VideoError
 from wmreward.files import open_regular
 from wmreward.video.container import AGAIN, codec_name, explain, has_clock, open_video
 from wmreward.video.integrity.boxes import y4m
+from wmreward.video.integrity.cropping import cropped_size
 from wmreward.video.integrity.structure import walk
 from wmreward.video.messages import Messages
 from wmreward.video.types import Faults
@@ -101,6 +103,7 @@ def scan(path: Path) -> Scan:
         messages.heard(),
     ):
         codec, file_format = codec_name(stream), container.format.name
+        shown_otherwise = _shown_otherwise(path, stream)
         tick_s = float(stream.time_base or 0)
         rate = float(stream.average_rate or 0)
         duration_s = (container.duration or 0) / 1e6
@@ -138,6 +141,7 @@ def scan(path: Path) -> Scan:
         faults.notes.append("cut off after its last frame")
     if found.damage:
         faults.notes.append(found.damage)
+    faults.notes += shown_otherwise
     if num_bytes < _REACHED * found.media_bytes:
         share = 100 * num_bytes // found.media_bytes
         faults.notes.append(f"only {share} % of its media data belongs to a frame")
@@ -167,6 +171,21 @@ def scan(path: Path) -> Scan:
         faults.notes.append(f"its header promises {lost / rate:.2g} s more than there are")
     return Scan(path, num_shown, sorted_pts, codec, faults, clock)
 
+
+def _shown_otherwise(path: Path, stream: VideoStream) -> list[str]:
+    """What a player does with the pictures that is not done here."""
+    context, notes = stream.codec_context, []
+    transfer = _HDR.get(int(getattr(context, "color_trc", 0) or 0))
+    if transfer:
+        notes.append(f"HDR colours ({transfer}), read as they are: paler than a player shows them")
+    if shown := cropped_size(path, context.width, context.height):
+        whole = f"{context.width} x {context.height}"
+        notes.append(f"a player shows {shown[0]} x {shown[1]} of its {whole} pixels, all are read")
+    return notes
+
+
+_HDR = {16: "PQ", 18: "HLG"}
+"""Transfer functions that need tone mapping, by their numbers in ITU-T H.273."""
 
 _REACHED = 0.9
 """Of the media data of an MP4, by what belongs to a frame (or a piece of sound)."""

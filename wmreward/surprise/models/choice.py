@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -125,10 +125,17 @@ def reading_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A world model and the record of its weights."""
+    """A world model.
+
+    Attributes:
+        model: The network.
+        info: The record of its weights.
+        settings: All of it that decides a score, for records.
+    """
 
     model: WorldModel
     info: WeightsInfo
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=2)
@@ -152,4 +159,16 @@ def load(choice: ModelChoice, *, rehash: bool = False) -> LoadedModel:
     )
     if choice.compile:
         model.compile_blocks()
-    return LoadedModel(model, info)
+    settings = {
+        "model": choice.name,
+        "weights_sha256": info.sha256,
+        "weights_source": info.source,
+        "context_encoder": info.context_encoder,
+        "target_encoder": info.target_encoder,
+        "mask_token": info.mask_token,
+        **choice.read_as(),
+        **info.compared_with(),
+        "dtype": str(choice.torch_dtype()).removeprefix("torch."),
+        "device": choice.torch_device().type,
+    }
+    return LoadedModel(model, info, settings)

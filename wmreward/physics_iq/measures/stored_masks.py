@@ -18,7 +18,7 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from wmreward.physics_iq.masks import BoolArray
+from wmreward.physics_iq.measures.masks import BoolArray
 from wmreward.video.types import UInt8Array
 
 

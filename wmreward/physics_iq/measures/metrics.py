@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmreward.errors import UsageError
-from wmreward.physics_iq.masks import BoolArray, MotionMask, rows_with_any
-from wmreward.physics_iq.resize import Bilinear, target_size
-from wmreward.physics_iq.stored_masks import grey_levels, through_mpeg4
+from wmreward.physics_iq.measures.masks import BoolArray, MotionMask, rows_with_any
+from wmreward.physics_iq.measures.resize import Bilinear, target_size
+from wmreward.physics_iq.measures.stored_masks import grey_levels, through_mpeg4
 from wmreward.video.types import UInt8Array
 
 ON = 127
@@ -117,8 +117,8 @@ def compare(
 ) -> Metrics:
     """Compare clips in memory, uint8 [T, H, W, 3] RGB, with equal T; resolutions may differ.
 
-    At small resolutions mind the kernels of the masks (`wmreward.physics_iq.masks`): at 64 × 64 things
-    narrower than 5 pixels do not move, and the comparison is made at 16 × 16.
+    At small resolutions mind the kernels of the masks (see `.masks`): at 64 × 64 things narrower
+    than 5 pixels do not move, and the comparison is made at 16 × 16.
 
     Args:
         take_1: the real clip that scores are against.

@@ -1,0 +1,76 @@
+"""One run at a time writes a video, whatever else is started beside it; with a nano MAGI-1."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from generate_fixtures import T2V, CommandLine
+from magi1_fakes import write_nano
+
+from magi1.pipeline import Pipeline
+from wmfiles import Process
+from wmreward.generation import run
+from wmreward.records.lock import Lock, Lost
+
+PLAIN = ("--guidance_scale", "0", "--num_steps", "4", "--num_frames", "24", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("nano")
+    write_nano(folder)
+    return folder
+
+
+@pytest.fixture
+def command(
+    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(nano, capsys)
+
+
+@pytest.mark.parametrize("flags", [(), ("--best_of", "2", "--model", "tiny")])
+def test_one_writer_at_a_time(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    lock = Lock.of(Path("ball.mp4"))
+    lock.acquire([Process.this()])
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "prepare", None)  # nothing is computed
+        code, out, err = command(*T2V, *PLAIN, *flags, "--output", "ball.mp4")
+    assert code == 2 and not out
+    last = err.splitlines()[-1]
+    assert last.startswith(f"error: ball.mp4 is in use by process {os.getpid()} on ")
+    lock.release()
+    assert not Path("ball.mp4").exists() and not list(Path().glob(".*"))
+
+
+def test_a_video_that_another_run_has_just_written_is_kept(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended between the look at the place and the lock."""
+
+    def finished(device: str) -> torch.device:
+        Path("ball.mp4").write_bytes(b"of another run")
+        return torch.device(device)
+
+    monkeypatch.setattr(run, "find_device", finished)
+    error = command.fails(*T2V, *PLAIN, "--output", "ball.mp4")
+    assert "ball.mp4 was just written by another run" in error
+    assert Path("ball.mp4").read_bytes() == b"of another run" and not list(Path().glob(".*"))
+
+
+def test_a_run_that_lost_its_place_writes_nothing(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(self: Lock) -> None:
+        raise Lost("ball.mp4 is in use by somebody")
+
+    monkeypatch.setattr(Lock, "check", lost)
+    code, _, err = command(*T2V, *PLAIN, "--output", "ball.mp4")
+    assert code == 2 and "ball.mp4 is in use by somebody" in err
+    assert not list(Path().iterdir())

@@ -1,0 +1,214 @@
+"""From flags to what a pipeline of diffusers is asked for. All that can be found wrong before weights is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wmfiles import JSONError, parse_json
+from wmreward.commands.flags import Values
+from wmreward.devices import find_device
+from wmreward.errors import UsageError, WMRewardError
+from wmreward.generation.job import precision
+from wmreward.pipelines.loading import FoundPipeline, find_pipeline
+from wmreward.rewards.choice import RewardChoice
+from wmreward.video.images import read_image
+
+_OTHER_GENERATORS = (
+    *("config_file", "init_video", "chunks_at_once", "text_scales", "prev_chunk_scales"),
+    *("special_tokens", "compat", "preview", "save_latents", "cp_size", "kernels"),
+    *("particle_beta", "particle_every", "particle_range", "particle_threshold", "particle_churn"),
+)
+"""Flags of `wmreward generate` that mean something to MAGI-1 only."""
+
+_FLAGS = {
+    "num_steps": "num_inference_steps",
+    "num_frames": "num_frames",
+    "video_size_h": "height",
+    "video_size_w": "width",
+}
+"""Flags, and the argument of the pipeline's call that each one is."""
+
+_RATES = ("frame_rate", "fps")
+"""Names that pipelines have for the frames per second that they make."""
+
+_OURS = frozenset(
+    {*_FLAGS.values(), "prompt", "negative_prompt", "image", "generator", "output_type", "latents"}
+    | {"return_dict", "num_videos_per_prompt", "callback_on_step_end"}
+)
+"""Arguments that ``--pipeline_call`` cannot set."""
+
+
+@dataclass(frozen=True)
+class PipelineRequest:
+    """What is asked for.
+
+    Attributes:
+        prompt: What the video shows.
+        call: What the pipeline is called with, but seed and image.
+        given: The image, uint8 ``[1, H, W, 3]``, or None.
+    """
+
+    prompt: str
+    call: Mapping[str, Any]
+    given: Tensor | None = None
+
+    @property
+    def given_sha256(self) -> str | None:
+        """Of the image."""
+        if self.given is None:
+            return None
+        content = repr(tuple(self.given.shape)).encode() + self.given.numpy().tobytes()
+        return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineChoice:
+    """A pipeline and how it runs: what all videos of a run have in common.
+
+    Attributes:
+        found: The pipeline.
+        common: Arguments of every call.
+        fps: Of the video files.
+        device, dtype, offload: Where and how it runs.
+    """
+
+    found: FoundPipeline
+    common: Mapping[str, Any]
+    fps: int
+    device: str
+    dtype: torch.dtype
+    offload: bool
+
+    @classmethod
+    def of(cls, values: Values) -> PipelineChoice:
+        """From flags.
+
+        Raises:
+            UsageError: flags that contradict each other or mean nothing to a pipeline.
+            WMRewardError: no such pipeline, or no diffusers.
+        """
+        _check_flags(values)
+        device = find_device(values["device"])
+        dtype = precision(values["dtype"])
+        if dtype is None:
+            dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        found = find_pipeline(
+            values["pipeline"], revision=values["pipeline_revision"], download=values["download"]
+        )
+        common = _common(values, found)
+        rates = [common[name] for name in _RATES if name in common]
+        fps = int(values["video_fps"] or (rates[0] if rates else found.family.fps))
+        return cls(
+            found=found,
+            common=common,
+            fps=fps,
+            device=values["device"],
+            dtype=dtype,
+            offload=values["offload"],
+        )
+
+    def request(self, prompt: str, negative_prompt: str, image: Path | None) -> PipelineRequest:
+        """One video.
+
+        Raises:
+            UsageError: the pipeline needs an image and there is none, or the other way round.
+            VideoError: the image cannot be read.
+        """
+        name = self.found.kind.__name__
+        if image is None and self.found.family.needs_image:
+            raise UsageError(f"{name} starts from an image: give --init_image")
+        if image is not None and not self.found.family.needs_image:
+            raise UsageError(
+                f"{name} makes videos from text alone: leave out --init_image, or give a --pipeline that "
+                "starts from an image"
+            )
+        call = {"prompt": prompt, **self.common}
+        if negative_prompt:
+            call["negative_prompt"] = negative_prompt
+            _check_known(call, self.found)
+        if image is None:
+            return PipelineRequest(prompt, call)
+        frames = np.ascontiguousarray(read_image(image))[None]
+        return PipelineRequest(prompt, call, torch.from_numpy(frames))
+
+    @property
+    def steps(self) -> int:
+        """Of the scheduler."""
+        steps = self.argument("num_inference_steps")
+        if not isinstance(steps, int):
+            raise WMRewardError(
+                "this pipeline does not say how many steps it takes: give --num_steps"
+            )
+        return steps
+
+    def argument(self, name: str) -> Any:
+        """What the call has for it, given or by default."""
+        return self.common.get(name, self.found.parameters[name].default)
+
+    def check_frames(self, rewards: RewardChoice) -> None:
+        """Raises ``UsageError`` where videos are known beforehand to be too short for the rewards."""
+        frames, needed = self.argument("num_frames"), rewards.min_frames
+        if isinstance(frames, int) and frames < needed:
+            raise UsageError(
+                f"the video has {frames} frames, but the reward needs {needed}: raise --num_frames, or lower "
+                "--window_size"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides what any video shows, weights included."""
+        return {
+            "pipeline": {"class": self.found.kind.__name__, "files": self.found.fingerprint},
+            "diffusers": metadata.version("diffusers"),
+            "call": dict(self.common),
+            "dtype": str(self.dtype),
+        }
+
+
+def _check_flags(values: Values) -> None:
+    for name in _OTHER_GENERATORS:
+        if name in values.given:
+            raise UsageError(f"--{name} has no meaning with --pipeline: leave it out")
+    if values["search"] == "particles":
+        raise UsageError("--search particles has no meaning with --pipeline: use --best_of")
+    if values["guidance_through"] != "x0":
+        raise UsageError("--guidance_through dit cannot be had with --pipeline: use x0")
+    if values["candidate_batch"] != 1:
+        raise UsageError(
+            "--candidate_batch has no meaning with --pipeline: candidates come one by one"
+        )
+
+
+def _common(values: Values, found: FoundPipeline) -> dict[str, Any]:
+    """What was asked for, in the pipeline's own names; its defaults are left to it."""
+    call = {name: values[flag] for flag, name in _FLAGS.items() if values[flag] is not None}
+    if values["video_fps"] is not None:
+        call |= {name: values["video_fps"] for name in _RATES if name in found.parameters}
+    for entry in values["pipeline_call"] or ():
+        name, equals, word = entry.partition("=")
+        if not equals or name in _OURS:
+            raise UsageError(f"--pipeline_call {entry} must be NAME=VALUE with a name of its own")
+        call[name] = _value(word)
+    _check_known(call, found)
+    return call
+
+
+def _check_known(call: Mapping[str, Any], found: FoundPipeline) -> None:
+    if unknown := sorted(call.keys() - found.parameters.keys()):
+        raise UsageError(f"{found.kind.__name__} does not take {', '.join(unknown)}")
+
+
+def _value(word: str) -> Any:
+    """A number, true, false, null, a list; else the word itself."""
+    try:
+        return parse_json(word)
+    except JSONError:
+        return word

@@ -1,0 +1,170 @@
+"""Rewards by name: ours, and those of users, which are imported."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wmreward.errors import UsageError
+from wmreward.protocols import InformedReward, Reward, SetReward
+from wmreward.rewards.compare import Compare
+from wmreward.rewards.features import Trajectory
+from wmreward.rewards.geometry import GeometryReward
+from wmreward.rewards.vlm import VLMReward
+from wmreward.rewards.world import (
+    Consensus,
+    EncoderConsensus,
+    SeamReward,
+    SurpriseReward,
+    nearness,
+)
+from wmreward.surprise.scorer import SurpriseScorer
+
+AnyReward = Reward | SetReward | InformedReward
+
+PREDICTS = (SurpriseReward.name, SeamReward.name)
+"""Rewards that need a world model's prediction."""
+DESCRIBES = (GeometryReward.name, Consensus.name)
+"""Rewards that go by what an encoder sees: the world model's, unless another is chosen."""
+ASKS = ("vlm", "adherence")
+"""Rewards that ask a vision-language model."""
+OWN = (PREDICTS[0], PREDICTS[1], *DESCRIBES, *ASKS)
+"""All rewards of ours."""
+FINISHED_ONLY = frozenset({Consensus.name, *ASKS})
+"""Those that judge finished videos only: they neither guide nor weigh particles."""
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What rewards of ours judge by, each as far as one of them is asked for.
+
+    Attributes:
+        surprise: The world model, with windows and rule.
+        features: Another encoder than the world model's.
+        asked: The rewards that ask, by name.
+    """
+
+    surprise: SurpriseScorer | None = None
+    features: Trajectory | None = None
+    asked: dict[str, VLMReward] | None = None
+
+    def reward(self, name: str) -> AnyReward:
+        """The reward of this name; raises ``UsageError`` if it cannot be made."""
+        if name in ASKS:
+            assert self.asked is not None, "who is asked?"
+            return self.asked[name]
+        if name in DESCRIBES and self.features is not None:
+            made = GeometryReward if name == GeometryReward.name else EncoderConsensus
+            return made(self.features)
+        if name in OWN:
+            assert self.surprise is not None, "the world model's rewards need a scorer"
+            return _OF_SCORER[name](self.surprise)
+        return imported(name)
+
+
+def _geometry(scorer: SurpriseScorer) -> GeometryReward:
+    from wmreward.rewards.encoders import of_world_model
+
+    encoder = of_world_model(scorer.model, scorer.config.window_size)
+    sizes = {"batch_size": scorer.batch_size, "grad_batch_size": scorer.grad_batch_size}
+    return GeometryReward(Trajectory(encoder, **sizes))
+
+
+_OF_SCORER: dict[str, Callable[[SurpriseScorer], AnyReward]] = {
+    SurpriseReward.name: SurpriseReward,
+    SeamReward.name: SeamReward,
+    Consensus.name: Consensus,
+    GeometryReward.name: _geometry,
+}
+
+
+def parse_weights(entries: Sequence[str]) -> dict[str, float]:
+    """Names and weights of ``NAME[=WEIGHT]``; what is to be imported is looked up, but not made.
+
+    Raises:
+        UsageError: an unknown name, one that cannot be imported or is given twice, a weight that is none.
+    """
+    weights: dict[str, float] = {}
+    for entry in entries:
+        name, equals, number = entry.partition("=")
+        if name in weights:
+            raise UsageError(f"reward {name!r} is given twice")
+        if name not in OWN:
+            if ":" not in name:
+                raise UsageError(
+                    f"unknown reward {name!r}: use {', '.join(OWN)} or package.module:factory"
+                )
+            _factory(name)
+        weights[name] = _weight(entry, number) if equals else 1.0
+    return weights
+
+
+def comparing(name: str) -> Compare:
+    """How a reward of this name compares embeddings; nothing of ours is loaded.
+
+    Raises:
+        UsageError: it cannot be imported, or compares nothing.
+    """
+    if name == Consensus.name:
+        return nearness
+    compare = None if name in OWN else getattr(imported(name), "compare", None)
+    if compare is None:
+        raise UsageError(f"reward {name!r} judges videos one by one: it compares nothing")
+    found: Compare = compare
+    return found
+
+
+def imported(path: str) -> AnyReward:
+    """A user's reward, made by the factory ``package.module:factory``, which takes no arguments.
+
+    Raises:
+        UsageError: it cannot be imported or made, or returns something else.
+    """
+    factory = _factory(path)
+    try:
+        made: Any = factory()
+    except TypeError as error:
+        raise UsageError(f"reward {path!r} cannot be made: {error}") from error
+    judges = callable(made) or isinstance(made, InformedReward)
+    if not judges and not (hasattr(made, "embed") and hasattr(made, "compare")):
+        raise UsageError(
+            f"reward {path!r} is a {type(made).__name__}, which can neither judge videos nor compare them"
+        )
+    reward: AnyReward = made
+    return reward
+
+
+def _weight(entry: str, number: str) -> float:
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise UsageError(f"reward {entry!r}: {number!r} is not a weight")
+    return weight
+
+
+def _factory(path: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        with _working_directory_importable():
+            return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"reward {path!r} cannot be made: {error}") from error
+
+
+@contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    """As ``python -m`` has it: a user's reward lies where they work."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)

@@ -1,0 +1,95 @@
+"""What people get of a choice: tables or JSON lines, contact sheets, copies of the winners."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wmreward.commands.flags import Values
+from wmreward.files import user_path
+from wmreward.records.scored import to_json
+from wmreward.scoring.report import short_names
+from wmreward.search.best_of_n import Choice
+from wmreward.search.report import choice_gain, choice_table, draw_choice
+from wmreward.select.copies import copy_winners, slug
+from wmreward.tables.layout import Format
+
+
+@dataclass(frozen=True, kw_only=True)
+class Showing:
+    """How choices are shown, group after group.
+
+    Attributes:
+        copy_to: Where winners go, or None.
+        sheets: Where contact sheets go, or None.
+        as_json: Print JSON lines instead of tables.
+        form: Of the tables.
+        video: Where the video of a candidate's name lies.
+    """
+
+    copy_to: Path | None
+    sheets: Path | None
+    as_json: bool
+    form: Format
+    video: Callable[[str], Path] = Path
+    _winners: dict[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def from_flags(cls, values: Values, video: Callable[[str], Path] = Path) -> Showing:
+        """From a command line; raises ``UsageError`` for a place that cannot be."""
+        copy_to, sheets = (
+            None if values[name] is None else user_path(values[name])
+            for name in ("copy_to", "contact_sheets")
+        )
+        return cls(
+            copy_to=copy_to,
+            sheets=sheets,
+            as_json=values["json"],
+            form=values["format"],
+            video=video,
+        )
+
+    def group(self, number: int, group: str, choice: Choice) -> None:
+        """Print a choice and draw its sheet."""
+        self._winners[group] = self.video(choice.winner.name)
+        self._print(group, choice)
+        if self.sheets is not None:
+            self._draw(self.sheets / f"{number:03d}-{slug(group)}.png", choice)
+
+    def end(self) -> None:
+        """Copy the winners of all groups."""
+        if self.copy_to is not None:
+            for copy in copy_winners(self._winners, self.copy_to):
+                say(f"wrote {copy}")
+
+    def _print(self, group: str, choice: Choice) -> None:
+        if self.as_json:
+            line = {"group": group, "winner": choice.winner.name, "candidates": choice.rows()}
+            print(to_json(line), flush=True)
+            return
+        short = short_names([Path(candidate.name) for candidate in choice.candidates])
+        if group:
+            print(f"{group}:")
+        print(choice_table(choice, "video", short.__getitem__, self.form))
+        if self.form == "text":
+            print(f"winner: {choice.winner.name}")
+            if len(choice.candidates) > 1:
+                print(choice_gain(choice))
+        print(flush=True)
+
+    def _draw(self, path: Path, choice: Choice) -> None:
+        short = short_names([Path(candidate.name) for candidate in choice.candidates])
+        draw_choice(
+            path,
+            choice,
+            lambda place: self.video(choice.candidates[place].name),
+            short.__getitem__,
+        )
+        say(f"wrote {path}")
+
+
+def say(text: str) -> None:
+    """To standard error."""
+    print(text, file=sys.stderr)
