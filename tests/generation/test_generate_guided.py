@@ -56,14 +56,26 @@ def test_what_is_continued_is_guided_unless_told_otherwise(command: Guided, inpu
     video = ("--mode", "v2v", "--init_video", str(inputs / "video.mp4"), "--num_frames", "24")
     image = ("--mode", "i2v", "--init_image", str(inputs / "image.png"), "--num_frames", "24")
     short = ("--num_steps", "4", "--output_path")
-    for name, flags in (("v", video), ("i", image)):
-        assert command(*flags, *short, f"{name}.mp4")[0] == 0
+    assert command(*video, "--num_steps", "12", "--output_path", "v.mp4")[0] == 0
+    settings = record_of("v")["settings"]
+    assert settings["guidance"]["schedule"] == {"scales": [0.5, 0.0] * 6, "times": [0.05, 0.4]}
+    assert settings["guidance"]["keep"] == "edges" and settings["reward"]["score"] == "top"
+    assert settings["reward"]["rewards"] == {"seam": 1.0}
+    assert settings["reward"]["frame_strides"] == [1, 2, 3]
+    assert record_of("v")["guidance"]["steps"]
+    for name, flag, scales, rewards in (  # what is asked for stands alone
+        ("scale", ("--guidance_scale", "0.1"), [0.1] * 4, {"seam": 1.0}),
+        ("range", ("--guidance_range", "0", "0.5"), [0.15] * 4, {"seam": 1.0}),
+        ("reward", ("--reward", "surprise"), [0.5, 0.0] * 2, {"surprise": 1.0}),
+    ):
+        assert command(*video, *flag, *short, f"{name}.mp4")[0] == 0
         settings = record_of(name)["settings"]
-        assert set(settings["guidance"]["schedule"]["scales"]) == {0.15}
-        assert settings["guidance"]["keep"] == "edges" and settings["reward"]["score"] == "top"
-        assert record_of(name)["guidance"]["steps"]
+        assert settings["guidance"]["schedule"]["scales"] == scales
+        assert settings["reward"]["rewards"] == rewards
+        assert ("frame_strides" in settings["reward"]) == ("seam" in rewards)
     consensus = ("--best_of", "2", "--reward", "consensus")
     for name, flags in (
+        ("image", image),
         ("off", (*video, "--guidance_scale", "0")),
         ("text", (*T2V, *SHORT)),
         ("set", (*video, *consensus)),

@@ -17,13 +17,19 @@ from magi1.offload import resident
 from magi1.pipeline import Pipeline
 from magi1.tiling import map_tiles
 from wmreward.errors import UsageError
-from wmreward.generation.steering_flags import GUIDANCE_RANGE, GUIDANCE_SCALE, GUIDED_MODES
+from wmreward.generation.steering_flags import (
+    CONTINUED_GUIDANCE,
+    CONTINUED_REWARD,
+    GUIDANCE_RANGE,
+    GUIDANCE_SCALE,
+    GUIDED_MODES,
+)
 from wmreward.protocols import RewardScores, VideoFacts
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Comparison, Judged
 from wmreward.rewards.features import Trajectory
 from wmreward.rewards.known import FINISHED_ONLY, comparing, parse_weights
-from wmreward.rewards.mix import RewardMix, cutters_of
+from wmreward.rewards.mix import ContinuationMix, RewardMix, cutters_of
 from wmreward.rewards.world import SeamReward, SurpriseReward
 from wmreward.steering.guidance import Guidance, GuidanceConfig, Relief
 from wmreward.steering.particles import ParticleConfig, ParticleSteering
@@ -96,10 +102,11 @@ def steering_of(
     measures: bool = False,
 ) -> Steering:
     """The same for any generator that takes ``steps`` steps, with the world model that usually judges it."""
+    values = _of_mode(values)
     schedule = GuidanceSchedule.make(
         steps,
         scale=_guidance_scale(values),
-        frequency=values["guidance_frequency"],
+        frequency=values["guidance_frequency"] or 1,
         which=values["guidance_steps"],
         scales=values["guidance_scales"],
         times=_guided_times(values),
@@ -157,13 +164,31 @@ def foreign_judge(steering: Steering, config: MagiConfig) -> str | None:
     )
 
 
+def _of_mode(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the defaults of continued videos, where nothing else was asked for."""
+    if values["mode"] not in GUIDED_MODES:
+        return values
+    own: dict[str, Any] = {}
+    given: frozenset[str] = getattr(values, "given", frozenset())
+    if given.isdisjoint(CONTINUED_REWARD):
+        own |= CONTINUED_REWARD
+    rewards = parse_weights(own.get("reward") or values["reward"] or [SurpriseReward.name])
+    when = (*CONTINUED_GUIDANCE, "guidance_steps", "guidance_scales")
+    if _surprises(rewards) and all(values[name] is None for name in when):
+        own |= CONTINUED_GUIDANCE
+    return {**values, **own}
+
+
+def _surprises(rewards: Mapping[str, float]) -> bool:
+    return not rewards.keys().isdisjoint((SurpriseReward.name, SeamReward.name))
+
+
 def _guidance_scale(values: Mapping[str, Any]) -> float:
     """What was asked for; else surprise guides where it is known to help (a list of jobs has no mode)."""
     if (asked := values["guidance_scale"]) is not None:
         return float(asked)
     rewards = parse_weights(values["reward"] or [SurpriseReward.name])
-    surprise = not rewards.keys().isdisjoint((SurpriseReward.name, SeamReward.name))
-    return GUIDANCE_SCALE if surprise and values["mode"] in GUIDED_MODES else 0.0
+    return GUIDANCE_SCALE if _surprises(rewards) and values["mode"] in GUIDED_MODES else 0.0
 
 
 def _guided_times(values: Mapping[str, Any]) -> tuple[float, float]:
@@ -344,9 +369,27 @@ class Visiting:
 
     def rewarding(self, mix: RewardMix) -> Callable[[Tensor], RewardScores]:
         """The rewards, with the networks there; a reward of ours has its gradient when it has its value."""
+        return (
+            _VisitedContinuation(self, mix)
+            if isinstance(mix, ContinuationMix)
+            else _Visited(self, mix)
+        )
 
-        def reward(videos: Tensor) -> RewardScores:
-            with self.here():
-                return mix(videos)
 
-        return reward
+@dataclass(frozen=True)
+class _Visited:
+    visiting: Visiting
+    mix: RewardMix
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        with self.visiting.here():
+            return self.mix(videos)
+
+
+@dataclass(frozen=True)
+class _VisitedContinuation(_Visited):
+    mix: ContinuationMix
+
+    def after(self, videos: Tensor, given: int) -> RewardScores:
+        with self.visiting.here():
+            return self.mix.after(videos, given)

@@ -191,10 +191,11 @@ class SurpriseScorer:
                     )
         return {name: self._joined(parts, len(video), windows) for name, parts in found.items()}
 
-    def observed_latents(self, video: Tensor) -> Tensor:
-        """The latents of every window's future, ``[B, W, t, n, D]``, as the model sees them."""
+    def observed_latents(self, video: Tensor, windows: Sequence[Window] | None = None) -> Tensor:
+        """The latents of the future of every window, or some, ``[B, W, t, n, D]``, as the model sees them."""
         _check_videos(video)
-        every = self._latents(video, self.windows(video.shape[2]))
+        windows = self.windows(video.shape[2]) if windows is None else windows
+        every = self._latents(video, windows)
         observed = torch.cat([latents.observed for latents in every])
         return observed.unflatten(0, (len(video), -1))
 
