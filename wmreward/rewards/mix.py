@@ -21,8 +21,7 @@ from wmreward.rewards.features import FrameEncoder, Trajectory
 from wmreward.rewards.geometry import GeometryReward
 from wmreward.rewards.known import AnyReward, Judges, parse_weights
 from wmreward.rewards.world import SurpriseReward
-from wmreward.surprise.inputs import as_floats
-from wmreward.surprise.models.seen import seen_by
+from wmreward.surprise.reduce import as_floats, seen_by
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.video_io import Reduction
 

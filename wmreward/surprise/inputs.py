@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmreward.errors import UsageError, VideoWarning
-from wmreward.video.types import UInt8Array
-from wmreward.video_io import Clip
 
 Frames = NDArray[Any] | Tensor | Sequence[Any]
 """An array, a tensor, or a list of frames."""
@@ -29,20 +27,6 @@ decoder overshoots by some percent; another range lies outside by half or more."
 _A_VIDEO = (
     "a video is a path, an array [T, H, W, 3], a tensor [3, T, H, W] or a list of frames [H, W, 3]"
 )
-
-
-def as_floats(frame: UInt8Array) -> NDArray[np.float32]:
-    """A `Reduction` that keeps whole frames, ``[3, H, W]`` in [−1, 1], so that no second copy is needed."""
-    floats = frame.transpose(2, 0, 1).astype(np.float32)
-    floats /= np.float32(127.5)
-    floats -= 1
-    return floats
-
-
-def tensor_of(clip: Clip) -> Tensor:
-    """``[3, T, H, W]`` of a clip: uint8 of whole frames, or in [−1, 1] of what a reduction here made."""
-    frames = torch.from_numpy(clip.frames)
-    return frames.movedim(-1, 0) if frames.dtype == torch.uint8 else frames.movedim(0, 1)
 
 
 def is_several(video: Any) -> bool:

@@ -18,9 +18,8 @@ from wmreward.surprise.actions.motion import Motion
 from wmreward.surprise.actions.scorer import ActionScorer
 from wmreward.surprise.aggregate import WindowScores
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.inputs import tensor_of
 from wmreward.surprise.models import ModelChoice, load, taken
-from wmreward.surprise.models.seen import seen_by
+from wmreward.surprise.reduce import seen_by, tensor_of
 from wmreward.surprise.result import Clock, SurpriseBatch, SurpriseResult, results_of
 from wmreward.surprise.sampling import Sampling
 from wmreward.surprise.scorer import SurpriseScorer

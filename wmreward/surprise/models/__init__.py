@@ -2,7 +2,6 @@
 
 choice.py   which model, and how it runs; loaded once and kept
 own.py      models that users bring along
-seen.py     what a model sees of a frame
 fault.py    why a model makes no numbers of a video
 """
 
