@@ -18,7 +18,7 @@ from magi1.prompt_cleaning import clean_prompt
 from magi1.prompt_reader import PromptReader
 from magi1.t5_files import check_byte_t5, check_t5, load_t5, t5_parameters
 from magi1.t5_tokenizer import load_t5_tokenizer
-from wmfiles import read_json
+from wmfiles import read_json, short
 from wmweights import WeightsError, assemble, blank, dequantise, places, read_state
 
 T5_FOLDER = "t5-v1_1-xxl"
@@ -234,7 +234,7 @@ def _kind(folder: Path) -> str:
     kind = _read_config(folder).get("model_type")
     if kind not in (BYTE_T5, "t5"):
         raise MagiUsageError(
-            f'text encoder: {folder / "config.json"} has model_type {kind!r}, not "t5" or "{BYTE_T5}"'
+            f'text encoder: {folder / "config.json"} has model_type {short(kind)}, not "t5" or "{BYTE_T5}"'
         )
     return str(kind)
 

@@ -34,7 +34,7 @@ from wmreward.scoring.settings import Job
 from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
 from wmreward.surprise.models.fault import fault_of, has_damaged_weights
-from wmreward.surprise.models.seen import seen_by
+from wmreward.surprise.reduce import seen_by
 from wmreward.surprise.video_scorer import VideoScorer
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip
@@ -97,14 +97,14 @@ def _begun(job: Job, choice: ModelChoice, ranks: Ranks) -> Iterator[dict[Path, F
 
     Not where an earlier run may have scored it, nor where the model has a way of its own to take frames.
     """
-    first = [path for _, path in ranks.share(job.videos)][:1]
-    if job.motion is not None or (job.output is not None and job.output.path.exists()):
-        first = []
-    seen = seen_by(choice.config.crop, choice.torch_device())
 
     def clips(path: Path, _: str) -> Generator[Clip, None, None]:
-        yield from job.sampling.clips(path, seen)
+        yield from job.sampling.clips(path, seen_by(choice.config.crop, choice.torch_device()))
 
+    first = [path for _, path in ranks.share(job.videos)][:1]
+    other_way = choice.is_own or job.motion is not None
+    if other_way or (job.output is not None and job.output.path.exists()):
+        first = []
     early = {path: Feed(path, video_sha256, clips) for path in first}
     feeds = list(early.values())
     try:

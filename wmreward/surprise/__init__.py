@@ -3,6 +3,7 @@
 A video takes one way through it. Read it in this order:
 
     sampling.py      read: which frames of a file are looked at
+    reduce.py        what is kept of each frame meanwhile
     inputs.py        or a video in memory -> a checked tensor
     windows.py       sliding windows: context frames, then future frames
     tokens.py        predicted against observed latents -> surprise of every token
@@ -15,6 +16,7 @@ and around it:
 
     config.py        the settings that define a score
     compute.py       `compute_vjepa_surprise`, all of it in one call
+    shared.py        windows dealt to the processes that share a video
     show.py          plots and map videos of a result
     models/          world models by name, whose `preprocess` and `future_latents` `scorer.py` calls
     actions/         the branch of the robot's model
