@@ -19,14 +19,7 @@ from magi1.prompt_reader import PromptReader
 from magi1.t5_files import check_byte_t5, check_t5, load_t5, t5_parameters
 from magi1.t5_tokenizer import load_t5_tokenizer
 from wmfiles import read_json, short
-from wmweights import (
-    WeightsError,
-    assemble,
-    blank,
-    dequantise,
-    places,
-    read_state,
-)
+from wmweights import WeightsError, assemble, blank, dequantise, places, read_state
 
 T5_FOLDER = "t5-v1_1-xxl"
 _T5_PACKAGES = ("transformers", "ftfy", "bs4")

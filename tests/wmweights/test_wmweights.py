@@ -294,15 +294,6 @@ def test_whole_numbers_are_no_weights() -> None:
         check_fit(on_meta(), state() | {"scale": torch.ones(1, dtype=torch.int32)}, "file", "net")
 
 
-def test_names_of_absurd_length_are_not_said_whole() -> None:
-    module = nn.Linear(2, 2)
-    state = dict(module.state_dict()) | {"x" * 100_000: torch.zeros(1)}
-    with pytest.raises(WeightsError, match="unexpected keys") as caught:
-        check_fit(module, state, "file", "small")
-    assert len(str(caught.value)) < 400
-    assert len(first_line(ValueError("x" * 100_000))) < 400
-
-
 def test_blank_networks_have_places_and_no_numbers() -> None:
     class Drawn(nn.Module):
         def __init__(self) -> None:
@@ -353,3 +344,12 @@ def test_what_is_compiled_is_kept_where_somebody_says(
     keep_compiled()
     assert os.environ[name] == str(tmp_path / "wmreward" / "compiled")
     monkeypatch.delenv(name)
+
+
+def test_names_of_absurd_length_are_not_said_whole() -> None:
+    module = nn.Linear(2, 2)
+    state = dict(module.state_dict()) | {"x" * 100_000: torch.zeros(1)}
+    with pytest.raises(WeightsError, match="unexpected keys") as caught:
+        check_fit(module, state, "file", "small")
+    assert len(str(caught.value)) < 400
+    assert len(first_line(ValueError("x" * 100_000))) < 400

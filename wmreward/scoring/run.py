@@ -97,15 +97,14 @@ def _begun(job: Job, choice: ModelChoice, ranks: Ranks) -> Iterator[dict[Path, F
 
     Not where an earlier run may have scored it, nor where the model has a way of its own to take frames.
     """
-    first = [path for _, path in ranks.share(job.videos)][:1]
-    resumes = job.output is not None and job.output.path.exists()
-    if resumes or job.motion is not None or choice.is_own:
-        first = []
 
     def clips(path: Path, _: str) -> Generator[Clip, None, None]:
-        seen = seen_by(choice.config.crop, choice.torch_device())
-        yield from job.sampling.clips(path, seen)
+        yield from job.sampling.clips(path, seen_by(choice.config.crop, choice.torch_device()))
 
+    first = [path for _, path in ranks.share(job.videos)][:1]
+    other_way = choice.is_own or job.motion is not None
+    if other_way or (job.output is not None and job.output.path.exists()):
+        first = []
     early = {path: Feed(path, video_sha256, clips) for path in first}
     feeds = list(early.values())
     try:
