@@ -15,12 +15,15 @@ from vjepa2.errors import WeightsError
 from vjepa2.key_maps import from_official
 from vjepa2.recognise import OtherModelError, refuse_others
 from vjepa2.sources import ENCODERS, converted_path
-from wmfiles import check_regular
+from wmfiles import check_regular, short
 from wmweights import read_metadata, read_state, refused, write_state
 
 log = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
+
+_LONGEST = 200
+"""Characters of a list of names that is shown."""
 
 
 def stored_part(config: ModelConfig, branch: str) -> str:
@@ -88,12 +91,12 @@ def _tensors(checkpoint: dict[Any, Any], name: str, path: Path) -> State:
         raise WeightsError(f"{path}: {name!r} holds a {type(part).__name__}, no tensors")
     for key, value in part.items():
         if not (isinstance(key, str) and isinstance(value, Tensor)):
-            raise WeightsError(f"{path}: {name!r} holds {key!r}, which is no tensor")
+            raise WeightsError(f"{path}: {name!r} holds {short(key)}, which is no tensor")
     return part
 
 
 def _without(checkpoint: dict[Any, Any], stored: str, path: Path, config: ModelConfig) -> str:
-    found = ", ".join(map(str, checkpoint)) or "nothing"
+    found = ", ".join(map(str, checkpoint))[:_LONGEST] or "nothing"
     other = next((b for b in ("online", "ema") if stored_part(config, b) in checkpoint), None)
     advice = f"; use its {other} encoder instead" if other and stored in ENCODERS else ""
     return f"{path} has no {stored!r}; it holds {found}{advice}"

@@ -165,7 +165,7 @@ def _from_hub(model: str) -> WeightsSource:
     places = " or ".join(str(folder) for folder in checkpoint_folders())
     by_hand = (
         f"put {OFFICIAL_URL}/{OFFICIAL_FILES[model]} into {places} (or set {CHECKPOINT_DIR_VARIABLE}); "
-        "--model tiny works now, without any download"
+        "the embedded model, tiny, works now without any download"
     )
     if model not in HUB_IDS:
         raise WeightsError(f"no weights for {model}: {by_hand}")

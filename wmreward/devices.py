@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 
 
 def find_device(name: str) -> torch.device:
@@ -18,9 +18,9 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"device={name!r} is not a device; try cpu or cuda:0") from None
+        raise UsageError(f"{named('device', name)} is not a device; try cpu or cuda:0") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
-            f"device={name!r} is not there: {torch.cuda.device_count()} GPUs found; use cpu"
+            f"{named('device', name)} is not there: {torch.cuda.device_count()} GPUs found; use cpu"
         )
     return device

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 LONGEST = 1000
@@ -42,6 +44,33 @@ class FileError(WMRewardError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+_of_flags = False
+
+
+@contextmanager
+def speaking_of_flags() -> Iterator[None]:
+    """While a command line is at work, messages name its flags instead of the arguments of functions."""
+    global _of_flags
+    before, _of_flags = _of_flags, True
+    try:
+        yield
+    finally:
+        _of_flags = before
+
+
+def named(argument: str, value: object = None, *, flag: str | None = None) -> str:
+    """How a message names a setting: ``fps``, or ``--fps`` to who typed a command; ``fps=8`` and ``--fps 8``.
+
+    Args:
+        argument: Its name in Python.
+        value: Of it, if that is told too.
+        flag: Its name on the command line, where that is another.
+    """
+    if _of_flags:
+        return f"--{flag or argument}" + ("" if value is None else f" {value}")
+    return argument if value is None else f"{argument}={value!r}"
 
 
 class VideoWarning(UserWarning):

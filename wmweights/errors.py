@@ -18,4 +18,8 @@ def refused(path: Path, reason: str) -> WeightsError:
 
 def first_line(error: BaseException) -> str:
     """What an error of another package says, as one line."""
-    return next(iter(str(error).splitlines()), "") or "no reason is given"
+    return next(iter(str(error).splitlines()), "")[:_LONGEST] or "no reason is given"
+
+
+_LONGEST = 200
+"""Characters: such errors quote what they found, of any length."""

@@ -8,7 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from wmfiles import short
 from wmweights.errors import WeightsError
+
+_LONGEST = 80
+"""Characters of a name that are shown."""
 
 
 class _Described(Protocol):
@@ -42,7 +46,7 @@ def check_fit(module: nn.Module, given: Mapping[str, _Described], where: str, mo
     missing, unexpected = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     if missing or unexpected:
         parts = [
-            f"{len(keys)} {what} (first: {keys[0]})"
+            f"{len(keys)} {what} (first: {keys[0][:_LONGEST]})"
             for keys, what in ((missing, "missing keys"), (unexpected, "unexpected keys"))
             if keys
         ]
@@ -50,7 +54,7 @@ def check_fit(module: nn.Module, given: Mapping[str, _Described], where: str, mo
     for name, place in own.items():
         if tuple(given[name].shape) != tuple(place.shape):
             raise WeightsError(
-                f"{where} does not fit model {model!r}: {name} has shape {list(given[name].shape)}, "
+                f"{where} does not fit model {model!r}: {name} has shape {short(list(given[name].shape))}, "
                 f"expected {list(place.shape)}"
             )
         if place.dtype.is_floating_point and not given[name].dtype.is_floating_point:

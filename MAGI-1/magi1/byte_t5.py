@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from magi1.errors import MagiUsageError
+from wmfiles import short
 
 MODEL_TYPE = "byte_t5"
 
@@ -69,12 +70,14 @@ class ByteT5Config:
         names = {field.name for field in fields(cls)}
         required = {field.name for field in fields(cls) if field.default is MISSING}
         if unknown := given.keys() - names:
-            raise MagiUsageError(f"text encoder: unknown field {min(unknown)!r}")
+            raise MagiUsageError(f"text encoder: unknown field {short(min(unknown))}")
         if missing := required - given.keys():
             raise MagiUsageError(f"text encoder: field {min(missing)!r} is missing")
         for name, value in given.items():
             if not isinstance(value, int | float) or value <= 0:
-                raise MagiUsageError(f"text encoder: {name} is {value!r}, not a positive number")
+                raise MagiUsageError(
+                    f"text encoder: {name} is {short(value)}, not a positive number"
+                )
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:

@@ -356,8 +356,7 @@ class _Refusal:
 
     def __call__(self, name: str, why: str) -> NoReturn:
         value = getattr(self.values, name)
-        shown = json.dumps(value, default=str)
-        raise MagiUsageError(f"{self.section}.{name}={shown} {why}")
+        raise MagiUsageError(f"{self.section}.{name}={_shown(value)} {why}")
 
     def unless_positive(self, *names: str) -> None:
         for name in names:
@@ -433,5 +432,5 @@ def _kind(given: object) -> str:
 
 
 def _shown(given: object) -> str:
-    text = json.dumps(given)
+    text = json.dumps(given, default=str)
     return text if len(text) <= 80 else f"{text[:79]}…"

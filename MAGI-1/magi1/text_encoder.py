@@ -19,7 +19,7 @@ from magi1.prompt_cleaning import clean_prompt
 from magi1.prompt_reader import PromptReader
 from magi1.t5_files import check_byte_t5, check_t5
 from magi1.t5_tokenizer import load_t5_tokenizer
-from wmfiles import read_json
+from wmfiles import read_json, short
 from wmweights import WeightsError, assemble, dequantise, first_line, read_state
 
 log = logging.getLogger(__name__)
@@ -231,7 +231,7 @@ def _kind(folder: Path) -> str:
     kind = _read_config(folder).get("model_type")
     if kind not in (BYTE_T5, "t5"):
         raise MagiUsageError(
-            f'text encoder: {folder / "config.json"} has model_type {kind!r}, not "t5" or "{BYTE_T5}"'
+            f'text encoder: {folder / "config.json"} has model_type {short(kind)}, not "t5" or "{BYTE_T5}"'
         )
     return str(kind)
 

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint as checkpointed
 
 from magi1.errors import MagiUsageError
 from magi1.kernels import sdpa
+from wmfiles import short
 
 Grid = tuple[int, int, int]
 """Sizes in time, height and width."""
@@ -105,10 +106,12 @@ class VAEConfig:
                 null) are let pass.
         """
         if config.get("model_type", "vit") != "vit":
-            raise MagiUsageError(f"VAE: model_type must be 'vit', got {config['model_type']!r}")
+            raise MagiUsageError(
+                f"VAE: model_type must be 'vit', got {short(config['model_type'])}"
+            )
         section = config.get("ddconfig", config)
         if not isinstance(section, Mapping):
-            raise MagiUsageError(f"VAE: ddconfig must be an object, got {section!r}")
+            raise MagiUsageError(f"VAE: ddconfig must be an object, got {short(section)}")
         known = {field.name: field for field in fields(cls)}
         for name in section.keys() - known.keys():
             _refuse_option(name, section[name])
@@ -142,9 +145,9 @@ class VAEConfig:
 
 def _refuse_option(name: str, value: Any) -> None:
     if name in _ALWAYS and value != _ALWAYS[name]:
-        raise MagiUsageError(f"VAE: {name} must be {_ALWAYS[name]}, got {value!r}")
+        raise MagiUsageError(f"VAE: {name} must be {_ALWAYS[name]}, got {short(value)}")
     if name not in _ALWAYS and not name.startswith("_") and value not in (None, False, 0):
-        raise MagiUsageError(f"VAE: unknown option {name}={value!r} in ddconfig")
+        raise MagiUsageError(f"VAE: unknown option {name[:80]}={short(value)} in ddconfig")
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:
@@ -157,7 +160,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
         fits = isinstance(value, int) and not isinstance(value, bool)
         fits = fits or (value is None and kind.endswith("| None"))
     if not fits:
-        raise MagiUsageError(f"VAE: {name} must be of type {kind}, got {value!r}")
+        raise MagiUsageError(f"VAE: {name} must be of type {kind}, got {short(value)}")
     return value
 
 

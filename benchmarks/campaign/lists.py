@@ -137,7 +137,8 @@ def _are_rows(text: str, width: int | None) -> bool:
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error:
         return False
-    return all(len(row) in (0, width or len(rows[0])) for row in rows)
+    rows = [row for row in rows if row]
+    return all(len(row) == (width or len(rows[0])) for row in rows)
 
 
 def _is_json(name: str, text: str) -> bool:

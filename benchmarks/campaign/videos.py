@@ -119,8 +119,8 @@ class Videos:
                     stream.codec_context.options = _STRICTEST
                     stream.codec_context.thread_count = 1
                     for packet in container.demux(stream):
-                        # What an edit list hides is no loss.
-                        count += (packet.is_discard and packet.size > 0) or len(packet.decode())
+                        # What an edit list hides is no loss, and is decoded: others may refer to it.
+                        count += len(packet.decode()) + (packet.is_discard and packet.size > 0)
             except (av.error.FFmpegError, ValueError):
                 return False
             finally:

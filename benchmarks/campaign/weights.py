@@ -98,10 +98,16 @@ class _Weights:
         return Reading(hashlib.sha256(repr(found).encode("utf-8", "surrogatepass")).hexdigest())
 
     def is_legal(self, path: Path, intact: Reading, found: Reading) -> bool:
-        """Other numbers in the same places: none of these formats has a checksum, but for .npz."""
+        """Other numbers or names in the same places: but for .npz none of these has a checksum."""
         if path.suffix == ".json":
             return isinstance(json.loads(path.read_text(encoding="utf-8-sig")), dict)
+        if path.suffix == ".zst":
+            return not path.read_bytes()[4] & _HAS_CHECKSUM
         return path.suffix == ".safetensors"
+
+
+_HAS_CHECKSUM = 4
+"""In the fifth byte of a Zstandard file (RFC 8878, 3.1.1.1.1)."""
 
 
 def target() -> _Weights:

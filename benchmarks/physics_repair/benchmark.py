@@ -115,7 +115,7 @@ def load_models(args: argparse.Namespace) -> Models:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         untrained = build_model(get_config(args.world_model))
-    untrained = untrained.to(guiding.model.device, guiding.model.dtype)
+    untrained = untrained.to(choice.torch_device(), choice.torch_dtype())
     return Models(guiding, second, untrained.requires_grad_(False).eval())
 
 
@@ -270,8 +270,9 @@ def _task_record(parts: Mapping[str, Part], rule: str) -> dict[str, Any]:
 
 
 def _described(loaded: LoadedModel) -> dict[str, Any]:
-    info = loaded.info
-    return {"model": info.model, "sha256": info.sha256, "dtype": str(loaded.model.dtype)}
+    info, model = loaded.info, loaded.model
+    assert isinstance(model, WorldModel)
+    return {"model": info.model, "sha256": info.sha256, "dtype": str(model.dtype)}
 
 
 def _factory(path: str) -> Factory:

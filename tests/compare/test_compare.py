@@ -85,4 +85,6 @@ def test_a_missing_file_is_a_usage_error(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([files[0], "nowhere.jsonl"]) == 2
-    assert capsys.readouterr().err == "error: nowhere.jsonl: no such file of scores\n"
+    assert capsys.readouterr().err == (
+        "error: nowhere.jsonl: no such file; check the spelling and the folder\n"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from torch import Tensor
 
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.protocols import Reward, RewardScores, SetReward, VideoFacts
+from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Judged
 from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.world import Consensus, SeamReward, SurpriseReward
 from wmreward.surprise.config import SurpriseConfig
+from wmreward.surprise.models import ModelChoice
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.video_scorer import VideoScorer
 
@@ -127,8 +130,6 @@ def test_a_mix_tells_the_seam_what_was_given() -> None:
 
 def test_surprise_of_a_file_is_that_of_compute_vjepa_surprise() -> None:
     """The tensor path of the public function, with the embedded model."""
-    from wmreward.surprise.models import ModelChoice
-
     choice = ModelChoice(name="tiny", device="cpu")
     config = SurpriseConfig(stride=8)
     video = videos_of(1, 24).float()
@@ -387,3 +388,14 @@ def test_what_a_reward_must_return(value: Any, says: str) -> None:
 def test_the_example_is_as_short_as_it_says() -> None:
     source = (Path(__file__).parents[2] / "example" / "my_reward.py").read_text()
     assert len([line for line in source.splitlines()[1:] if line.strip()]) <= 10
+
+
+def test_records_tell_the_source_of_a_reward_of_ones_own() -> None:
+    source = Path(__file__).parents[2] / "example" / "my_reward.py"
+    choice = RewardChoice(
+        weights={EXAMPLE: 1.0}, how="sum", model=ModelChoice(name="tiny"), config=SurpriseConfig()
+    )
+    sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+    own = {"module": EXAMPLE, "module_sha256": sha256}
+    assert choice.settings() == {"rewards": {EXAMPLE: 1.0}, "own_rewards": {EXAMPLE: own}}
+    assert choice.settings_of(EXAMPLE) == own  # what is known by another version does not count

@@ -187,6 +187,15 @@ def test_a_batch_says_what_each_video_says_alone(vlm: VLM) -> None:
     assert together.tolist() == pytest.approx(alone, abs=1e-5) and len(set(alone)) == 5
 
 
+def test_videos_of_different_lengths_in_one_batch(vlm: VLM) -> None:
+    """The answer follows the last token of each, not the padding."""
+    videos = [bytes_of(video_of(count, count)) for count in (4, 1, 2)]
+    yes, no = vlm.answers(videos, "ball ?", 4.0)
+    alone = [vlm.answers([video], "ball ?", 4.0) for video in videos]
+    assert yes.tolist() == pytest.approx([a[0].item() for a in alone], abs=1e-5)
+    assert no.tolist() == pytest.approx([a[1].item() for a in alone], abs=1e-5)
+
+
 def test_frames_at_a_stated_rate(vlm: VLM) -> None:
     assert shown_frames(48, 24, 4) == [0, 6, 12, 18, 24, 30, 36, 42]
     assert shown_frames(5, 4, 8) == [0, 1, 2, 3, 4]  # none is shown twice

@@ -67,7 +67,7 @@ def test_dashes_serve_as_underscores(cli: Cli, videos: list[Path]) -> None:
         ("--video_path {video} --model vits", "unknown model 'vits'"),
         ("--video_path {video} --mode sum", "--aggregate must be mean, max"),
         ("--video_path {video} --similarity l2", "--similarity must be feature or token"),
-        ("--video_path {video} --similarity token --score excess", "similarity='feature'"),
+        ("--video_path {video} --similarity token --score excess", "--similarity feature"),
         ("--video_path {video} --similarity token --map", "--map needs --similarity feature"),
         ("--video_path {video} --compat released --stride 2", "--stride 8, not 2"),
         ("--video_path {video} --compat released --similarity feature", "--similarity token"),

@@ -93,7 +93,7 @@ def test_weights_info_shows_norms_and_both_hashes(cli: Cli) -> None:
         ("vitb21", "--observed own", "choose teacher or student"),
         ("vitb21", "--observed both", "must be own, teacher or student, not 'both'"),
         ("vitG21", "--positions cooked", "must be rescaled, hub or raw, not 'cooked'"),
-        ("vitG21", "--levels all --similarity token", "similarity='feature'"),
+        ("vitG21", "--levels all --similarity token", "--similarity feature"),
         ("vitG21", "--crop 40", "crop=40 is not divisible by patch=16"),
         ("vitG21", "--crop 16", "--crop must be a whole number from 32"),
         ("vitG21", "--teacher_weights x.pt", "not compared with a teacher"),

@@ -491,7 +491,10 @@ def test_lists_from_other_systems(clips: Path) -> None:
         (("--videos", "clips", "--reward", "beauty"), "unknown reward 'beauty'"),
         (("--videos", "clips", "--max_frames", "8"), "is too few: the reward needs 16"),
         (("--videos", "clips", "--reward_mode", "topk9", "--max_frames", "20"), "needs 48"),
-        (("--videos", "clips", "--reward_context_frames", "1"), "must leave at least 2 frames"),
+        (
+            ("--videos", "clips", "--reward_context_frames", "1"),
+            "needs at least 2 to see and 2 to predict",
+        ),
         (("--videos", "clips", "--read_ahead", "-1"), "--read_ahead must be"),
         (("--videos", "clips", "--video", "x"), "--video"),
     ],

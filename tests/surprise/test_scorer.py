@@ -122,9 +122,7 @@ def test_odd_context_frames(odd: int) -> None:
 @pytest.mark.parametrize(("size", "context"), [(16, 1), (3, 2), (5, 4), (2, 1)])
 def test_windows_without_whole_tubelets_are_refused_at_once(size: int, context: int) -> None:
     config = SurpriseConfig(window_size=size, context_frames=context)
-    with pytest.raises(
-        UsageError, match=rf"context_frames={context} and window_size={size} must leave"
-    ):
+    with pytest.raises(UsageError, match=rf"context_frames={context} of window_size={size}: model"):
         SurpriseScorer(LinearWorldModel(), config)
 
 

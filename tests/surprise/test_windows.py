@@ -52,7 +52,8 @@ def test_too_short_says_what_to_do() -> None:
     with pytest.raises(UsageError) as caught:
         window_starts(15, 16, 2)
     message = str(caught.value)
-    assert "15 frames" in message and "needs 16" in message and "--fps" in message
+    assert "15 frames" in message and "needs 16" in message
+    assert "a higher fps or a smaller window_size" in message
     assert "\n" not in message
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from video_fixtures import one_line
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
+from video_fixtures import encode, noisy, one_line
 
 from benchmarks.campaign.videos import CLIPS, NUM_FRAMES, target
 from wmreward.errors import VideoError
 from wmreward.video.images import read_image
+from wmreward.video.integrity import scan as scan_module
 from wmreward.video.integrity.structure import walk
 from wmreward.video_io import read_uniform, write_png
 
@@ -109,3 +114,59 @@ def test_walks_end(tmp_path: Path) -> None:
             mutant[start : start + 8] = b"\xff" * 8 if random.integers(2) else bytes(8)
             path.write_bytes(mutant)
             walk(path)
+
+
+def test_no_flipped_bit_loses_a_tag_of_an_flv_in_silence(tmp_path: Path) -> None:
+    """FFmpeg passes over a tag of an unknown kind, and over one that says that it holds no picture."""
+    path = encode(tmp_path / "clip.flv", noisy(6))
+    whole = path.read_bytes()
+    tags = [int.from_bytes(whole[5:9], "big") + 4]
+    while tags[-1] < len(whole):
+        tags.append(tags[-1] + 15 + int.from_bytes(whole[tags[-1] + 1 : tags[-1] + 4], "big"))
+    for place in (tag + offset for tag in tags[3:6] for offset in (0, 11, 12)):
+        for bit in range(8):
+            data = bytearray(whole)
+            data[place] ^= 1 << bit
+            path.write_bytes(data)
+            with suppress(VideoError):
+                clip = read_uniform(path)
+                assert clip.faults or len(clip) == 6, (place, bit)
+
+
+def test_sound_in_an_flv_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "sound.flv"
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("flv", rate=24), container.add_stream("aac", rate=44100)
+        assert isinstance(video, VideoStream) and isinstance(sound, AudioStream)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 11025), np.float32), "fltp", "mono")
+        silence.rate = 44100
+        container.mux([*sound.encode(silence), *sound.encode(None)])
+        for picture in noisy(6):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    assert not read_uniform(path).faults
+
+
+def test_a_piece_that_comes_twice_is_told_in_a_wmv(tmp_path: Path) -> None:
+    """Packets have one size: all that come after it are passed over."""
+    path = encode(tmp_path / "clip.wmv", noisy(24), "wmv2")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:3000] + whole[2500:])
+    with suppress(VideoError):
+        assert "longer than its header says" in str(read_uniform(path).faults)
+
+
+def test_a_stream_that_begins_in_the_middle_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its packets name a place that PyAV has no stream for."""
+    path = encode(tmp_path / "clip.ts", noisy(6))
+
+    def fails(*_: object) -> None:
+        [][0]
+
+    monkeypatch.setattr(scan_module, "codec_name", fails)
+    with pytest.raises(VideoError, match="another stream begins in the middle"):
+        read_uniform(path)

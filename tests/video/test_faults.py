@@ -14,6 +14,7 @@ from video_fixtures import encode, grey, noisy, numbers, one_line
 
 from wmreward.errors import VideoError
 from wmreward.video import sampling
+from wmreward.video.integrity.slices import Slices
 from wmreward.video.messages import LONGEST_MESSAGE, Messages
 from wmreward.video.types import Faults
 from wmreward.video_io import iter_frames_at_fps, read_uniform, stream_fps
@@ -87,8 +88,16 @@ def test_what_counts_as_an_error() -> None:
     messages = Messages()
     with messages.heard():
         av.logging.log(av.logging.WARNING, "swscaler", "deprecated pixel format used")
+        av.logging.log(
+            av.logging.WARNING, "mpeg4", "Video uses a non-standard way (packed B-frames)"
+        )
+        av.logging.log(av.logging.WARNING, "aac", "This stream seems to be odd")
         av.logging.log(av.logging.ERROR, "mjpeg", "invalid EXIF data")
     assert messages.count == 0
+    guessing = Messages()
+    with guessing.heard():
+        av.logging.log(av.logging.WARNING, "mjpeg", "decode_sos: nb_components (7)")
+    assert guessing.count == 1
     with messages.heard():
         av.logging.log(av.logging.WARNING, "mpegts", "Packet corrupt (stream = 0)")
         av.logging.log(av.logging.ERROR, "h264", "left\nblock \x1b[31m unavailable " + 500 * "x")
@@ -179,3 +188,50 @@ def test_faults_in_words_and_in_a_record() -> None:
     assert faults
     assert str(faults) == "cut off after its last frame; frames without a time of their own: 2"
     assert Faults(**faults.to_json()) == faults
+
+
+@pytest.mark.parametrize("suffix", [".mpg", ".ts", ".mkv"])
+def test_a_picture_without_its_last_rows_is_told(tmp_path: Path, suffix: str) -> None:
+    """FFmpeg shows what stood there before, without a word."""
+    path = encode(tmp_path / f"clip{suffix}", noisy(9), codec="mpeg2video")
+    assert not read_uniform(path).faults
+    data = path.read_bytes()
+    if suffix == ".mkv":  # a checksum would tell otherwise
+        data = data.replace(b"\xbf\x84", b"\xec\x84")
+    start = data.index(b"\0\0\1\3")  # the last of three rows of 16 lines
+    path.write_bytes(data[:start] + b"\0\0\0\0" + data[start + 4 :])
+    assert "1 of its pictures lack their last rows" in str(read_uniform(path).faults)
+
+
+def test_rows_of_frames_and_of_fields() -> None:
+    def picture(rows: int, structure: int) -> bytes:
+        coding = b"\0\0\1\xb5" + bytes((0x8F, 0xFF, 0xF0 | structure))
+        slices = b"".join(b"\0\0\1" + bytes((row + 1, 7)) for row in range(rows))
+        return b"\0\0\1\0" + coding + slices
+
+    found = Slices()
+    for _ in range(3):
+        found.add(picture(6, 3))
+        found.add(picture(3, 1) + picture(3, 2))
+    assert found.num_short == 0
+    found.add(picture(5, 3))
+    found.add(picture(3, 1) + picture(2, 2))
+    assert found.num_short == 2
+
+
+def test_an_unknown_kind_of_matroska_is_told(tmp_path: Path) -> None:
+    path = encode(tmp_path / "clip.mkv", noisy(4))
+    path.write_bytes(path.read_bytes().replace(b"matroska", b"matrosca", 1))
+    assert "doctype" in str(read_uniform(path).faults)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_damaged_headers_of_a_codec_are_told(tmp_path: Path, suffix: str) -> None:
+    """FFmpeg passes over what it cannot read of them."""
+    path = encode(tmp_path / f"clip{suffix}", noisy(4), "libx265")
+    assert not read_uniform(path).faults
+    data = bytearray(path.read_bytes().replace(b"\xbf\x84", b"\xec\x84"))
+    text = data.index(b"x265 (build")
+    data[text - 17] ^= 0x80  # the size of the message that holds it
+    path.write_bytes(data)
+    assert "hvcC failed" in str(read_uniform(path).faults)

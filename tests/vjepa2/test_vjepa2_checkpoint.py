@@ -699,14 +699,14 @@ def test_without_network_one_line_says_how(
         "facebook/vjepa2-vitl-fpc64-256",
         "https://dl.fbaipublicfiles.com/vjepa2/vitl.pt",
         "VJEPA_CHECKPOINT_DIR",
-        "--model tiny works now",
+        "tiny, works now",
     )
 
 
 def test_action_model_is_not_on_the_hub() -> None:
     with pytest.raises(WeightsError, match="no weights for vitgac") as caught:
         load_model("vitgac")
-    one_line(caught, "vjepa2/vjepa2-ac-vitg.pt", "--model tiny works now")
+    one_line(caught, "vjepa2/vjepa2-ac-vitg.pt", "tiny, works now")
 
 
 def test_really_offline(tmp_path: Path) -> None:
@@ -724,7 +724,7 @@ def test_really_offline(tmp_path: Path) -> None:
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("wmweights.errors.WeightsError: no weights for ")
-    assert "HF_HUB_OFFLINE" in last and "--model tiny" in last
+    assert "HF_HUB_OFFLINE" in last and "tiny, works now" in last
 
 
 def test_given_files_are_found_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -290,3 +290,12 @@ def test_scales_that_do_not_go_with_their_rows() -> None:
 def test_whole_numbers_are_no_weights() -> None:
     with pytest.raises(WeightsError, match=r"scale holds torch\.int32"):
         check_fit(on_meta(), state() | {"scale": torch.ones(1, dtype=torch.int32)}, "file", "net")
+
+
+def test_names_of_absurd_length_are_not_said_whole() -> None:
+    module = nn.Linear(2, 2)
+    state = dict(module.state_dict()) | {"x" * 100_000: torch.zeros(1)}
+    with pytest.raises(WeightsError, match="unexpected keys") as caught:
+        check_fit(module, state, "file", "small")
+    assert len(str(caught.value)) < 400
+    assert len(first_line(ValueError("x" * 100_000))) < 400

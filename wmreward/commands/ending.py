@@ -18,7 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from wmreward.commands.streams import have_streams, to_nowhere
-from wmreward.errors import in_words, one_line
+from wmreward.errors import in_words, one_line, speaking_of_flags
 
 INTERRUPTED = 130
 """Exit code of a process stopped by Ctrl-C, as shells have it."""
@@ -67,7 +67,8 @@ def run_command(
     """
     argv = sys.argv[1:] if argv is None else argv
     try:
-        return work(argv)
+        with speaking_of_flags():
+            return work(argv)
     except SystemExit:
         raise
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough

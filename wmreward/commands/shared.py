@@ -74,7 +74,8 @@ READ_AHEAD = Flag(
 MODEL = Flag(
     "model",
     "world model: vitg (the paper's), vitl, vith, vitg384 or tiny (built in, for simulated videos); "
-    "V-JEPA 2.1: vitb21 (80 M parameters), vitl21 (300 M), vitg21 (1 B) or vitG21 (2 B)",
+    "V-JEPA 2.1: vitb21 (80 M parameters), vitl21 (300 M), vitg21 (1 B) or vitG21 (2 B); or one of your own, "
+    "package.module:factory",
     metavar="NAME",
     usually="vitg; for what the small generator makes, tiny",
 )

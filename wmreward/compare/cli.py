@@ -50,13 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     values = build_parser().read(argv)
     from wmreward.compare.pairs import compare
-    from wmreward.errors import UsageError
+    from wmreward.files import check_regular, misused
     from wmreward.records.record_file import RecordFile
 
     names = (values["first"], values["second"])
     for name in names:
-        if not Path(name).is_file():
-            raise UsageError(f"{name}: no such file of scores")
+        check_regular(name, empty=True, refuse=misused)  # a file that is not there has no records
     found = compare(*(RecordFile(Path(name)).read() for name in names))
     print(_as_json(found, names) if values["json"] else _as_text(found, names, values))
     return 0

@@ -21,9 +21,8 @@ from wmreward.protocols import RewardScores, VideoFacts
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Comparison, Judged
 from wmreward.rewards.features import Trajectory
-from wmreward.rewards.geometry import GeometryReward
 from wmreward.rewards.known import FINISHED_ONLY, comparing, parse_weights
-from wmreward.rewards.mix import RewardMix
+from wmreward.rewards.mix import RewardMix, cutters_of
 from wmreward.rewards.world import SeamReward, SurpriseReward
 from wmreward.steering.guidance import Guidance, GuidanceConfig, Relief
 from wmreward.steering.particles import ParticleConfig, ParticleSteering
@@ -113,6 +112,8 @@ def steering_of(
         default_model=default_model,
         context_grad=values["context_grad"],
     )
+    if "prompt" in values:  # else a list of jobs has them
+        rewards.check_prompt(values["prompt"], of="this video")
     context = rewards.context_frames
     guidance = particles = None
     if schedule.acts:
@@ -280,10 +281,10 @@ class LoadedSteering(LoadedRewards):
             relief = Relief(what, once)
             reliefs.append(relief)
 
-        for at_once in self._in_portions():
+        if cutters := cutters_of(self.mix.rewards.values()):
             add(
-                "windows of the reward are scored and differentiated one at a time from now on",
-                partial(_one_at_a_time, at_once),
+                "windows of the rewards are scored and differentiated one at a time from now on",
+                partial(_one_at_a_time, cutters),
             )
         add(
             "tiles of the video are decoded one at a time from now on",
@@ -296,19 +297,10 @@ class LoadedSteering(LoadedRewards):
             )
         return reliefs
 
-    def _in_portions(self) -> list[SurpriseScorer | Trajectory]:
-        """What cuts videos into pieces, each once: rewards may share it."""
-        found: dict[int, SurpriseScorer | Trajectory] = {}
-        for reward in self.mix.rewards.values():
-            if isinstance(reward, SurpriseReward):
-                found[id(reward.scorer)] = reward.scorer
-            elif isinstance(reward, GeometryReward):
-                found[id(reward.trajectory)] = reward.trajectory
-        return list(found.values())
 
-
-def _one_at_a_time(cuts: SurpriseScorer | Trajectory) -> None:
-    cuts.batch_size = cuts.grad_batch_size = 1
+def _one_at_a_time(cutters: Sequence[SurpriseScorer | Trajectory]) -> None:
+    for cutter in cutters:
+        cutter.batch_size = cutter.grad_batch_size = 1
 
 
 class Visiting:

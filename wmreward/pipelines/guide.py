@@ -31,8 +31,7 @@ from wmreward.pipelines.families.base import Family
 from wmreward.pipelines.families.known import family_of
 from wmreward.pipelines.step import PipelineStep
 from wmreward.protocols import Reward
-from wmreward.rewards.mix import RewardMix
-from wmreward.rewards.world import SurpriseReward
+from wmreward.rewards.mix import RewardMix, cutters_of
 from wmreward.steering.guidance import Effect, Guidance, GuidanceConfig, GuidedStep, Relief, effect
 from wmreward.steering.schedule import GuidanceSchedule
 
@@ -248,20 +247,16 @@ def _as_before(result: Any, dtype: torch.dtype) -> Any:
 def _reliefs(reward: Reward | RewardMix, economy: Economy) -> list[Relief]:
     """What can be given up when memory runs out; what changes nothing comes first."""
     reliefs = []
-    scorers = [
-        part.scorer
-        for part in (reward.rewards.values() if isinstance(reward, RewardMix) else [reward])
-        if isinstance(part, SurpriseReward)
-    ]
-    if any(scorer.grad_batch_size > 1 for scorer in scorers):
+    cutters = cutters_of(reward.rewards.values() if isinstance(reward, RewardMix) else [reward])
+    if any(cutter.grad_batch_size > 1 for cutter in cutters):
 
         def one_window() -> None:
-            for scorer in scorers:
-                scorer.batch_size = scorer.grad_batch_size = 1
+            for cutter in cutters:
+                cutter.batch_size = cutter.grad_batch_size = 1
 
         reliefs.append(
             Relief(
-                "windows of the surprise are differentiated one at a time from now on", one_window
+                "windows of the rewards are differentiated one at a time from now on", one_window
             )
         )
     if not economy.apart:

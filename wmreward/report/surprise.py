@@ -150,7 +150,7 @@ def _draw(
     if known is not None and all(path.exists() for path in paths):
         return None
     try:
-        result = scorer.score_clips(_ALL_FRAMES.clips(video, scorer.reduction()), video)
+        result = scorer.score_file(video)
     except VideoError as error:
         return str(error)
     waiting.add(paths, result)

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from wmreward.errors import UsageError
+from wmreward.factories import find_factory, origin
 from wmreward.rewards.compare import How
 from wmreward.rewards.encoders import EncoderChoice
 from wmreward.rewards.features import Trajectory
 from wmreward.rewards.geometry import LEAST_FEATURES, GeometryReward
-from wmreward.rewards.known import ASKS, DESCRIBES, PREDICTS, Judges, parse_weights
+from wmreward.rewards.known import ASKS, DESCRIBES, OWN, PREDICTS, Judges, parse_weights
 from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.vlm import PROMPT, VLMChoice, VLMReward
 from wmreward.rewards.weights import find_sources, loaded, weights_of
@@ -84,6 +85,12 @@ class RewardChoice:
         return self._any(PREDICTS) or (self.encoder is None and self._any(DESCRIBES))
 
     @property
+    def world_models(self) -> list[ModelChoice]:
+        """The V-JEPAs that judge."""
+        encoder = None if self.encoder is None else self.encoder.world_model
+        return [model for model in (self.model if self.needs_model else None, encoder) if model]
+
+    @property
     def sees_little(self) -> bool:
         """Whether a single V-JEPA judges, so that no more than what it sees of a frame need be kept."""
         names = self.weights.keys()
@@ -129,7 +136,10 @@ class RewardChoice:
         """All that decides a score; reads the ends of the weights' files."""
         judged: dict[str, Any] = {"rewards": dict(self.weights)}
         for name in self.weights:
-            judged |= self.settings_of(name)
+            if name in OWN:
+                judged |= self.settings_of(name)
+            else:
+                judged.setdefault("own_rewards", {})[name] = self.settings_of(name)
         return judged
 
     def settings_of(self, reward: str) -> dict[str, Any]:
@@ -139,8 +149,8 @@ class RewardChoice:
             return self.vlm.settings(reward)
         if reward in DESCRIBES and self.encoder is not None:
             return {**self.encoder.settings(), "window_size": self.config.window_size}
-        if reward not in (*PREDICTS, *DESCRIBES):
-            return {}
+        if reward not in OWN:
+            return dict(origin(find_factory(reward, "reward")))
         windows = self.config.to_json()
         apart = {"context_grad"}  # decides gradients only
         if reward == Consensus.name:
@@ -190,16 +200,13 @@ class RewardChoice:
         self._check_others()
         if not self.needs_model:
             return
-        self.model.check_comparison(self.config)
-        config = self.model.config
-        if config.action_conditioned:
+        self.model.check(self.config)
+        if self.model.acts:
             raise UsageError(f"model {self.model.name} needs actions: it cannot judge videos")
-        seen = self.config.context_frames // config.tubelet * config.tubelet
-        if not 0 < seen < self.config.window_size // config.tubelet * config.tubelet:
+        if self.model.is_own and self.encoder is None and GeometryReward.name in self.weights:
             raise UsageError(
-                f"--context_frames {self.config.context_frames} of --window_size "
-                f"{self.config.window_size} must leave at least {config.tubelet} frames "
-                "on both sides"
+                f"--reward {GeometryReward.name} goes by an encoder, which a model of your own need not "
+                "have: name one with --encoder"
             )
 
     def _check_others(self) -> None:

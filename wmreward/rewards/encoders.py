@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vjepa2 import MODELS, VJEPA21Config, WorldModel
 from vjepa2.preprocess import IMAGENET_MEAN, IMAGENET_STD, resize
 from wmfiles import read_json
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.errors import UsageError, WMRewardError, named
 from wmreward.rewards.features import FrameEncoder
 from wmreward.rewards.hub import check_transformers, frozen, model_fingerprint, model_folder
 from wmreward.rewards.weights import loaded, weights_of
@@ -41,7 +41,8 @@ class WorldModelEncoder:
         self.frames = frames // self.step * self.step
         if not self.frames:
             raise UsageError(
-                f"--window_size {frames} is too small: a token of {self.name} spans {self.step} frames"
+                f"{named('window_size', frames)} is too small: a token of {self.name} spans {self.step} "
+                "frames"
             )
         self._place = (self.frames // self.step - 1) // 2
 
@@ -161,7 +162,7 @@ class EncoderChoice:
             WMRewardError: weights that are damaged, or of no vision transformer.
         """
         if (model := self.world_model) is not None:
-            return WorldModelEncoder(loaded(replace(model, device=str(device))).model, frames)
+            return of_world_model(loaded(replace(model, device=str(device))).model, frames)
         folder = model_folder(self.name, _FLAG)
         network = frozen("AutoModel", folder, device, _FLAG)
         return ImageEncoder(self.name, network, **_as_expected(folder))

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 from wmreward.surprise.scorer import even_chunks
 
 
@@ -72,7 +72,7 @@ class Trajectory:
         if frames < self.encoder.frames:
             raise UsageError(
                 f"too short: {frames} frames, but encoder {self.encoder.name} sees {self.encoder.frames}; "
-                "use a longer video, a higher --fps or a smaller --window_size"
+                f"use a longer video, a higher {named('fps')} or a smaller {named('window_size')}"
             )
         return range(0, frames - self.encoder.frames + 1, self.encoder.step)
 

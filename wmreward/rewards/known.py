@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from wmreward.errors import UsageError
+from wmreward.factories import find_factory, is_import_path, make
 from wmreward.protocols import InformedReward, Reward, SetReward
 from wmreward.rewards.compare import Compare
 from wmreward.rewards.features import Trajectory
@@ -96,11 +92,11 @@ def parse_weights(entries: Sequence[str]) -> dict[str, float]:
         if name in weights:
             raise UsageError(f"reward {name!r} is given twice")
         if name not in OWN:
-            if ":" not in name:
+            if not is_import_path(name):
                 raise UsageError(
                     f"unknown reward {name!r}: use {', '.join(OWN)} or package.module:factory"
                 )
-            _factory(name)
+            find_factory(name, "reward")
         weights[name] = _weight(entry, number) if equals else 1.0
     return weights
 
@@ -126,11 +122,7 @@ def imported(path: str) -> AnyReward:
     Raises:
         UsageError: it cannot be imported or made, or returns something else.
     """
-    factory = _factory(path)
-    try:
-        made: Any = factory()
-    except TypeError as error:
-        raise UsageError(f"reward {path!r} cannot be made: {error}") from error
+    made = make(path, "reward")
     judges = callable(made) or isinstance(made, InformedReward)
     if not judges and not (hasattr(made, "embed") and hasattr(made, "compare")):
         raise UsageError(
@@ -148,23 +140,3 @@ def _weight(entry: str, number: str) -> float:
     if not math.isfinite(weight):
         raise UsageError(f"reward {entry!r}: {number!r} is not a weight")
     return weight
-
-
-def _factory(path: str) -> Any:
-    module, _, name = path.partition(":")
-    try:
-        with _working_directory_importable():
-            return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"reward {path!r} cannot be made: {error}") from error
-
-
-@contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    """As ``python -m`` has it: a user's reward lies where they work."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)

@@ -7,20 +7,21 @@ totals = reward.totals(judged)                             # of the set; the hig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from vjepa2.world_model import WorldModel
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 from wmreward.protocols import InformedReward, RewardScores, SetReward, VideoFacts
 from wmreward.rewards.checks import check_finite, checked, network_of
 from wmreward.rewards.compare import Compare, Comparison, How, Judged
 from wmreward.rewards.features import FrameEncoder, Trajectory
+from wmreward.rewards.geometry import GeometryReward
 from wmreward.rewards.known import AnyReward, Judges, parse_weights
-from wmreward.surprise.inputs import as_floats
-from wmreward.surprise.models.seen import seen_by
+from wmreward.rewards.world import SurpriseReward
+from wmreward.surprise.reduce import as_floats, seen_by
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.video_io import Reduction
 
@@ -114,7 +115,7 @@ class RewardMix:
             UsageError: none can.
         """
         return self._only(
-            "guide (--guidance_scale 0 goes without)",
+            f"guide ({named('scale', 0, flag='guidance_scale')} goes without)",
             lambda reward: callable(reward) and getattr(reward, "differentiable", False),
         )
 
@@ -188,3 +189,17 @@ class RewardMix:
             UsageError: candidates of different lengths cannot be compared.
         """
         return self.comparison.table(candidates)
+
+
+def cutters_of(rewards: Iterable[object]) -> list[SurpriseScorer | Trajectory]:
+    """What cuts videos into pieces to differentiate them, each once: rewards may share it.
+
+    Its ``batch_size`` and ``grad_batch_size`` say how many are worked on at once.
+    """
+    found: dict[int, SurpriseScorer | Trajectory] = {}
+    for reward in rewards:
+        if isinstance(reward, SurpriseReward):
+            found[id(reward.scorer)] = reward.scorer
+        elif isinstance(reward, GeometryReward):
+            found[id(reward.trajectory)] = reward.trajectory
+    return list(found.values())

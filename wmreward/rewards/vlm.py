@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from wmfiles import short
-from wmreward.errors import UsageError, WMRewardError, in_words
+from wmreward.errors import UsageError, WMRewardError, in_words, named
 from wmreward.protocols import RewardScores, VideoFacts
 from wmreward.rewards.hub import check_transformers, frozen, model_fingerprint, model_folder
 from wmreward.surprise.scorer import even_chunks
@@ -185,7 +185,7 @@ class VLMChoice:
         """What can be known without weights; raises ``UsageError``."""
         check_transformers(_FLAG)
         if not self.question.strip():
-            raise UsageError("--question is empty")
+            raise UsageError(f"{named('question')} is empty")
 
     def questions(self) -> dict[str, str]:
         """By reward."""

@@ -6,6 +6,7 @@ from vjepa2 import ModelConfig, VJEPA21Config
 from vjepa2.sources import WeightsSource, find_teacher, find_weights, standing_files
 from wmreward.errors import WMRewardError
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
+from wmreward.surprise.models.own import OwnInfo
 from wmweights import WeightsError, fingerprint_files
 
 
@@ -18,7 +19,14 @@ def loaded(choice: ModelChoice) -> LoadedModel:
 
 
 def weights_of(choice: ModelChoice) -> dict[str, str]:
-    """Fingerprints of the files of a model, and of its teacher's if it is compared with one."""
+    """Fingerprints of the files of a model, and of its teacher's if it is compared with one.
+
+    Of a model of a user's, which is made for it, the module and its hash and that of its weights.
+    """
+    if choice.is_own:
+        info = loaded(choice).info
+        assert isinstance(info, OwnInfo)
+        return info.settings()
     return {
         name: fingerprint_files(standing_files(source, config))
         for name, (source, config) in find_sources(choice).items()
@@ -31,6 +39,8 @@ def find_sources(choice: ModelChoice) -> dict[str, tuple[WeightsSource, ModelCon
     Raises:
         WMRewardError: they are nowhere; says how to get them.
     """
+    if choice.is_own:
+        return {}
     config, reading = choice.config, choice.reading
     try:
         own = find_weights(choice.name, choice.weights)

@@ -10,14 +10,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vjepa2.predictor import PARITY_MASK_TOKEN
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.pictures.extra import check_pictures
 from wmreward.records.record_file import RecordFile
 from wmreward.scoring.pictures import Pictures
 from wmreward.surprise.actions.motion import STEP_RATE, Motion, read_motion
-from wmreward.surprise.config import RELEASED, SurpriseConfig
+from wmreward.surprise.compute import RELEASED_SETTINGS
+from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.models import ModelChoice, reading_values
 from wmreward.surprise.sampling import Sampling, at_rates
 from wmreward.surprise.windows import reach
@@ -32,13 +32,12 @@ _SURPRISE_FLAGS = {
 """Flags, and the settings that they are."""
 
 _RELEASED_FLAGS = {
-    **{flag: getattr(RELEASED, setting) for flag, setting in _SURPRISE_FLAGS.items()},
-    "max_frames": 49,
-    "fps": None,
-    "rates": None,
-    "context_encoder": "online",
-    "target_encoder": "online",
-    "mask_token": PARITY_MASK_TOKEN,
+    **{flag: RELEASED_SETTINGS[setting] for flag, setting in _SURPRISE_FLAGS.items()},
+    **{name: RELEASED_SETTINGS[name] for name in ("max_frames", "fps", "rates")},
+    **{
+        name: RELEASED_SETTINGS[name]
+        for name in ("context_encoder", "target_encoder", "mask_token")
+    },
 }
 """All that decides a score of the published command line, whatever the model."""
 
@@ -111,28 +110,24 @@ def job_from(flags: Values) -> Job:
     """
     given, values = flags.given, dict(flags)
     choice = model_choice(values)
-    acts = choice.config.action_conditioned
-    if acts:
+    if choice.acts:
         _refuse_other(values, given, _ACTION_FLAGS, f"model {choice.name}")
     if values["compat"]:
-        if choice.reading is not None:
-            raise UsageError(
-                f"--compat released computes what was published with V-JEPA 2; model {choice.name} is 2.1"
-            )
+        choice.check_released()
         _refuse_other(values, given, _RELEASED_FLAGS, "--compat released")
         values |= _RELEASED_FLAGS
     values = with_rates(values, given)
     if values["fps"] is not None and "max_frames" in given:
         raise UsageError("--max_frames and --fps are two ways of taking frames: leave out one")
     config = SurpriseConfig(**{setting: values[flag] for flag, setting in _SURPRISE_FLAGS.items()})
-    choice.check_comparison(config)
+    choice.check(config)
     sampling = Sampling(**{name: values[name] for name in ("max_frames", "fps", "decoder")})
-    if not acts:
-        _check_windows(config, sampling, choice)
+    if not choice.acts:
+        _check_windows(config, sampling)
     _check_decoder(values["decoder"])
     pictures = _pictures(values, config)
     videos = list_videos(values["video_path"])
-    motion, motion_sha256 = _motion(values["actions"], choice.name, acts)
+    motion, motion_sha256 = _motion(values["actions"], choice.name, choice.acts)
     return Job(
         videos=videos,
         choice=choice,
@@ -183,14 +178,8 @@ def _refuse_other(
         raise UsageError(f"{who} means --{name} {meant}, not {said}: leave out one of the two")
 
 
-def _check_windows(config: SurpriseConfig, sampling: Sampling, choice: ModelChoice) -> None:
-    """What depends on two of the three: windows hold whole tubelets, and fit into the clip."""
-    tubelet = choice.config.tubelet
-    if not 0 < config.context_frames // tubelet < config.window_size // tubelet:
-        raise UsageError(
-            f"--context_frames {config.context_frames} of --window_size {config.window_size}: the model "
-            f"sees {tubelet} frames at a time and needs at least {tubelet} to see and {tubelet} to predict"
-        )
+def _check_windows(config: SurpriseConfig, sampling: Sampling) -> None:
+    """A window fits into the clip."""
     longest = max(config.frame_strides)
     if sampling.fps is None and sampling.max_frames < reach(config.window_size, longest):
         spread = f", every frame in {longest}" if longest > 1 else ""

@@ -24,7 +24,7 @@ from wmreward.records.lock import reserved
 from wmreward.records.scored import video_sha256
 from wmreward.rewards.compare import Judged
 from wmreward.search.candidates import Candidate, CandidateStore, ranking
-from wmreward.surprise.inputs import tensor_of
+from wmreward.surprise.reduce import tensor_of
 from wmreward.surprise.sampling import Sampling
 from wmreward.video_io import MAX_CLIP_BYTES, Clip
 

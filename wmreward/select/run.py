@@ -243,9 +243,9 @@ def _conclude(job: Job, store: CandidateStore, failed: Mapping[Path, str]) -> No
         ranked += _ranked(choice, group)
         job.showing.group(number, group, choice)
     hashes = {Path(candidate.name): candidate.sha256 for candidate in ranked}
-    model = job.rewards.model
-    if job.rewards.needs_model and (note := meaningless(model.name, model.weights, hashes)):
-        say(note)
+    for model in job.rewards.world_models:
+        if note := meaningless(model.name, model.weights, hashes):
+            say(note)
     if job.output is not None:
         store.rewrite(ranked)
     job.showing.end()

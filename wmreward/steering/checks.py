@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.errors import UsageError, WMRewardError, named
 
 
 def checked_scores(judged: Any, videos: Tensor) -> Tensor:
@@ -51,7 +51,8 @@ def gradient_of(scores: Tensor, of: Tensor, what: str = "the reward") -> Tensor:
     if not torch.isfinite(gradient).all():
         raise WMRewardError(
             f"the gradient of {what} is infinite or no number, although its value is finite: it cannot be "
-            "differentiated there; guide with another one, or in fewer steps (--guidance_range)"
+            "differentiated there; guide with another one, or in fewer steps "
+            f"({named('times', flag='guidance_range')})"
         )
     return gradient
 

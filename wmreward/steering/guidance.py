@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.errors import UsageError, WMRewardError, named
 from wmreward.protocols import DenoiseStep, RewardScores
 from wmreward.steering.estimate import EstimateReward
 from wmreward.steering.keep_edges import KeepEdges
@@ -186,8 +186,8 @@ class Guidance:
         if not self._left:
             raise WMRewardError(
                 "guidance does not fit the GPU's memory, although everything was tried: "
-                f"{_gpu_memory()}; guide with fewer frames (--guidance_range), a smaller reward "
-                "model, or a smaller video"
+                f"{_gpu_memory()}; guide with fewer frames ({named('times', flag='guidance_range')}), a "
+                "smaller reward model, or a smaller video"
             ) from error
         relief = self._left.pop(0)
         log.warning("guidance does not fit the GPU's memory: %s", relief.what)
@@ -231,7 +231,8 @@ class Guidance:
         if not torch.isfinite(gradient).all():
             raise WMRewardError(
                 "the gradient through the generator is infinite or no number, while that of the reward is "
-                "finite: --guidance_through x0 passes the decoder only, --dtype float32 is wider"
+                f"finite: {named('through', 'x0', flag='guidance_through')} passes the decoder only, "
+                f"{named('dtype', 'float32')} is wider"
             )
         gradient = gradient[:, :, :frames]
         open_frames = torch.arange(frames, device=gradient.device) >= step.given
@@ -384,8 +385,9 @@ class Effect:
             )
         elif self.gain < 0:
             text += (
-                ". Its steps overshoot, which need not make the video worse; a smaller --guidance_scale "
-                "or an earlier end of --guidance_range avoids it"
+                ". Its steps overshoot, which need not make the video worse; a smaller "
+                f"{named('scale', flag='guidance_scale')} or an earlier end of "
+                f"{named('times', flag='guidance_range')} avoids it"
             )
         return text
 

@@ -3,6 +3,7 @@
 A video takes one way through it. Read it in this order:
 
     sampling.py      read: which frames of a file are looked at
+    reduce.py        what is kept of each frame meanwhile
     inputs.py        or a video in memory -> a checked tensor
     windows.py       sliding windows: context frames, then future frames
     tokens.py        predicted against observed latents -> surprise of every token

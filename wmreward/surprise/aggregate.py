@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 from wmreward.surprise.windows import Window
 
 MODES_HELP = "mean, max, median, topkK (mean of the K largest) or toppP (of the largest P percent)"
@@ -42,7 +42,7 @@ def selection_size(mode: str, windows: int) -> int:
         if int(number) > windows:
             raise UsageError(
                 f"mode {mode!r} needs {number} windows, but the video has {windows}: "
-                "use a smaller K, a smaller stride or toppP"
+                f"use a smaller K, a smaller {named('stride')} or toppP"
             )
         return int(number)
     if not 0 < Fraction(number) <= 100:

@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from inspect import signature
+from math import isfinite
 from os import PathLike
 from pathlib import Path
+from typing import Any, Literal, cast
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 from torch import Tensor
 
+from vjepa2.predictor import PARITY_MASK_TOKEN
 from vjepa2.world_model21 import Levels, Observed, Positions
-from wmreward.errors import UsageError, VideoError, VideoWarning
+from wmreward.errors import UsageError, VideoError, VideoWarning, WMRewardError
+from wmreward.protocols import WorldModel
 from wmreward.surprise.actions.motion import Motion
-from wmreward.surprise.config import ScoreRule, Similarity, SurpriseConfig
-from wmreward.surprise.inputs import ValueRange, video_tensor
+from wmreward.surprise.config import RELEASED, ScoreRule, Similarity, SurpriseConfig
+from wmreward.surprise.inputs import Frames, ValueRange, is_batch, is_several, video_tensor
 from wmreward.surprise.models import ModelChoice
+from wmreward.surprise.models.fault import fault_of
 from wmreward.surprise.result import SurpriseBatch, SurpriseResult
 from wmreward.surprise.sampling import Sampling, at_rates
 from wmreward.surprise.video_scorer import VideoScorer
 
-Video = str | PathLike[str] | NDArray[np.uint8] | Sequence[NDArray[np.uint8]] | Tensor
+Video = str | PathLike[str] | Frames
+Given = Mapping[str, Any]
+"""All arguments by name."""
+
+RELEASED_SETTINGS = {
+    **RELEASED.to_json(),
+    "frame_strides": RELEASED.frame_strides,
+    "max_frames": 49,
+    "fps": None,
+    "rates": None,
+    "context_encoder": "online",
+    "target_encoder": "online",
+    "mask_token": PARITY_MASK_TOKEN,
+}
+"""All that decides a score of the published command line, whatever the model."""
 
 
 def compute_vjepa_surprise(
-    video: Video,
-    model: str | ModelChoice = "vitg",
+    video: Video | Sequence[Video],
+    model: str | ModelChoice | WorldModel = "vitg",
     window_size: int = 16,
     context_frames: int = 8,
     stride: int = 2,
@@ -36,6 +56,7 @@ def compute_vjepa_surprise(
     rates: Sequence[float] | None = None,
     similarity: Similarity = "feature",
     score: ScoreRule = "plain",
+    compat: Literal["released"] | None = None,
     value_range: ValueRange | None = None,
     max_frames: int = 49,
     fps: float | None = None,
@@ -59,17 +80,26 @@ def compute_vjepa_surprise(
     """How much a latent world model is surprised by a video (arXiv 2601.10553).
 
     Args:
-        video: A path (file or folder of images), a uint8 array ``[T, H, W, 3]``, or a tensor
-            ``[3, T, H, W]`` / ``[B, 3, T, H, W]`` with ``value_range``. A tensor that requires
-            gradients gives a differentiable ``.score``.
+        video: One of
+
+            * a path, of a file or a folder of images;
+            * an array ``[T, H, W, 3]``, or a list of frames ``[H, W, 3]`` (arrays or images of Pillow);
+            * a tensor ``[3, T, H, W]``; one that requires gradients gives a differentiable ``.score``;
+            * a batch ``[B, T, H, W, 3]`` or ``[B, 3, T, H, W]``;
+            * a list of any of these but batches, of any lengths.
+
+            uint8, or floating point with ``value_range``.
         model: ``vitg`` (the paper's), ``vitl``, ``vith``, ``vitg384``, ``vitgac`` (needs ``motion``), the
             embedded ``tiny``, of V-JEPA 2.1 ``vitb21``, ``vitl21``, ``vitg21``, ``vitG21``, or a
-            :class:`.ModelChoice`. Kept in memory between calls.
+            :class:`.ModelChoice`; these are kept in memory between calls. Or a world model of your own: an
+            object as :class:`wmreward.protocols.WorldModel` says, or ``package.module:factory``.
         window_size, context_frames, stride, mode, frame_strides, similarity, score,
             context_grad: see :class:`~wmreward.surprise.config.SurpriseConfig`.
         rates: Frames per second at which windows see a file, in place of ``frame_strides`` and ``fps``: clips
             of any frame rate are then judged alike. See :func:`~wmreward.surprise.sampling.at_rates`.
-        value_range: Range of a floating-point tensor: ``"-1,1"``, ``"0,1"`` or ``"0,255"``.
+        compat: ``released`` computes what the published command line computes (``RELEASED_SETTINGS``), with
+            models of V-JEPA 2.
+        value_range: Range of floating-point values: ``"-1,1"``, ``"0,1"`` or ``"0,255"``.
         max_frames, fps, decoder: Which frames of a file are used, see :class:`.Sampling`.
         motion: Real actions and states, for ``vitgac`` only. The video is then sampled at 4 fps.
         weights, context_encoder, target_encoder, mask_token, device, dtype, compile: see
@@ -78,65 +108,155 @@ def compute_vjepa_surprise(
         batch_size: Windows per forward pass; a fitting number by default.
 
     Returns:
-        A :class:`.SurpriseResult`, or a :class:`.SurpriseBatch` for a batch.
+        A :class:`.SurpriseResult`, or a :class:`.SurpriseBatch` for a batch or a list of videos.
 
     Raises:
         UsageError: an argument that makes no sense (also a ``ValueError``).
-        VideoError: a file that cannot be read.
+        VideoError: a file that cannot be read; of a list, the first such.
         WeightsError: weights that cannot be had; says how to get them.
+        WMRewardError: a surprise that is no finite number, and why.
 
     Warns:
         VideoWarning: a file about which something is doubtful (see ``SurpriseResult.faults``), or values
             outside their range.
     """
-    if rates is not None:
-        if tuple(frame_strides) != (1,) or fps is not None:
-            raise UsageError("rates say which frames are seen: leave out frame_strides and fps")
-        if not isinstance(video, str | PathLike):
-            raise UsageError("rates are of a file, which has a clock: use frame_strides")
-        fps, frame_strides = at_rates(rates)
-    config = SurpriseConfig(
-        window_size=window_size,
-        context_frames=context_frames,
-        stride=stride,
-        frame_strides=tuple(frame_strides),
-        mode=mode,
-        similarity=similarity,
-        score=score,
-        context_grad=context_grad,
-    )
-    sampling = Sampling(max_frames=max_frames, fps=fps, decoder=decoder)
-    choice = (
-        model
-        if isinstance(model, ModelChoice)
-        else ModelChoice(
-            name=model,
-            weights=weights,
-            context_encoder=context_encoder,
-            target_encoder=target_encoder,
-            mask_token=mask_token,
-            crop=crop,
-            positions=positions,
-            levels=levels,
-            observed=observed,
-            teacher_weights=teacher_weights,
-            device=device,
-            dtype=dtype,
-            compile=compile,
-        )
-    )
-    if isinstance(video, str | PathLike):
-        path = Path(video)
-        if not path.exists():  # cheap, before any weights are loaded
-            raise VideoError(path, "does not exist")
-        scorer = VideoScorer(choice, config, sampling, batch_size=batch_size)
-        clips = scorer.sampling.clips(path, scorer.reduction())
-        result = scorer.score_clips(clips, path, motion)
-        if result.faults:
-            warnings.warn(f"{path}: {result.faults}", VideoWarning, stacklevel=2)
-        return result
-    tensor = video_tensor(video, value_range)
+    given: Given = dict(locals())
+    several = is_several(video)
+    videos: Sequence[Any] = cast(Sequence[Any], video) if several else [video]
+    given = _at_rates(_released(given), videos)
+    config = SurpriseConfig(**_fields_of(SurpriseConfig, given))
+    sampling = Sampling(**_fields_of(Sampling, given))
+    _check_kinds(given, videos)
+    choice = _model(given)
+    # All of them before any weights are loaded.
+    checked = [_checked(one, value_range, several) for one in videos]
     scorer = VideoScorer(choice, config, sampling, batch_size=batch_size)
-    batch = scorer.score_tensor(tensor, motion)
-    single = tensor.shape[0] == 1 and np.ndim(video) == 4
-    return batch[0] if single else batch
+    if isinstance(checked[0], Tensor) and is_batch(video):
+        batch = scorer.score_tensor(checked[0], motion)
+        return SurpriseBatch([_finite(result, scorer) for result in batch], batch.scores)
+    results = [_finite(_of_one(scorer, one, motion), scorer) for one in checked]
+    if not several:
+        return results[0]
+    return SurpriseBatch(results, torch.stack([result.score for result in results]))
+
+
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in signature(compute_vjepa_surprise).parameters.items()
+}
+
+
+def _fields_of(kind: Any, given: Given) -> dict[str, Any]:
+    return {field.name: given[field.name] for field in fields(kind) if field.name in given}
+
+
+def _released(given: Given) -> Given:
+    """The arguments, with those that ``compat`` decides."""
+    if given["compat"] is None:
+        return given
+    if given["compat"] != "released":
+        raise UsageError(f"compat={given['compat']!r} must be 'released' or None")
+    for name, value in RELEASED_SETTINGS.items():
+        if given[name] not in (_DEFAULTS[name], value):
+            raise UsageError(
+                f"compat='released' means {name}={value!r}, not {given[name]!r}: leave out one of the two"
+            )
+    return {**given, **RELEASED_SETTINGS}
+
+
+def _at_rates(given: Given, videos: Sequence[Any]) -> Given:
+    """The arguments, with ``rates`` put into ``fps`` and ``frame_strides``."""
+    if given["rates"] is None:
+        return given
+    if tuple(given["frame_strides"]) != (1,) or given["fps"] is not None:
+        raise UsageError("rates say which frames are seen: leave out frame_strides and fps")
+    if not all(map(_is_path, videos)):
+        raise UsageError("rates are of a file, which has a clock: use frame_strides")
+    fps, frame_strides = at_rates(given["rates"])
+    return {**given, "fps": fps, "frame_strides": frame_strides}
+
+
+def _check_kinds(given: Given, videos: Sequence[Any]) -> None:
+    """Refuse what has no meaning for the kind of videos that are given."""
+    files = [_is_path(video) for video in videos]
+    if not any(files):
+        for name in ("fps", "max_frames", "decoder"):
+            if given[name] not in (_DEFAULTS[name], RELEASED_SETTINGS.get(name)):
+                raise UsageError(
+                    f"{name}={given[name]!r} says which frames of a file are taken: leave it out, of an "
+                    "array or a tensor all are"
+                )
+    elif all(files) and given["value_range"] is not None:
+        raise UsageError("value_range is of arrays and tensors: leave it out, a file has its own")
+    if len(videos) > 1 and given["motion"] is not None:
+        raise UsageError("motion is what was done in one video: score such videos one by one")
+
+
+def _model(given: Given) -> ModelChoice | WorldModel:
+    """Which model; raises ``UsageError`` for options that one of the caller's leaves no choice of."""
+    model, options = given["model"], _fields_of(ModelChoice, given)
+    if given["compat"] is not None:
+        _check_published(model)
+    if isinstance(model, str):
+        return ModelChoice(name=model, **options)
+    decided = RELEASED_SETTINGS if given["compat"] is not None else {}
+    for name, value in options.items():
+        if value != _DEFAULTS[name] and name not in decided:
+            where = "say it in the ModelChoice"
+            if not isinstance(model, ModelChoice):
+                where = f"make your {type(model).__name__} so"
+            raise UsageError(
+                f"{name}={value!r} is of a model that is asked for by name: leave it out, or {where}"
+            )
+    return model
+
+
+def _check_published(model: str | ModelChoice | WorldModel) -> None:
+    """Raise ``UsageError`` for a model of which nothing is published, or that is not read as it was."""
+    if isinstance(model, str):
+        model = ModelChoice(name=model)
+    if not isinstance(model, ModelChoice):
+        raise UsageError(
+            "compat='released' computes what was published with V-JEPA 2, not with a model of your own"
+        )
+    model.check_released()
+    for name, value in _fields_of(ModelChoice, RELEASED_SETTINGS).items():
+        if getattr(model, name) not in (None, value):
+            raise UsageError(
+                f"compat='released' means {name}={value!r}: leave it out of the ModelChoice"
+            )
+
+
+def _checked(video: Any, value_range: ValueRange | None, within_list: bool) -> Path | Tensor:
+    """A path that exists, or a tensor ``[B, 3, T, H, W]``."""
+    if not _is_path(video):
+        tensor = video_tensor(video, value_range)
+        if within_list and len(tensor) > 1:
+            raise UsageError(f"a list holds single videos, not batches of {len(tensor)}")
+        return tensor
+    path = Path(video)
+    if not path.exists():
+        raise VideoError(path, "does not exist")
+    return path
+
+
+def _is_path(video: Any) -> bool:
+    return isinstance(video, str | PathLike)
+
+
+def _of_one(scorer: VideoScorer, video: Path | Tensor, motion: Motion | None) -> SurpriseResult:
+    if isinstance(video, Tensor):
+        return scorer.score_tensor(video, motion)[0]
+    result = scorer.score_file(video, motion)
+    if result.faults:
+        warnings.warn(f"{video}: {result.faults}", VideoWarning, stacklevel=3)
+    return result
+
+
+def _finite(result: SurpriseResult, scorer: VideoScorer) -> SurpriseResult:
+    if isfinite(result):
+        return result
+    reason = f"its surprise is no finite number: {fault_of(scorer.loaded.model)}"
+    if result.path is not None:
+        raise VideoError(result.path, reason)
+    raise WMRewardError(f"the video: {reason}")

@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 from wmreward.surprise.aggregate import selection_size
 from wmreward.surprise.windows import reach
 
@@ -46,30 +46,42 @@ class SurpriseConfig:
 
     def __post_init__(self) -> None:
         if self.window_size < 2:
-            raise UsageError(f"window_size={self.window_size} must be at least 2")
+            raise UsageError(f"{named('window_size', self.window_size)} must be at least 2")
         if not 0 < self.context_frames < self.window_size:
             raise UsageError(
-                f"context_frames={self.context_frames} must be at least 1 and below "
-                f"window_size={self.window_size}"
+                f"{named('context_frames', self.context_frames)} must be at least 1 and below "
+                f"{named('window_size', self.window_size)}"
             )
         if self.stride < 1:
-            raise UsageError(f"stride={self.stride} must be at least 1")
+            raise UsageError(f"{named('stride', self.stride)} must be at least 1")
         steps = tuple(self.frame_strides)
         if not steps or min(steps) < 1 or len(set(steps)) < len(steps):
             raise UsageError(
-                f"frame_strides={' '.join(map(str, steps))} must be different whole numbers from 1 on"
+                f"{named('frame_strides')} must be different whole numbers from 1 on, not "
+                f"{' '.join(map(str, steps))}"
             )
         object.__setattr__(self, "frame_strides", tuple(sorted(steps)))
         for name, kind in (("similarity", Similarity), ("score", ScoreRule)):
             if getattr(self, name) not in get_args(kind):
                 raise UsageError(
-                    f"{name}={getattr(self, name)!r} must be one of {', '.join(get_args(kind))}"
+                    f"{named(name, getattr(self, name))} must be one of {', '.join(get_args(kind))}"
                 )
         if self.similarity == "token" and self.score != "plain":
             raise UsageError(
-                f"score={self.score!r} compares tokens one by one: it needs similarity='feature'"
+                f"{named('score', self.score)} compares tokens one by one: it needs "
+                f"{named('similarity', 'feature')}"
             )
         selection_size(self.mode, sys.maxsize)  # whether topkK has its K windows shows later
+
+    def check_tubelet(self, tubelet: int, model: str) -> None:
+        """Raise ``UsageError`` unless a window holds context and future for a model of this tubelet."""
+        seen, whole = self.context_frames // tubelet, self.window_size // tubelet
+        if not 0 < seen < whole:
+            raise UsageError(
+                f"{named('context_frames', self.context_frames)} of "
+                f"{named('window_size', self.window_size)}: model {model!r} sees {tubelet} frames at a time "
+                f"and needs at least {tubelet} to see and {tubelet} to predict"
+            )
 
     @property
     def min_frames(self) -> int:

@@ -8,8 +8,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+import torch
 from torch import Tensor
 
+from wmreward.errors import UsageError
 from wmreward.surprise.aggregate import WindowScores
 from wmreward.surprise.windows import Layout, WindowSpan, frame_maps, reach, window_spans
 from wmreward.video.types import UInt8Array
@@ -155,25 +157,38 @@ class SurpriseResult(float):
 
 
 class SurpriseBatch(Sequence[SurpriseResult]):
-    """The results of a batch of videos.
+    """The results of several videos, in their order.
 
     Attributes:
         scores: ``[B]``; carries the graph if the videos required gradients.
-        per_window: ``[B, W]``.
-        surprise_map: ``[B, W, t, g, g]`` or ``None``.
+        per_window: ``[B, W]``, if all have equally many windows.
+        surprise_map: ``[B, W, t, g, g]`` or ``None``, likewise.
     """
 
-    def __init__(
-        self,
-        results: list[SurpriseResult],
-        scores: Tensor,
-        per_window: Tensor,
-        surprise_map: Tensor | None,
-    ) -> None:
+    def __init__(self, results: list[SurpriseResult], scores: Tensor) -> None:
         self._results = results
         self.scores = scores
-        self.per_window = per_window
-        self.surprise_map = surprise_map
+
+    @property
+    def per_window(self) -> Tensor:
+        self._check_alike()
+        return torch.stack([result.per_window for result in self])
+
+    @property
+    def surprise_map(self) -> Tensor | None:
+        self._check_alike()
+        maps = [result.surprise_map for result in self if result.surprise_map is not None]
+        return torch.stack(maps) if maps else None
+
+    def _check_alike(self) -> None:
+        counts = sorted({len(result.windows) for result in self})
+        if len(counts) > 1:
+            raise UsageError(
+                f"the videos have {' and '.join(map(str, counts))} windows: take those of each result"
+            )
+
+    def __repr__(self) -> str:
+        return f"SurpriseBatch([{', '.join(map(repr, self))}])"
 
     @overload
     def __getitem__(self, index: int) -> SurpriseResult: ...
@@ -263,4 +278,4 @@ def results_of(
         )
         for i in range(len(per_window))
     ]
-    return SurpriseBatch(results, score, per_window, maps)
+    return SurpriseBatch(results, score)

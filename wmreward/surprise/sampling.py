@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import gcd, lcm
 from pathlib import Path
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 from wmreward.video_io import Clip, Reduction, read_uniform, stream_fps
 
 STREAM_FRAMES = 64
@@ -34,11 +34,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.max_frames < 2:
-            raise UsageError(f"max_frames={self.max_frames} must be at least 2")
+            raise UsageError(f"{named('max_frames', self.max_frames)} must be at least 2")
         if self.fps is not None and not 0 < self.fps < 1000:
-            raise UsageError(f"fps={self.fps} must be above 0 and below 1000")
+            raise UsageError(f"{named('fps', self.fps)} must be above 0 and below 1000")
         if self.fps is not None and self.decoder != "pyav":
-            raise UsageError("sampling at a true rate needs decoder='pyav'")
+            raise UsageError(f"sampling at a true rate needs {named('decoder', 'pyav')}")
 
     def clips(self, path: str | Path, reduction: Reduction | None = None) -> Iterator[Clip]:
         """Frames of a file, all at once (uniform) or a bounded number at a time (true rate).
@@ -64,7 +64,8 @@ def at_rates(rates: Sequence[float]) -> tuple[float, tuple[int, ...]]:
     shown = " ".join(f"{rate:g}" for rate in rates)
     if not rates or not all(0 < rate <= FASTEST for rate in rates) or len(set(rates)) < len(rates):
         raise UsageError(
-            f"rates={shown} must be different numbers of frames per second, above 0 and up to {FASTEST}"
+            f"{named('rates')} must be different numbers of frames per second, above 0 and up to {FASTEST}, "
+            f"not {shown or 'none'}"
         )
     exact = [Fraction(rate).limit_denominator(1001) for rate in rates]
     common = Fraction(
@@ -72,7 +73,7 @@ def at_rates(rates: Sequence[float]) -> tuple[float, tuple[int, ...]]:
     )
     if common > FASTEST:
         raise UsageError(
-            f"rates={shown} have no common multiple up to {FASTEST} frames per second: use rates that "
-            "divide one another, such as 6 and 12"
+            f"{named('rates')} {shown} have no common multiple up to {FASTEST} frames per second: use rates "
+            "that divide one another, such as 6 and 12"
         )
     return float(common), tuple(sorted(int(common / rate) for rate in exact))

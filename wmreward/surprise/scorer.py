@@ -54,7 +54,7 @@ class SurpriseScorer:
 
     Args:
         model: Any :class:`wmreward.protocols.WorldModel`; its parameters are expected not to
-            require gradients.
+            require gradients. Or the name of one of ours, such as ``tiny``.
         config: What is computed.
         batch_size: Windows per forward pass. More is faster until the device is busy and costs
             memory in proportion.
@@ -63,22 +63,23 @@ class SurpriseScorer:
 
     def __init__(
         self,
-        model: WorldModel,
+        model: WorldModel | str,
         config: SurpriseConfig | None = None,
         *,
         batch_size: int = 32,
         grad_batch_size: int = 4,
     ) -> None:
-        self.model = model
+        self.model = _by_name(model) if isinstance(model, str) else model
         self.config = config or SurpriseConfig()
         self.batch_size = batch_size
         self.grad_batch_size = grad_batch_size
-        tubelet, window = model.config.tubelet, self.config.window_size
-        if not 0 < self.target_offset < window // tubelet * tubelet:
+        tokens = self.model.config
+        if getattr(tokens, "action_conditioned", False):
             raise UsageError(
-                f"context_frames={self.config.context_frames} and window_size={window} must leave at "
-                f"least {tubelet} frames (one token of model {model.config.name!r}) on both sides"
+                f"model {tokens.name!r} predicts from what a robot did: use compute_vjepa_surprise with "
+                "motion"
             )
+        self.config.check_tubelet(tokens.tubelet, tokens.name)
 
     @property
     def target_offset(self) -> int:
@@ -115,6 +116,7 @@ class SurpriseScorer:
         self, video: Tensor, windows: Sequence[Window] | None = None
     ) -> tuple[Tensor, WindowScores]:
         """The same, with the windows (without gradient) that the scores come from."""
+        _check_videos(video)
         if not (video.requires_grad and torch.is_grad_enabled()):
             found = self.score_pixels(self.model.preprocess(video), windows)
             return found.pooled(self._mode(windows)), found
@@ -129,6 +131,7 @@ class SurpriseScorer:
         """Score every window of ``[B, 3, T, H, W]`` in [−1, 1], by plain autograd if the video
         requires gradients.
         """
+        _check_videos(video)
         return self.score_pixels(self.model.preprocess(video))
 
     def score_pixels(self, pixels: Tensor, windows: Sequence[Window] | None = None) -> WindowScores:
@@ -163,6 +166,7 @@ class SurpriseScorer:
         """All windows of ``[B, 3, T, H, W]`` in [−1, 1], or some, by all rules of the surprise, and for a
         prediction that copies the last context latent (``copy``), from one pass; without gradient.
         """
+        _check_videos(video)
         windows = self.windows(video.shape[2]) if windows is None else windows
         rules: tuple[ScoreRule, ...] = get_args(ScoreRule)
         if self.config.similarity == "token":
@@ -178,6 +182,7 @@ class SurpriseScorer:
 
     def observed_latents(self, video: Tensor) -> Tensor:
         """The latents of every window's future, ``[B, W, t, n, D]``, as the model sees them."""
+        _check_videos(video)
         every = self._latents(video, self.windows(video.shape[2]))
         observed = torch.cat([latents.observed for latents in every])
         return observed.unflatten(0, (len(video), -1))
@@ -187,9 +192,21 @@ class SurpriseScorer:
         """Of windows, in portions."""
         pixels = self.model.preprocess(video)
         for chunk in even_chunks(_of_all(pixels, windows), self.batch_size):
-            yield self.model.future_latents(
-                self._gathered(pixels, chunk), self.config.context_frames
+            yield self._future(self._gathered(pixels, chunk))
+
+    def _future(self, frames: Tensor, *, context_grad: bool = False) -> Latents:
+        """Latents of windows ``[N, 3, w, crop, crop]``; raises ``UsageError`` if they are none."""
+        latents = self.model.future_latents(
+            frames, self.config.context_frames, context_grad=context_grad
+        )
+        tokens = self.model.config
+        z, h = latents.predicted, latents.observed
+        if z.ndim != 4 or z.shape != h.shape or z.shape[2] != tokens.grid**2:
+            raise UsageError(
+                f"model {tokens.name!r} must predict and observe latents [B, t, {tokens.grid**2}, D] alike, "
+                f"not {list(z.shape)} and {list(h.shape)}"
             )
+        return latents
 
     def _gathered(self, pixels: Tensor, which: Sequence[_Chosen]) -> Tensor:
         places = ((chosen.video, chosen.window) for chosen in which)
@@ -228,9 +245,7 @@ class SurpriseScorer:
             with torch.set_grad_enabled(gradient is not None or torch.is_grad_enabled()):
                 if gradient is not None:
                     frames.requires_grad_()
-                latents = self.model.future_latents(
-                    frames, self.config.context_frames, context_grad=self.config.context_grad
-                )
+                latents = self._future(frames, context_grad=self.config.context_grad)
                 value, token_map = window_surprise(latents, self.config)
             if gradient is not None:
                 weights = value.new_tensor([chosen.weight for chosen in chunk])
@@ -246,6 +261,7 @@ class SurpriseScorer:
         self, video: Tensor, windows: Sequence[Window] | None = None
     ) -> GradientScores:
         """Scores and gradients of ``[B, 3, T, H, W]`` in [−1, 1]; see :meth:`__call__`."""
+        _check_videos(video)
         mode = self._mode(windows)
         windows = self.windows(video.shape[2]) if windows is None else windows
         leaf = video.detach().requires_grad_()
@@ -299,6 +315,26 @@ class _AttachGradient(torch.autograd.Function):
     def backward(ctx: Any, grad_scores: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * grad_scores.to(gradient.dtype)[:, None, None, None, None], None, None
+
+
+def _by_name(name: str) -> WorldModel:
+    from wmreward.surprise.models import ModelChoice, load  # only a name needs to know our models
+
+    return load(ModelChoice(name=name)).model
+
+
+def _check_videos(video: Any) -> None:
+    """Raise ``UsageError`` for anything but floating-point ``[B, 3, T, H, W]``."""
+    if not isinstance(video, Tensor):
+        found = f"a {type(video).__name__}"
+    elif video.ndim != 5 or video.shape[1] != 3 or not video.is_floating_point():
+        found = f"{str(video.dtype).removeprefix('torch.')} {list(video.shape)}"
+    else:
+        return
+    raise UsageError(
+        f"a scorer takes tensors [B, 3, T, H, W] in [-1, 1], not {found}: of one video it is video[None], of "
+        "uint8 frames video.float() / 127.5 - 1; compute_vjepa_surprise takes more"
+    )
 
 
 def _of_all(pixels: Tensor, windows: Sequence[Window]) -> list[_Chosen]:

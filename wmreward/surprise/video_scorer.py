@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,22 +10,25 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from vjepa2 import VJEPA2
+import vjepa2
 from vjepa2.preprocess import from_uint8
-from wmreward.errors import UsageError, VideoError
+from wmreward.errors import UsageError, VideoError, named
+from wmreward.protocols import WorldModel
 from wmreward.surprise.actions.motion import Motion
 from wmreward.surprise.actions.scorer import ActionScorer
 from wmreward.surprise.aggregate import WindowScores
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.inputs import tensor_of
-from wmreward.surprise.models import LoadedModel, ModelChoice, load
-from wmreward.surprise.models.seen import seen_by
+from wmreward.surprise.models import ModelChoice, load, taken
+from wmreward.surprise.reduce import seen_by, tensor_of
 from wmreward.surprise.result import Clock, SurpriseBatch, SurpriseResult, results_of
 from wmreward.surprise.sampling import Sampling
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.windows import Layout
 from wmreward.version import versions
 from wmreward.video_io import Clip, Reduction
+
+_WHOLE_FRAMES = 8
+"""Whole frames at once as floats."""
 
 
 class ScoresWindows(Protocol):
@@ -47,7 +50,7 @@ class VideoScorer:
     """A world model with fixed settings, for many videos.
 
     Args:
-        choice: The model.
+        model: Which model, or a world model of your own, which is taken as it is.
         config: The surprise.
         sampling: Which frames of a file are used; ``vitgac`` always takes its own 4 a second.
         batch_size: Windows per forward pass.
@@ -55,26 +58,33 @@ class VideoScorer:
 
     def __init__(
         self,
-        choice: ModelChoice,
+        model: ModelChoice | WorldModel,
         config: SurpriseConfig,
         sampling: Sampling | None = None,
         *,
         batch_size: int | None = None,
     ) -> None:
-        choice.check_comparison(config)
-        self.loaded: LoadedModel = load(choice)
+        if isinstance(model, ModelChoice):
+            model.check(config)
+            self.loaded = load(model)
+        else:
+            self.loaded = taken(model)
         self.config = config
-        model = self.loaded.model
         if batch_size is not None and batch_size < 1:
-            raise UsageError(f"batch_size={batch_size} must be at least 1")
-        self.batch_size = batch_size or (32 if model.device.type == "cuda" else 4)
+            raise UsageError(f"{named('batch_size', batch_size)} must be at least 1")
+        network = self.loaded.model
+        self.batch_size = batch_size or (32 if network.device.type == "cuda" else 4)
         self.sampling = sampling or Sampling()
         self.scorer: SurpriseScorer | ActionScorer
-        if isinstance(model, VJEPA2) and model.config.action_conditioned:
-            self.scorer = ActionScorer(model, config)
+        if isinstance(network, vjepa2.VJEPA2) and network.config.action_conditioned:
+            self.scorer = ActionScorer(network, config)
             self.sampling = ActionScorer.sampling
         else:
-            self.scorer = SurpriseScorer(model, config, batch_size=self.batch_size)
+            self.scorer = SurpriseScorer(network, config, batch_size=self.batch_size)
+
+    def score_file(self, path: Path, motion: Motion | None = None) -> SurpriseResult:
+        """Score a file or a folder of images; see :meth:`score_clips`."""
+        return self.score_clips(self.sampling.clips(path, self.reduction()), path, motion)
 
     @torch.no_grad()
     def score_clips(
@@ -92,9 +102,7 @@ class VideoScorer:
         """
         scorer, clock = self._scorer(motion), Clock()
         try:
-            scores = scorer.score_parts(
-                self._on_device(tensor_of(clip)[None]) for clip in clock.noting(clips)
-            )
+            scores = scorer.score_parts(self._parts(clock.noting(clips)))
             score = scores.pooled(self.config.mode)
         except UsageError as error:
             raise VideoError(name, str(error)) from None
@@ -104,14 +112,15 @@ class VideoScorer:
         """Score ``[B, 3, T, H, W]``, uint8 or in [−1, 1]; differentiable if it requires gradients."""
         scorer = self._scorer(motion)
         with torch.set_grad_enabled(video.requires_grad and torch.is_grad_enabled()):
-            score, scores = scorer.score(self._on_device(video))
+            score, scores = scorer.score(self._in_range(video))
         return results_of(
             score, scores, scorer.layout, Clock.unknown(video.shape[2]), self.settings
         )
 
-    def reduction(self) -> Reduction:
-        """What is kept of each frame while a video is decoded, see `seen_by`."""
-        return seen_by(self.loaded.model)
+    def reduction(self) -> Reduction | None:
+        """What is kept of each frame while a video is decoded, see `seen_by`; None: whole frames."""
+        model = self.loaded.model
+        return seen_by(model) if isinstance(model, vjepa2.WorldModel) else None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -133,8 +142,19 @@ class VideoScorer:
             raise UsageError(f"model {name!r} takes no actions; use vitgac")
         return self.scorer
 
-    def _on_device(self, video: Tensor) -> Tensor:
+    def _parts(self, clips: Iterable[Clip]) -> Iterator[Tensor]:
+        """``[1, 3, t, H, W]`` in [−1, 1] of clips; few whole frames at once stand in memory as floats."""
+        for clip in clips:
+            video = tensor_of(clip)[None]
+            at_once = _WHOLE_FRAMES if video.dtype == torch.uint8 else video.shape[2]
+            yield from map(self._in_range, video.split(at_once, dim=2))
+
+    def _in_range(self, video: Tensor) -> Tensor:
         """``[B, 3, T, H, W]``, uint8 or in [−1, 1], on any device → in [−1, 1] on the model's."""
         model = self.loaded.model
         video = video.to(model.device, non_blocking=True)
-        return from_uint8(video, model.config.crop) if video.dtype == torch.uint8 else video
+        if video.dtype != torch.uint8:
+            return video
+        if isinstance(model, vjepa2.WorldModel):
+            return from_uint8(video, model.config.crop)
+        return video.float() / 127.5 - 1  # a model that is not ours resizes in its own way

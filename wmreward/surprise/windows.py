@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 
 
 class Window(NamedTuple):
@@ -67,7 +67,7 @@ def window_starts(num_frames: int, window_size: int, stride: int) -> range:
     if num_frames < window_size:
         raise UsageError(
             f"too short: {num_frames} frames, but a window needs {window_size}; "
-            "use a longer video, a higher --fps or a smaller --window_size"
+            f"use a longer video, a higher {named('fps')} or a smaller {named('window_size')}"
         )
     return range(0, num_frames - window_size + 1, stride)
 
@@ -85,7 +85,7 @@ def cut_windows(
         if step > 1 and num_frames < (needed := reach(window_size, step)):
             raise UsageError(
                 f"too short: {num_frames} frames, but a window of every frame in {step} needs {needed}; "
-                "use a longer video, smaller --frame_strides or a smaller --window_size"
+                f"use a longer video, smaller {named('frame_strides')} or a smaller {named('window_size')}"
             )
         window_starts(num_frames, window_size, stride)  # raises: too short
         windows += sorted(

@@ -11,7 +11,7 @@ from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any, Generic, TypeVar
 
-from wmreward.errors import VideoError, WMRewardError
+from wmreward.errors import VideoError, WMRewardError, named
 from wmreward.video.types import Clip
 
 Plan = TypeVar("Plan")
@@ -85,7 +85,11 @@ class Feed(Generic[Plan]):
         except OSError as error:
             self._put(VideoError(self.path, f"cannot be read ({error.strerror or error})"))
         except MemoryError:
-            self._put(VideoError(self.path, "too large for the memory; try a smaller --max_frames"))
+            self._put(
+                VideoError(
+                    self.path, f"too large for the memory; try a smaller {named('max_frames')}"
+                )
+            )
         except Exception as error:
             found = VideoError(self.path, f"cannot be decoded ({type(error).__name__}: {error})")
             found.__cause__ = error

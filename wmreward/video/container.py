@@ -76,6 +76,12 @@ def explain(path: Path, what: str, advice: str) -> Iterator[None]:
     except (av.error.FFmpegError, OSError, UnicodeDecodeError) as error:
         detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise VideoError(path, f"{what} ({detail.splitlines()[0][:120]}); {advice}") from error
+    except IndexError as error:  # PyAV's table of streams is that of the beginning
+        raise VideoError(
+            path,
+            "another stream begins in the middle of it, which cannot be read; copy the video alone: "
+            "ffmpeg -i FILE -map 0:v:0 -c copy NEW.mkv",
+        ) from error
 
 
 @contextmanager

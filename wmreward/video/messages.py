@@ -11,8 +11,10 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 
+import av
 import av.logging
 
 # PyAV hands what nobody captures to the log of Python, which would print it: as a process ends, a thread that
@@ -21,10 +23,17 @@ logging.getLogger("libav").addHandler(logging.NullHandler())
 
 _QUIET, _ERROR, _WARNING = -8, av.logging.ERROR, av.logging.WARNING
 
-# Warnings that are errors in all but name. Others speak of what is odd in sound files.
+# Warnings about containers that are errors in all but name. Others speak of what is odd in sound files.
 _TELLING = re.compile(
     r"corrupt|EOI missing|Invalid timestamps|CRC mismatch|discarding|undecodable|parsing NAL|"
-    r"timescale not set",
+    r"timescale not set|doctype|Missing key frame",
+    re.I,
+)
+
+# What decoders of pictures warn of is what they had to guess, but for this, which sound files have.
+_ODD = re.compile(
+    r"packed B-frames|co located POCs|reorder buffer|deprecated|APP fields|\bSEI\b|user data|"
+    r"timecode|closed caption",
     re.I,
 )
 
@@ -57,7 +66,7 @@ class Messages:
                     self._take(level, name, text)
 
     def _take(self, level: int, name: str, text: str) -> None:
-        counts = level <= _ERROR or (level <= _WARNING and _TELLING.search(text))
+        counts = level <= _ERROR or (level <= _WARNING and _is_telling(name, text))
         if not counts or _HARMLESS.search(text):
             return
         self.count += 1
@@ -65,6 +74,20 @@ class Messages:
             line = " ".join(text.split())
             line = "".join(character for character in line if character.isprintable())
             self.first = f"{name}: {line}"[:LONGEST_MESSAGE]
+
+
+def _is_telling(name: str, text: str) -> bool:
+    """Whether a warning tells of damage."""
+    is_odd = _ODD.search(text) is not None
+    return _TELLING.search(text) is not None or (_decodes_pictures(name) and not is_odd)
+
+
+@cache
+def _decodes_pictures(name: str) -> bool:
+    try:
+        return bool(av.Codec(name, "r").type == "video")
+    except ValueError:  # not a codec
+        return False
 
 
 # Warnings and worse, by a number that nobody else would choose: it tells our setting from a user's.

@@ -127,6 +127,9 @@ def listed(values: Mapping[str, Any], steering: Steering) -> dict[str, Any]:
     jobs = read_jobs(user_path(values["jobs"]))
     if (most := values["max_seeds"]) is not None:
         jobs = [replace(job, seeds=job.seeds[:most]) for job in jobs]
+    if steering.rewards is not None:
+        for job in jobs:
+            steering.rewards.check_prompt(job.prompt, of=f"job {job.id}")
     return {
         "values": values,
         "jobs": jobs,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vjepa2.world_model import VJEPA2
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 from wmreward.surprise.actions.motion import STEP_RATE, Motion, check_motion
 from wmreward.surprise.actions.surprise import action_surprise
 from wmreward.surprise.aggregate import WindowScores
@@ -41,7 +41,7 @@ class ActionScorer:
         if motion is None:
             raise UsageError(
                 f"model {self.model.config.name!r} predicts from what a robot did: it needs real actions "
-                "and states (--actions FILE); for other videos use vitg"
+                f"and states ({named('motion', flag='actions')}); for other videos use vitg"
             )
         return ActionScorer(self.model, self.config, motion)
 

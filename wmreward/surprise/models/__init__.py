@@ -1,7 +1,7 @@
-"""World models by name.
+"""World models: ours by name, and users' own.
 
 choice.py   which model, and how it runs; loaded once and kept
-seen.py     what a model sees of a frame
+own.py      models that users bring along
 fault.py    why a model makes no numbers of a video
 """
 
@@ -11,6 +11,7 @@ from wmreward.surprise.models.choice import (
     ModelChoice,
     load,
     reading_values,
+    taken,
 )
 
-__all__ = ["DTYPES", "LoadedModel", "ModelChoice", "load", "reading_values"]
+__all__ = ["DTYPES", "LoadedModel", "ModelChoice", "load", "reading_values", "taken"]

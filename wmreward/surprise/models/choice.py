@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from vjepa2 import (
     Reading,
     VJEPA21Config,
     WeightsInfo,
-    WorldModel,
     get_config,
     load_model,
 )
 from vjepa2.world_model21 import Levels, Observed, Positions
 from wmreward.devices import find_device
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
+from wmreward.factories import find_factory, is_import_path
+from wmreward.protocols import WorldModel
 from wmreward.surprise.config import SurpriseConfig
+from wmreward.surprise.models.own import OwnInfo, as_world_model, described, made, on
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -33,8 +35,9 @@ class ModelChoice:
     """Which network scores, and how it runs.
 
     Attributes:
-        name: ``vitg`` (the paper's), ``vitl``, ``vith``, ``vitg384``, ``vitgac``, the embedded ``tiny``, or
-            of V-JEPA 2.1 ``vitb21``, ``vitl21``, ``vitg21``, ``vitG21``.
+        name: ``vitg`` (the paper's), ``vitl``, ``vith``, ``vitg384``, ``vitgac``, the embedded ``tiny``, of
+            V-JEPA 2.1 ``vitb21``, ``vitl21``, ``vitg21``, ``vitG21``, or ``package.module:factory``: a world
+            model of your own, which takes none of what follows but ``device``.
         weights: A file or folder to load instead of searching for the model's own.
         context_encoder, target_encoder: ``online`` or ``ema``. ``None``: online as in the reference, ema for
             V-JEPA 2.1.
@@ -62,19 +65,47 @@ class ModelChoice:
     compile: bool = False
 
     def __post_init__(self) -> None:
+        if self.is_own:
+            self._check_own()
+            return
         try:
             reading = self.reading
             _ = self.branches
         except ValueError as error:
             raise UsageError(str(error)) from None
         if self.teacher_weights is not None and (reading is None or reading.observed != "teacher"):
-            raise UsageError(f"teacher_weights: model {self.name!r} is not compared with a teacher")
+            raise UsageError(
+                f"{named('teacher_weights')}: model {self.name!r} is not compared with a teacher"
+            )
         if self.dtype not in ("auto", *DTYPES):
-            raise UsageError(f"dtype={self.dtype!r} must be one of auto, {', '.join(DTYPES)}")
+            raise UsageError(
+                f"{named('dtype', self.dtype)} must be one of auto, {', '.join(DTYPES)}"
+            )
+
+    def _check_own(self) -> None:
+        """A user's model is as its factory makes it; that is imported now, and called on loading."""
+        find_factory(self.name, "world model")
+        free = ("name", "device")
+        for option in fields(self):
+            if option.name not in free and getattr(self, option.name) != option.default:
+                raise UsageError(
+                    f"{named(option.name, getattr(self, option.name))} has no meaning for a model of your "
+                    f"own ({self.name}): let its factory decide"
+                )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a user's, of which nothing is known before it is loaded."""
+        return is_import_path(self.name)
+
+    @property
+    def acts(self) -> bool:
+        """Whether it predicts from what a robot did."""
+        return not self.is_own and self.config.action_conditioned
 
     @property
     def config(self) -> ModelConfig:
-        """The model's sizes; raises ``ValueError`` for a name or a crop that there is not."""
+        """The sizes of a model of ours; raises ``ValueError`` for a name or a crop that there is not."""
         return get_config(self.name, self.crop)
 
     @property
@@ -85,6 +116,8 @@ class ModelChoice:
     @property
     def reading(self) -> Reading | None:
         """How a V-JEPA 2.1 is read, settled; raises ``ValueError`` if the model cannot be read so."""
+        if self.is_own:
+            return None
         names = ("positions", "levels", "observed")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if isinstance(self.config, VJEPA21Config):
@@ -100,12 +133,30 @@ class ModelChoice:
         """What decides a score of a V-JEPA 2.1 besides the weights, for records; empty for others."""
         return {} if self.reading is None else {"crop": self.config.crop, **asdict(self.reading)}
 
-    def check_comparison(self, config: SurpriseConfig) -> None:
-        """Raise ``UsageError`` unless the model's latents can be compared as ``config`` says."""
+    def check(self, config: SurpriseConfig) -> None:
+        """Raise ``UsageError`` if it cannot be used as ``config`` says, as far as is known before loading."""
         if self.levels == "all" and config.similarity == "token":
             raise UsageError(
-                "levels='all' compares the features of every level: it needs similarity='feature'"
+                f"{named('levels', 'all')} compares the features of every level: it needs "
+                f"{named('similarity', 'feature')}"
             )
+        if not self.is_own and not self.acts:
+            config.check_tubelet(self.config.tubelet, self.name)
+
+    def check_released(self) -> None:
+        """Raise ``UsageError`` unless it is of the models whose scores were published."""
+        if self.is_own:
+            what = "is your own"
+        elif self.reading is not None:
+            what = "is 2.1"
+        elif self.acts:
+            what = "needs actions"
+        else:
+            return
+        raise UsageError(
+            f"{named('compat', 'released')} computes what was published with V-JEPA 2; model "
+            f"{self.name} {what}"
+        )
 
     def torch_device(self) -> torch.device:
         """The device to run on; raises ``UsageError`` if it is not there."""
@@ -129,18 +180,25 @@ class LoadedModel:
 
     Attributes:
         model: The network.
-        info: The record of its weights.
+        info: The record of its weights, or of a user's model.
         settings: All of it that decides a score, for records.
     """
 
     model: WorldModel
-    info: WeightsInfo
+    info: WeightsInfo | OwnInfo
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=2)
 def load(choice: ModelChoice) -> LoadedModel:
-    """The model, from memory if it was loaded before (the last two are kept)."""
+    """The model, from memory if it was loaded before (the last two are kept).
+
+    Raises:
+        WeightsError: weights that cannot be had; says how to get them.
+        UsageError: a model of a user's that cannot be made.
+    """
+    if choice.is_own:
+        return taken(on(made(choice.name), choice.torch_device()), choice.name)
     weights = None if choice.weights is None else Path(choice.weights)
     model, info = load_model(
         choice.name,
@@ -168,3 +226,15 @@ def load(choice: ModelChoice) -> LoadedModel:
         "device": choice.torch_device().type,
     }
     return LoadedModel(model, info, settings)
+
+
+def taken(model: WorldModel, name: str | None = None) -> LoadedModel:
+    """A model that somebody else has made, as it is; ``name`` is that which it was asked for by.
+
+    Raises:
+        UsageError: it is no world model.
+    """
+    info = described(as_world_model(model, name), name)
+    dtype = getattr(model, "dtype", None)
+    known = {} if dtype is None else {"dtype": str(dtype).removeprefix("torch.")}
+    return LoadedModel(model, info, {**info.settings(), **known, "device": model.device.type})

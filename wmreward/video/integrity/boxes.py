@@ -113,7 +113,10 @@ def _colours(flags: int) -> int:
 
 
 def flv(file: BinaryIO, size: int) -> Evidence:
-    """Tags, each followed by its size; the first may state the size of the file."""
+    """Tags, each followed by its size; the first may state the size of the file.
+
+    FFmpeg passes over tags of unknown kinds without a word.
+    """
     start = file.read(4096)
     at = start.find(b"\0\x08filesize\0")
     if at >= 0 and len(start) >= at + 19:
@@ -121,19 +124,44 @@ def flv(file: BinaryIO, size: int) -> Evidence:
         if size < stated < 2**53:
             return CUT
     position = int.from_bytes(start[5:9], "big") + 4
+    kinds: set[bytes] = set()
+    codecs: set[int] = set()
     for _ in range(MOST_STEPS):
         if position >= size:
             break
         file.seek(position)
         tag = file.read(11)
         length = 11 + int.from_bytes(tag[1:4], "big")
+        kinds.add(tag[:1])
+        if tag[:1] == _FLV_PICTURE:
+            codecs.add(_flv_codec(file.read(1)))
         position += length
         file.seek(position)
         before = file.read(4)
         position += 4
         if len(before) == 4 and int.from_bytes(before, "big") not in (0, length):
             return Evidence(damage="its tags do not follow each other")
-    return CUT if position > size else WHOLE
+    if position > size:
+        return CUT
+    has_sound = len(start) > 4 and start[4] & 4
+    if kinds - _FLV_KINDS or (b"\x08" in kinds and not has_sound) or len(codecs) > 1:
+        return Evidence(damage="one of its tags is of a kind that it does not announce")
+    return WHOLE
+
+
+_FLV_PICTURE = b"\x09"
+_FLV_KINDS = {b"\x08", _FLV_PICTURE, b"\x0f", b"\x12"}  # sound, pictures, two kinds of data
+_FLV_COMMAND = (
+    5  # in place of the kind of a frame: there is no picture (FLV specification 10.1, E.4.3.1)
+)
+
+
+def _flv_codec(first: bytes) -> int:
+    """The codec that a tag of a picture names; -1 if it holds none."""
+    flags = int.from_bytes(first, "big")
+    if flags & 0x80:  # an extension, which names the codec elsewhere
+        return 0x80
+    return -1 if flags >> 4 in (0, _FLV_COMMAND) else flags & 15
 
 
 _ASF_FILE_PROPERTIES = b"\xa1\xdc\xab\x8cG\xa9\xcf\x11\x8e\xe4\0\xc0\x0c Se"
@@ -148,9 +176,9 @@ def asf(file: BinaryIO, size: int) -> Evidence:
         return WHOLE
     (stated,) = struct.unpack("<Q", properties[16:24])
     is_broadcast = struct.unpack("<I", properties[64:68])[0] & 1
-    if is_broadcast or stated <= size:
+    if is_broadcast or stated in (0, size):
         return WHOLE
-    return CUT
+    return CUT if stated > size else Evidence(damage="it is longer than its header says")
 
 
 def png(file: BinaryIO, size: int) -> Evidence:

@@ -10,16 +10,20 @@ a picture of their own.
 from __future__ import annotations
 
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from av import CodecContext
+from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from wmreward.errors import VideoError
 from wmreward.files import open_regular
 from wmreward.video.container import AGAIN, codec_name, explain, has_clock, open_video
+from wmreward.video.integrity import slices as mpeg
 from wmreward.video.integrity.boxes import y4m
 from wmreward.video.integrity.cropping import cropped_size
 from wmreward.video.integrity.structure import walk
@@ -96,7 +100,7 @@ def scan(path: Path) -> Scan:
     pts, dts = array("q"), array("q")
     num_packets = num_shown = num_damaged = largest = num_bytes = 0
     end_s = 0.0
-    messages = Messages()
+    messages, slices = Messages(), mpeg.Slices()
     with (
         open_video(path, messages) as (container, stream),
         explain(path, "cannot be read to its end", AGAIN),
@@ -104,6 +108,7 @@ def scan(path: Path) -> Scan:
     ):
         codec, file_format = codec_name(stream), container.format.name
         shown_otherwise = _shown_otherwise(path, stream)
+        _open_strictly(stream)
         tick_s = float(stream.time_base or 0)
         rate = float(stream.average_rate or 0)
         duration_s = (container.duration or 0) / 1e6
@@ -120,6 +125,8 @@ def scan(path: Path) -> Scan:
             if packet.stream_index != stream.index or not packet.size:
                 continue  # a size of 0 marks the end of a stream, or an empty chunk of an AVI
             num_packets += 1
+            if codec in mpeg.CODECS:
+                slices.add(bytes(packet))
             largest = max(largest, packet.size)
             num_damaged += packet.is_corrupt
             if not packet.is_discard:
@@ -141,6 +148,8 @@ def scan(path: Path) -> Scan:
         faults.notes.append("cut off after its last frame")
     if found.damage:
         faults.notes.append(found.damage)
+    if slices.num_short:
+        faults.notes.append(f"{slices.num_short} of its pictures lack their last rows")
     faults.notes += shown_otherwise
     if num_bytes < _REACHED * found.media_bytes:
         share = 100 * num_bytes // found.media_bytes
@@ -170,6 +179,20 @@ def scan(path: Path) -> Scan:
             )
         faults.notes.append(f"its header promises {lost / rate:.2g} s more than there are")
     return Scan(path, num_shown, sorted_pts, codec, faults, clock)
+
+
+_WITH_HEADERS = {"h264", "hevc", "vvc"}
+
+
+def _open_strictly(stream: VideoStream) -> None:
+    """Let FFmpeg say what is wrong with the headers of a codec, which it passes over otherwise."""
+    context = stream.codec_context
+    if codec_name(stream) in _WITH_HEADERS and context.extradata:
+        strict = CodecContext.create(context.codec.name, "r")
+        strict.extradata = context.extradata
+        strict.options = {"err_detect": "explode"}
+        with suppress(FFmpegError):
+            strict.open()
 
 
 def _shown_otherwise(path: Path, stream: VideoStream) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a world model sees of a frame, so that nothing else of it need be kept."""
+"""What is kept of each frame while a file is decoded: memory does not depend on the size of frames."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vjepa2.preprocess import from_uint8
-from wmreward.protocols import WorldModel
+from vjepa2.world_model import WorldModel
 from wmreward.video.types import UInt8Array
-from wmreward.video_io import Reduction
+from wmreward.video_io import Clip, Reduction
 
 
 def seen_by(model: WorldModel) -> Reduction:
@@ -27,3 +28,17 @@ def seen_by(model: WorldModel) -> Reduction:
         return cast(NDArray[np.float32], small.cpu().numpy())
 
     return seen
+
+
+def as_floats(frame: UInt8Array) -> NDArray[np.float32]:
+    """A `Reduction` that keeps whole frames, ``[3, H, W]`` in [−1, 1], so that no second copy is needed."""
+    floats = frame.transpose(2, 0, 1).astype(np.float32)
+    floats /= np.float32(127.5)
+    floats -= 1
+    return floats
+
+
+def tensor_of(clip: Clip) -> Tensor:
+    """``[3, T, H, W]`` of a clip: uint8 of whole frames, or in [−1, 1] of what a reduction here made."""
+    frames = torch.from_numpy(clip.frames)
+    return frames.movedim(-1, 0) if frames.dtype == torch.uint8 else frames.movedim(0, 1)

@@ -1,0 +1,75 @@
+"""What users bring along, by import path: ``package.module:factory``, and where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wmreward.errors import UsageError
+
+
+def is_import_path(name: str) -> bool:
+    """Whether it is ``package.module:factory`` instead of a name of ours."""
+    return ":" in name
+
+
+def find_factory(path: str, what: str) -> Any:
+    """Import what ``path`` names, from the working directory too, but do not call it.
+
+    Raises:
+        UsageError: it cannot be imported; ``what`` says what it was to be, such as a reward.
+    """
+    module, _, name = path.partition(":")
+    try:
+        with _working_directory_importable():
+            return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"{what} {path!r} cannot be made: {error}") from error
+
+
+def make(path: str, what: str) -> Any:
+    """What the factory of ``path`` returns; it takes no arguments.
+
+    Raises:
+        UsageError: it cannot be imported or called.
+    """
+    factory = find_factory(path, what)
+    try:
+        return factory()
+    except TypeError as error:
+        raise UsageError(f"{what} {path!r} cannot be made: {error}") from error
+
+
+def origin(thing: Any) -> dict[str, str]:
+    """Where something of a user's comes from, for records.
+
+    Returns:
+        ``module``, its module and name (of an object: of its class); and ``module_sha256``, the hash of its
+        source file, unless it was written in a notebook or a shell.
+    """
+    named = thing if hasattr(thing, "__qualname__") else type(thing)
+    found = {"module": f"{named.__module__}:{named.__qualname__}"}
+    try:
+        file = inspect.getsourcefile(sys.modules[named.__module__])
+    except (KeyError, TypeError):
+        file = None
+    if file is not None and Path(file).is_file():
+        found["module_sha256"] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return found
+
+
+@contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    """As ``python -m`` has it: a user's code lies where they work."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
