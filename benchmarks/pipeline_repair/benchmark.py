@@ -28,7 +28,7 @@ from benchmarks.physics_repair.answers import TASKS, Answers
 from benchmarks.physics_repair.guides import GuideMaker, GuideSettings
 from benchmarks.physics_repair.parts import Factory, Part, Variant, Workshop
 from benchmarks.physics_repair.rows import GUIDED, PLAIN, Row, build_rows
-from benchmarks.physics_repair.scores import SEAM, Judges, sets
+from benchmarks.physics_repair.scores import Judges, score_name, sets
 from benchmarks.pipeline_repair import generator as diffusers_way
 from benchmarks.shared import bootstrap, magi_generator
 from benchmarks.shared.generators import Generator
@@ -44,6 +44,7 @@ from wmreward.surprise.scorer import SurpriseScorer
 
 NAME = "pipeline_repair"
 WAYS: dict[str, Factory] = {"MAGI-1's loop": magi_generator.tiny, "diffusers": diffusers_way.tiny}
+SEAM = score_name("top", "seam 1")
 MEASURED = ("physics", "position", "motion", "plain", SEAM)
 """Columns that are told."""
 
@@ -82,7 +83,7 @@ class Found:
     @property
     def rows(self) -> dict[str, Row]:
         """Those that are told."""
-        rows = build_rows(self.parts)
+        rows = build_rows(self.parts, SEAM)
         seeds = self.parts[PLAIN].distance.shape[1]
         best = [f"best of {size} by {SEAM}" for size in sets(seeds)[-1:]]
         return {name: rows[name] for name in (PLAIN, GUIDED, *best)}

@@ -119,12 +119,18 @@ class Decoder:
             wanted = towards if piece in (part, None) else piece.of(towards, self._factor)
             if not wanted.any():
                 continue
-            leaf, decoded = graph or self.graph(latents, piece)
-            with self._frugal():  # what is computed again asks how, once more
-                gradient += torch.autograd.grad(decoded, leaf, wanted)[0]
+            graph = graph or self.graph(latents, piece)
+            gradient += self.through(graph, wanted)
+            decoded, graph = graph[1], None
             if piece not in (part, None):
                 self._note(decoded.detach(), piece.of(video, self._factor))
         return gradient
+
+    def through(self, graph: tuple[Tensor, Tensor], towards: Tensor) -> Tensor:
+        """The gradient at the video, pulled back to the latents through :meth:`graph`."""
+        leaf, decoded = graph
+        with self._frugal():  # what is computed again asks how, once more
+            return torch.autograd.grad(decoded, leaf, towards)[0]
 
     def _frugal(self) -> AbstractContextManager[None]:
         return frugal(self.family.pipe.vae, on_host=self.economy.on_host)
