@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
@@ -52,6 +53,21 @@ def test_stored_notebook_is_small_and_clean() -> None:
     assert not re.search(r"/(home|root|work|tmp|Users)/", text)
 
 
+def test_the_cell_of_pipelines_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where diffusers is not installed, in one line; else a video is guided, and surprises less."""
+    stored = nbformat.read(NOTEBOOK, as_version=4)
+    (cell,) = (cell for cell in stored.cells if "guide_pipeline" in cell.source)
+    text = printed(nbformat.from_dict({"cells": [cell]}))
+    plain, guided = (float(found) for found in re.findall(r"surprise ([\d.]+)", text))
+    assert guided < plain and "guidance acted on" in text
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    exec(cell.source, {"importlib": importlib})
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1 and "wmreward[diffusers]" in said[0]
+
+
 # jupyter_client speaks TCP to the kernel where it is told nothing else, and says so on import or start.
 def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a newcomer would who downloaded nothing else: in an empty folder, with the package installed."""
@@ -78,6 +94,8 @@ def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(out.output_type != "error" for out in outputs(fresh))
     assert not [out.text for out in outputs(fresh) if out.get("name") == "stderr"]
     assert pictures(fresh) == pictures(stored)
+    there = importlib.util.find_spec("diffusers") is not None
+    assert ("guidance acted on" if there else "skipped: ") in printed(fresh)
     values = surprises(fresh)
     assert values["impossible"] > 2 * values["possible"] > 0
     assert values == pytest.approx(surprises(stored), rel=0.02)

@@ -15,6 +15,7 @@ from generate_fixtures import T2V
 from guided_fixtures import SHORT, Guided, latents_of, record_of
 from magi1_fakes import nano_config
 from torch import Tensor
+from torch import distributed as dist
 
 from magi1.pipeline import Pipeline, Request
 from wmreward.errors import UsageError
@@ -251,7 +252,11 @@ def test_the_default_world_model(nano: Path) -> None:
 
 
 def test_memory_is_given_up_in_order_and_once(
-    nano: Path, small_world: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    nano: Path,
+    small_world: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
     from wmreward.generation.flags import build_parser
 
@@ -265,7 +270,7 @@ def test_memory_is_given_up_in_order_and_once(
     }
     config = configuration(values)
     pipeline = Pipeline(config)
-    steering = LoadedSteering(steering_from(values, config, judges=False), pipeline, alone=True)
+    steering = LoadedSteering(steering_from(values, config, judges=False), pipeline)
     prepared = pipeline.prepare(Request(prompt="a ball"))
 
     def latents() -> Tensor:
@@ -291,8 +296,18 @@ def test_memory_is_given_up_in_order_and_once(
     failures = 0
     torch.testing.assert_close(latents(), before, atol=1e-5, rtol=1e-5)
     assert not caplog.records and not steering.guidance().reliefs  # type: ignore[union-attr]
-    shared = LoadedSteering(steering.steering, pipeline, alone=False)
-    assert not shared.guidance().reliefs  # type: ignore[union-attr]
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/a", rank=0, world_size=1)
+    try:
+        shared = LoadedSteering(steering.steering, pipeline, dist.group.WORLD)
+        assert not shared.guidance().reliefs  # type: ignore[union-attr]
+        torch.testing.assert_close(
+            next(pipeline.sample(prepared, seed=1, guide=shared.guidance())).finished.latents,
+            before,
+            atol=1e-5,
+            rtol=1e-5,
+        )
+    finally:
+        dist.destroy_process_group()
 
 
 # --- parts --------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from magi1.config import MagiConfig
 from magi1.offload import resident
@@ -34,6 +35,7 @@ from wmreward.steering.guidance import Guidance, GuidanceConfig, Relief
 from wmreward.steering.particles import ParticleConfig, ParticleSteering
 from wmreward.steering.schedule import GuidanceSchedule
 from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.surprise.shared import SharedScorer
 
 SMALL_GENERATOR = "tiny"
 """The generator that comes along is judged by the world model that comes along, which has the same name."""
@@ -258,14 +260,16 @@ class LoadedSteering(LoadedRewards):
     Args:
         steering: What is wanted.
         pipeline: The generator.
-        alone: Whether one process makes a video: only then can something be given up for memory, as all that
-            share a video would have to do the same.
+        group: The processes that share a video, if they are several: they share the windows of surprise, too.
+            Only one that works alone can give something up for memory, as all would have to do the same.
     """
 
-    def __init__(self, steering: Steering, pipeline: Pipeline, *, alone: bool) -> None:
+    def __init__(
+        self, steering: Steering, pipeline: Pipeline, group: ProcessGroup | None = None
+    ) -> None:
         assert steering.rewards is not None
         super().__init__(steering.rewards, pipeline.device)
-        self.steering, self.pipeline, self.alone = steering, pipeline, alone
+        self.steering, self.pipeline, self.group = steering, pipeline, group
 
     def guidance(self) -> Guidance | None:
         """A new one, with its own records."""
@@ -274,7 +278,7 @@ class LoadedSteering(LoadedRewards):
         if self.steering.guidance.through == "dit":
             self.pipeline.dit.checkpointing = True
         return Guidance(
-            self._visiting.rewarding(self.mix.guiding()),
+            self._visiting.rewarding(self._shared(self.mix.guiding())),
             self.steering.guidance,
             min_frames=self.rewards.min_frames,
             reliefs=list(self._reliefs),
@@ -285,17 +289,27 @@ class LoadedSteering(LoadedRewards):
         if self.steering.particles is None:
             return None
         return ParticleSteering(
-            self._visiting.rewarding(self.mix.judging()),
+            self._visiting.rewarding(self._shared(self.mix.judging())),
             replace(self.steering.particles, seed=seed),
             min_frames=self.rewards.min_frames,
             guide=guidance,
         )
 
+    def _shared(self, mix: RewardMix) -> RewardMix:
+        """The same rewards, for use by all processes of the group at a time."""
+        if self.group is None:
+            return mix
+        rewards = dict(mix.rewards)
+        for name, reward in rewards.items():
+            if isinstance(reward, SurpriseReward):
+                rewards[name] = type(reward)(SharedScorer(reward.scorer, self.group))
+        return RewardMix(rewards, mix.weights, mix.how)
+
     @cached_property
     def _reliefs(self) -> list[Relief]:
         """What is left to give up, what costs least time first."""
         reliefs: list[Relief] = []
-        if not self.alone:
+        if self.group is not None:
             return reliefs
 
         def add(what: str, apply: Callable[[], object]) -> None:

@@ -9,8 +9,12 @@
     families/        what differs between pipelines; a new one is a class of ten lines
     slices.py        parts of a video along time
     loading.py       a pipeline by name, known before a weight is read
-    job.py           from flags to what a run needs: `wmreward generate --pipeline`
+    request.py       from flags to what a pipeline is asked for
+    job.py           a run of `wmreward generate --pipeline`
     workshop.py      the pipeline at work, its videos and their records
+    batch.py         job lists: `wmreward batch --pipeline`
+    plan.py          what a pipeline takes, from its configuration alone
+    counting.py      memory, counted on tensors without content
 
 The room that knows diffusers; even here it is imported only where a pipeline is loaded. Files, candidates and
 rewards are those of `generation`. Pipelines are held by their public interface: the scheduler's ``step()``,

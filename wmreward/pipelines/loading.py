@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,14 @@ class FoundPipeline:
     Attributes:
         name: As it was asked for.
         folder: Where its files are.
+        index: Its parts and options, by name.
         kind: Its class in diffusers.
         family: What is known of it.
     """
 
     name: str
     folder: Path
+    index: Mapping[str, Any]
     kind: Any
     family: type[Family]
 
@@ -42,6 +44,15 @@ class FoundPipeline:
     def parameters(self) -> Mapping[str, inspect.Parameter]:
         """Of its call."""
         return inspect.signature(self.kind.__call__).parameters
+
+    def classes(self) -> dict[str, Any]:
+        """Of its parts that are there, by name."""
+        entries = {name: entry for name, entry in self.index.items() if isinstance(entry, list)}
+        return {
+            name: getattr(import_module(library), kind)
+            for name, (library, kind) in entries.items()
+            if library in ("diffusers", "transformers")
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -93,7 +104,8 @@ def find_pipeline(
     folder = user_path(name)
     if not folder.is_dir():
         folder = _from_hub(diffusers.DiffusionPipeline, name, revision, download)
-    kind = str(_index(folder / _INDEX, name).get("_class_name"))
+    index = _index(folder / _INDEX, name)
+    kind = str(index.get("_class_name"))
     family = family_named(kind)
     found = getattr(diffusers, kind, None)
     if found is None:
@@ -101,7 +113,7 @@ def find_pipeline(
             f"{name} is a {kind}, which diffusers {metadata.version('diffusers')} does not have: "
             "pip install --upgrade diffusers"
         )
-    return FoundPipeline(name, folder, found, family)
+    return FoundPipeline(name, folder, index, found, family)
 
 
 def _index(file: Path, name: str) -> Mapping[str, Any]:

@@ -22,13 +22,17 @@ from wmreward.generation.steering import LoadedRewards
 from wmreward.generation.workshop import Place
 from wmreward.pipelines.guide import PipelineGuidance, guide_pipeline
 from wmreward.pipelines.job import PipelineJob, job_from
+from wmreward.pipelines.plan import plan_table
 from wmreward.pipelines.request import PipelineChoice, PipelineRequest
 from wmreward.steering.guidance import GuidanceConfig
 from wmreward.version import versions
 
 
 def generate(values: Values) -> int:
-    """Generate with the pipeline that the flags name; returns the exit code."""
+    """Generate with the pipeline that the flags name, or plan it; returns the exit code."""
+    if values["plan"]:
+        print(plan_table(values))
+        return 0
     job = job_from(values)
     return run_with(partial(PipelineWorkshop, job), job)
 

@@ -105,7 +105,9 @@ class RewardMix:
         it, or all of it if something else judges, too."""
         judges = {network_of(reward) for reward in self.rewards.values()}
         model = judges.pop() if len(judges) == 1 else None
-        return seen_by(model) if isinstance(model, WorldModel) else as_floats
+        if not isinstance(model, WorldModel):
+            return as_floats
+        return seen_by(model.config.crop, model.device)
 
     def judging(self) -> RewardMix:
         """Those of them that judge videos one by one, added up.
