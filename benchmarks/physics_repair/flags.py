@@ -16,7 +16,7 @@ from benchmarks.physics_repair.scores import sets
 from wmreward.errors import UsageError
 
 QUICK: dict[str, Any] = {
-    "scenes": 4,
+    "scenes": 3,
     "candidates": 4,
     "guided": 1,
     "nulls": 1,

@@ -84,13 +84,15 @@ class GuideSettings:
 
 
 EVERY_STEP: dict[str, Any] = {"frequency": 1, "times": (0.05, 0.6)}
+BEFORE: dict[str, Any] = {
+    "reward": SurpriseReward.name,
+    "frame_strides": (1,),
+    "scale": 0.15,
+    **EVERY_STEP,
+}
+"""The default until 2026-11-27, and still that of pipelines."""
 ALSO: dict[str, dict[str, Any]] = {
-    "surprise of all windows, neighbouring frames": {
-        "reward": SurpriseReward.name,
-        "frame_strides": (1,),
-        "scale": 0.15,
-        **EVERY_STEP,
-    },
+    "surprise of all windows, neighbouring frames": BEFORE,
     "strides 1, 2, 3 at scale 0.3": {"scale": 0.3, **EVERY_STEP},
 }
 """Other guidance that has rows: what was the default before, and more of the same than sharpness allows."""

@@ -189,13 +189,14 @@ def build_rows(parts: Mapping[str, Part], rule: str) -> dict[str, Row]:
             for one in short:
                 name = f"{GUIDED} + best of {size} by {one}"
                 rows[name] = pick_row(guided, plain, one, size)
-    for one in known_choices(plain.values):
-        rows[f"best of {usual} by {one}"] = pick_row(plain, plain, one, usual)
-    for size in dict.fromkeys((usual, sizes[-1])):
-        for one in ORACLES:
-            rows[f"oracle of {size} by {one}"] = pick_row(plain, plain, one, size)
-    for one in (*SCEPTICS, "medoid"):
-        rows[f"{one} of {usual}"] = pick_row(plain, plain, one, usual)
+    if sizes:
+        for one in known_choices(plain.values):
+            rows[f"best of {usual} by {one}"] = pick_row(plain, plain, one, usual)
+        for size in dict.fromkeys((usual, sizes[-1])):
+            for one in ORACLES:
+                rows[f"oracle of {size} by {one}"] = pick_row(plain, plain, one, size)
+        for one in (*SCEPTICS, "medoid"):
+            rows[f"{one} of {usual}"] = pick_row(plain, plain, one, usual)
     others = (name for name in parts if name not in rows)
     return rows | {name: part_row(parts[name], plain) for name in others}
 

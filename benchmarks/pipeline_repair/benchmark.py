@@ -25,7 +25,7 @@ from torch import Tensor
 
 from benchmarks.generator_quality.report import for_json
 from benchmarks.physics_repair.answers import TASKS, Answers
-from benchmarks.physics_repair.guides import GuideMaker, GuideSettings
+from benchmarks.physics_repair.guides import BEFORE, GuideMaker, GuideSettings
 from benchmarks.physics_repair.parts import Factory, Part, Variant, Workshop
 from benchmarks.physics_repair.rows import GUIDED, PLAIN, Row, build_rows
 from benchmarks.physics_repair.scores import Judges, score_name, sets
@@ -45,6 +45,7 @@ from wmreward.surprise.scorer import SurpriseScorer
 NAME = "pipeline_repair"
 WAYS: dict[str, Factory] = {"MAGI-1's loop": magi_generator.tiny, "diffusers": diffusers_way.tiny}
 SEAM = score_name("top", "seam 1")
+"""What chooses."""
 MEASURED = ("physics", "position", "motion", "plain", SEAM)
 """Columns that are told."""
 
@@ -96,7 +97,7 @@ def found(
     makers: list[GuideMaker] = []
 
     def guide(seed: int) -> GuideMaker:
-        makers.append(GuideMaker(GuideSettings(), model, args.windows, seed=seed))
+        makers.append(GuideMaker(GuideSettings(**BEFORE), model, args.windows, seed=seed))
         return makers[-1]
 
     config = SurpriseConfig(stride=args.stride, score="top")
@@ -105,7 +106,7 @@ def found(
     made: dict[str, Tensor] = {}
     for variant in (
         Variant(PLAIN, args.candidates, compare=True),
-        Variant(GUIDED, args.guided or args.candidates, guide=guide),
+        Variant(GUIDED, args.guided or args.candidates, guide=guide, compare=True),
     ):
         answers = Kept(clips, videos)
         settings = json.loads(args.settings)

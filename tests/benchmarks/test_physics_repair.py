@@ -23,6 +23,7 @@ from benchmarks.physics_repair.ceiling import Ceiling, imagined
 from benchmarks.physics_repair.choices import (
     CONSENSUS,
     DECIDED,
+    GEOMETRY,
     ORACLES,
     RANK_SUM,
     SCEPTICS,
@@ -623,7 +624,7 @@ def test_the_whole_table(
         "slight blur, 0.5 px", "slight blur, 0.7 px", "previous-chunk guidance 3.0",
         "previous-chunk guidance off", "sharpest of 4", "blurriest of 4", "stillest of 4",
         "medoid of 4", *(f"oracle of 4 by {rule}" for rule in ORACLES),
-        *(f"best of 4 by {rule}" for rule in (*RULES, CONSENSUS, RANK_SUM)),
+        *(f"best of 4 by {rule}" for rule in (*RULES, CONSENSUS, GEOMETRY, RANK_SUM)),
         *(
             f"best of 4 by top, {end}"
             for end in (
@@ -652,7 +653,7 @@ def test_the_whole_table(
     assert rows["guidance"]["time"] > 1
     assert rows["guidance"]["differences"]["excess"]["value"] != 0
     assert rows["plain"]["values"]["second excess"]["value"] is not None
-    assert "guidance acted on 4 steps" in record["tasks"]["video"]["effects"]["guidance"]
+    assert "guidance acted on 2 steps" in record["tasks"]["video"]["effects"]["guidance"]
     if has_pictures():
         assert (out / "physics_repair_video.png").stat().st_size > 1_000
     # Everything is there: nothing is generated again, and other settings are refused.

@@ -93,7 +93,7 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["plain"] == sum(found["weights"].values()) + found["decoding"]
     other = planned(tmp_path, capsys, "--offload", "--dtype", "bfloat16", "--num_frames", "17")
     assert other["weights"]["transformer"] == found["weights"]["transformer"] / 2
-    assert other["frames"] == 17 and other["decoding"] > 0.6 * found["decoding"]
+    assert other["frames"] == 17 and other["decoding"] > 0.5 * found["decoding"]
     assert other["plain"] == other["weights"]["vae"] + other["decoding"]
     assert main(["--pipeline", str(tmp_path), "--plan", *SIZE, "--guidance_scale", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
