@@ -86,7 +86,7 @@ def test_dashes_serve_as_underscores(cli: Cli, videos: list[Path]) -> None:
         ("--video_path {video} --output scores.txt", ".jsonl or .csv"),
         ("--video_path {video} --output in/c.mp4/x/s.jsonl", "cannot write there"),
         ("--video_path {video} --plot --out_dir in/c.mp4", "cannot write there"),
-        ("--video_path {video} --actions robot.json", "takes no --actions"),
+        ("--video_path {video} --actions robot.json", "takes no actions; use vitgac"),
         ("--video_path {video} --model vitgac", "--actions"),
         ("--video_path {video} --model vitgac --actions robot.json", "robot.json does not exist"),
         ("--video_path {video} --model vitgac --stride 2", "--stride"),

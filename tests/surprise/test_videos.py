@@ -13,12 +13,19 @@ import torch
 from fakes import LinearWorldModel
 
 from wmreward import (
+    Guidance,
+    GuidanceSchedule,
+    RewardMix,
     SurpriseBatch,
+    SurpriseConfig,
     SurpriseResult,
+    SurpriseReward,
+    SurpriseScorer,
     UsageError,
     VideoError,
     WMRewardError,
     compute_vjepa_surprise,
+    select_best,
 )
 from wmreward.video_io import write_video
 
@@ -212,3 +219,41 @@ def test_no_number_is_an_error() -> None:
     broken = LinearWorldModel(expected=torch.full((1, 4, 24), math.nan))
     with pytest.raises(WMRewardError, match="no finite number: the world model is at fault"):
         compute_vjepa_surprise(frames(), broken, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stride": 2.5}, r"stride=2\.5 must be a whole number"),
+        ({"window_size": "16"}, "window_size='16' must be a whole number"),
+        ({"frame_strides": 2}, r"frame_strides must be several: \[2\]"),
+        ({"batch_size": 2.0}, r"batch_size=2\.0 must be a whole number from 1 on"),
+        ({"model": LinearWorldModel}, r"is a class: pass an object .* LinearWorldModel\(\)"),
+        ({"model": "vitgac"}, r"needs real actions and states \(motion\)"),  # before any weights
+    ],
+)
+def test_settings_of_the_wrong_kind(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        compute_vjepa_surprise(frames(), **{**SMALL, **settings})
+    with pytest.raises(UsageError, match=r"rates must be several: \[4\]"):
+        compute_vjepa_surprise("a.mp4", MODEL, rates=4)  # type: ignore[arg-type]
+
+
+def test_which_of_a_list_is_wrong() -> None:
+    with pytest.raises(UsageError, match="video 1 of the list: too short: 4 frames"):
+        score([frames(), frames(4)])
+
+
+def test_parts_of_the_wrong_kind() -> None:
+    scorer = SurpriseScorer(MODEL, SurpriseConfig(window_size=6, context_frames=4))
+    schedule: Any = GuidanceSchedule.make(8, scale=0.1)
+    config: Any = {"stride": 8}
+    for wrong, message in (
+        (lambda: SurpriseScorer(MODEL, config), "must be a SurpriseConfig, not a dict"),
+        (lambda: Guidance(SurpriseReward(scorer), schedule), r"GuidanceConfig\(schedule=…\)"),
+        (lambda: RewardMix({"a": SurpriseReward(scorer)}, {}), "rewards a, weights of none"),
+        (lambda: RewardMix.parse(["surprise"]), r"pass surprise=SurpriseScorer\(…\)"),
+        (lambda: select_best([frames()], SurpriseReward), "the reward is a class"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UsageError, match=message):
+            wrong()

@@ -51,6 +51,11 @@ class RewardMix:
     ) -> None:
         if not rewards:
             raise UsageError("no reward is given")
+        if weights.keys() != rewards.keys():
+            raise UsageError(
+                f"each reward needs a weight: rewards {', '.join(rewards)}, weights of "
+                f"{', '.join(weights) or 'none'}"
+            )
         self.rewards, self.weights, self.how = dict(rewards), dict(weights), how
         self.comparison = Comparison(weights, how, compare=self._compare)
 

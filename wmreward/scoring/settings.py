@@ -15,7 +15,7 @@ from wmreward.errors import UsageError, WMRewardError
 from wmreward.pictures.extra import check_pictures
 from wmreward.records.record_file import RecordFile
 from wmreward.scoring.pictures import Pictures
-from wmreward.surprise.actions.motion import STEP_RATE, Motion, read_motion
+from wmreward.surprise.actions.motion import STEP_RATE, Motion, check_given, read_motion
 from wmreward.surprise.compute import RELEASED_SETTINGS
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.models import ModelChoice, reading_values
@@ -210,15 +210,9 @@ def _pictures(values: Mapping[str, Any], config: SurpriseConfig) -> Pictures:
 
 
 def _motion(path: str | None, model: str, acts: bool) -> tuple[Motion | None, str | None]:
+    check_given(path, acts, model)
     if path is None:
-        if acts:
-            raise UsageError(
-                f"model {model} predicts from what a robot did: it needs --actions FILE; for other "
-                "videos use vitg"
-            )
         return None, None
-    if not acts:
-        raise UsageError(f"model {model} takes no --actions; use --model vitgac")
     motion = read_motion(path)
     return motion, hashlib.sha256(Path(path).read_bytes()).hexdigest()
 

@@ -150,6 +150,8 @@ def reward_mix(
     how: How = "sum",
 ) -> RewardMix:
     """Rewards of whatever form, as a mix; ``model`` is loaded only if one of them is asked for by name."""
+    if isinstance(reward, type):
+        raise UsageError(f"the reward is a class: pass an object, such as {reward.__name__}()")
     if isinstance(reward, RewardMix):
         return reward
     if not isinstance(reward, str | Sequence):

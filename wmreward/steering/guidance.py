@@ -158,6 +158,11 @@ class Guidance:
     records: list[GuidedStep] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.config, GuidanceConfig):
+            raise UsageError(
+                f"config must be a GuidanceConfig, not a {type(self.config).__name__}: "
+                "GuidanceConfig(schedule=…)"
+            )
         self._left = list(self.reliefs)
         edges = self.config.keep == "edges"
         self._rewards = EstimateReward(

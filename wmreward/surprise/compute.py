@@ -18,7 +18,7 @@ from vjepa2.predictor import PARITY_MASK_TOKEN
 from vjepa2.world_model21 import Levels, Observed, Positions
 from wmreward.errors import UsageError, VideoError, VideoWarning, WMRewardError
 from wmreward.protocols import WorldModel
-from wmreward.surprise.actions.motion import Motion
+from wmreward.surprise.actions.motion import Motion, check_given
 from wmreward.surprise.config import RELEASED, ScoreRule, Similarity, SurpriseConfig
 from wmreward.surprise.inputs import Frames, ValueRange, is_batch, is_several, video_tensor
 from wmreward.surprise.models import ModelChoice
@@ -128,15 +128,20 @@ def compute_vjepa_surprise(
     sampling = Sampling(**_fields_of(Sampling, given))
     _check_kinds(given, videos)
     choice = _model(given)
-    # All of them before any weights are loaded.
+    # All that can be found wrong is, before any weights are loaded.
+    if isinstance(choice, ModelChoice):
+        check_given(motion, choice.acts, choice.name)
     checked = [_checked(one, value_range, several) for one in videos]
     scorer = VideoScorer(choice, config, sampling, batch_size=batch_size)
     if isinstance(checked[0], Tensor) and is_batch(video):
         batch = scorer.score_tensor(checked[0], motion)
         return SurpriseBatch([_finite(result, scorer) for result in batch], batch.scores)
-    results = [_finite(_of_one(scorer, one, motion), scorer) for one in checked]
     if not several:
-        return results[0]
+        return _of_one(scorer, checked[0], motion)
+    results = [
+        _of_one(scorer, one, motion, f"video {place} of the list: ")
+        for place, one in enumerate(checked)
+    ]
     return SurpriseBatch(results, torch.stack([result.score for result in results]))
 
 
@@ -244,13 +249,19 @@ def _is_path(video: Any) -> bool:
     return isinstance(video, str | PathLike)
 
 
-def _of_one(scorer: VideoScorer, video: Path | Tensor, motion: Motion | None) -> SurpriseResult:
+def _of_one(
+    scorer: VideoScorer, video: Path | Tensor, motion: Motion | None, which: str = ""
+) -> SurpriseResult:
+    """The result of a path or a tensor; ``which`` begins what is said of a tensor, as it has no name."""
     if isinstance(video, Tensor):
-        return scorer.score_tensor(video, motion)[0]
+        try:
+            return _finite(scorer.score_tensor(video, motion)[0], scorer)
+        except UsageError as error:
+            raise UsageError(f"{which}{error}") from None
     result = scorer.score_file(video, motion)
     if result.faults:
         warnings.warn(f"{video}: {result.faults}", VideoWarning, stacklevel=3)
-    return result
+    return _finite(result, scorer)
 
 
 def _finite(result: SurpriseResult, scorer: VideoScorer) -> SurpriseResult:

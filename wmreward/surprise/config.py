@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from wmreward.errors import UsageError, named
@@ -45,6 +47,11 @@ class SurpriseConfig:
     frame_strides: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
+        for name in ("window_size", "context_frames", "stride"):
+            if not isinstance(getattr(self, name), Integral):
+                raise UsageError(f"{named(name, getattr(self, name))} must be a whole number")
+        if not isinstance(self.frame_strides, Iterable):
+            raise UsageError(f"{named('frame_strides')} must be several: [{self.frame_strides}]")
         if self.window_size < 2:
             raise UsageError(f"{named('window_size', self.window_size)} must be at least 2")
         if not 0 < self.context_frames < self.window_size:

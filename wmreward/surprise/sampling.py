@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
@@ -61,6 +61,8 @@ def at_rates(rates: Sequence[float]) -> tuple[float, tuple[int, ...]]:
         UsageError: no rate, one twice, one that is not above 0, or rates that have no common multiple up to
             ``FASTEST``.
     """
+    if not isinstance(rates, Iterable):
+        raise UsageError(f"{named('rates')} must be several: [{rates}]")
     shown = " ".join(f"{rate:g}" for rate in rates)
     if not rates or not all(0 < rate <= FASTEST for rate in rates) or len(set(rates)) < len(rates):
         raise UsageError(

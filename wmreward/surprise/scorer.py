@@ -73,7 +73,9 @@ class SurpriseScorer:
         grad_batch_size: int = 4,
     ) -> None:
         self.model = _by_name(model) if isinstance(model, str) else model
-        self.config = config or SurpriseConfig()
+        self.config = SurpriseConfig() if config is None else config
+        if not isinstance(self.config, SurpriseConfig):
+            raise UsageError(f"config must be a SurpriseConfig, not a {type(config).__name__}")
         self.batch_size = batch_size
         self.grad_batch_size = grad_batch_size
         tokens = self.model.config

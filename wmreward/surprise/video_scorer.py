@@ -14,7 +14,7 @@ import vjepa2
 from vjepa2.preprocess import from_uint8
 from wmreward.errors import UsageError, VideoError, named
 from wmreward.protocols import WorldModel
-from wmreward.surprise.actions.motion import Motion
+from wmreward.surprise.actions.motion import Motion, check_given
 from wmreward.surprise.actions.scorer import ActionScorer
 from wmreward.surprise.aggregate import WindowScores
 from wmreward.surprise.config import SurpriseConfig
@@ -70,8 +70,8 @@ class VideoScorer:
         else:
             self.loaded = taken(model)
         self.config = config
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"{named('batch_size', batch_size)} must be at least 1")
+        if batch_size is not None and not (isinstance(batch_size, int) and batch_size > 0):
+            raise UsageError(f"{named('batch_size', batch_size)} must be a whole number from 1 on")
         network = self.loaded.model
         self.batch_size = batch_size or (32 if network.device.type == "cuda" else 4)
         self.sampling = sampling or Sampling()
@@ -137,11 +137,10 @@ class VideoScorer:
 
     def _scorer(self, motion: Motion | None) -> ScoresWindows:
         """The branch: a model that knows actions needs those of the video, others take none."""
-        if isinstance(self.scorer, ActionScorer):
+        acts = isinstance(self.scorer, ActionScorer)
+        check_given(motion, acts, self.loaded.model.config.name)
+        if isinstance(self.scorer, ActionScorer) and motion is not None:
             return self.scorer.given(motion)
-        if motion is not None:
-            name = self.loaded.model.config.name
-            raise UsageError(f"model {name!r} takes no actions; use vitgac")
         return self.scorer
 
     def _parts(self, clips: Iterable[Clip]) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wmfiles import read_json
 from wmfiles.arrays import read_arrays
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 from wmreward.files import user_path
 
 STEP_RATE = 4.0
@@ -66,6 +66,17 @@ def read_motion(path: str | Path) -> Motion:
 
 def _refused(path: Path, reason: str) -> UsageError:
     return UsageError(f"{path}: not an actions file ({reason}); it must be {ACTIONS_HELP}")
+
+
+def check_given(motion: object, acts: bool, model: str) -> None:
+    """Raise ``UsageError`` unless there is a motion exactly where the model knows actions."""
+    if acts and motion is None:
+        raise UsageError(
+            f"model {model!r} predicts from what a robot did: it needs real actions and states "
+            f"({named('motion', flag='actions')}); for other videos use vitg"
+        )
+    if motion is not None and not acts:
+        raise UsageError(f"model {model!r} takes no actions; use vitgac")
 
 
 def check_motion(motion: Motion, frames: int | None = None) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vjepa2.world_model import VJEPA2
-from wmreward.errors import UsageError, named
+from wmreward.errors import UsageError
 from wmreward.surprise.actions.motion import STEP_RATE, Motion, check_motion
 from wmreward.surprise.actions.surprise import action_surprise
 from wmreward.surprise.aggregate import WindowScores
@@ -36,13 +36,8 @@ class ActionScorer:
             raise UsageError(f"model {model.config.name!r} has only the plain feature surprise")
         self.model, self.config, self.motion = model, config, motion
 
-    def given(self, motion: Motion | None) -> ActionScorer:
-        """The scorer of videos in which this was done; raises ``UsageError`` for none."""
-        if motion is None:
-            raise UsageError(
-                f"model {self.model.config.name!r} predicts from what a robot did: it needs real actions "
-                f"and states ({named('motion', flag='actions')}); for other videos use vitg"
-            )
+    def given(self, motion: Motion) -> ActionScorer:
+        """The scorer of videos in which this was done."""
         return ActionScorer(self.model, self.config, motion)
 
     def score(self, video: Tensor) -> tuple[Tensor, WindowScores]:

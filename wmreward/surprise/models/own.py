@@ -108,6 +108,10 @@ def as_world_model(thing: Any, name: str | None = None) -> WorldModel:
         UsageError: it lacks something.
     """
     what = f"world model {name!r}" if name else "the world model"
+    if isinstance(thing, type):
+        raise UsageError(
+            f"{what} is a class: pass an object that it makes, such as {thing.__name__}()"
+        )
     lacks = [
         *(method for method in _METHODS if not callable(getattr(thing, method, None))),
         *(field for field in ("device", "config") if not hasattr(thing, field)),
