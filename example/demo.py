@@ -93,7 +93,7 @@ def _steered(out: Path, steps: list[str]) -> list[str]:
     folder = video.with_suffix(".candidates")
     lines = (folder / "candidates.jsonl").read_text(encoding="utf-8").splitlines()
     records = {"guided" if "guidance" in r else "plain": r for r in map(json.loads, lines)}
-    surprise = {name: -record["scores"]["surprise"] for name, record in records.items()}
+    surprise = {name: -record["scores"]["seam"] for name, record in records.items()}
     videos = {"plain": folder / records["plain"]["path"], "guided": video}
     rows = [
         SheetRow(name, f"surprise {surprise[name]:.4f}", read_uniform(path, 32).frames[14::2][:8])
@@ -106,8 +106,8 @@ def _steered(out: Path, steps: list[str]) -> list[str]:
     compared = "lower" if surprise["guided"] < surprise["plain"] else "no lower"
     return [
         f"{picture} shows one continued video without guidance and with it: {corrected} steps were "
-        f"corrected, and the surprise of the result is {compared} ({surprise['guided']:.4f}; plain "
-        f"{surprise['plain']:.4f}).",
+        f"corrected, and the surprise where the given frames end is {compared} ({surprise['guided']:.4f}; "
+        f"plain {surprise['plain']:.4f}).",
         "One pair proves nothing: docs/evidence.md has the same for 128 scenes, with controls.",
     ]
 

@@ -4,6 +4,7 @@ and the file.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +16,12 @@ from vjepa2.build import build_model
 from vjepa2.config import ModelConfig, get_config
 from vjepa2.errors import WeightsError
 from vjepa2.key_maps import from_transformers, is_transformers
-from vjepa2.official import official_part, stored_part
+from vjepa2.official import official_part, part_file, stored_part
 from vjepa2.recognise import refuse_others
 from vjepa2.sources import OFFICIAL_SUFFIXES, WeightsSource, find_teacher, find_weights
 from vjepa2.world_model import Branches, WorldModel
 from vjepa2.world_model21 import VJEPA21, Reading
-from wmweights import assemble, check_fit, dequantise, fingerprint, read_state
+from wmweights import KeptHash, assemble, blank, check_fit, dequantise, fingerprint, read_state
 
 State = dict[str, Tensor]
 
@@ -124,8 +125,11 @@ def load_model(
     teacher_weights: str | Path | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    rehash: bool = False,
 ) -> tuple[WorldModel, WeightsInfo]:
     """A frozen world model with its weights.
+
+    The hash of large files is kept beside them; then they are read straight to the device.
 
     Args:
         model: One of :data:`vjepa2.config.MODELS`.
@@ -139,6 +143,7 @@ def load_model(
         teacher_weights: A file or folder with the teacher of a distilled model, instead of searching.
         device: Where to put it.
         dtype: Precision of the weights.
+        rehash: Compute the hash of the weights even where it is known (:class:`wmweights.KeptHash`).
 
     Raises:
         ValueError: unknown model, or settings that it does not have.
@@ -146,7 +151,7 @@ def load_model(
     """
     config = get_config(model, crop)
     branches = branches or Branches(config.default_branch, config.default_branch)
-    with torch.device("meta"):
+    with blank():
         built = build_model(config, branches=branches, mask_token=mask_token, reading=reading)
     source = find_weights(model, weights)
     teacher = None
@@ -154,12 +159,12 @@ def load_model(
         teacher = find_teacher(built.config, source, teacher_weights)
     elif teacher_weights is not None:
         raise ValueError(f"teacher_weights: model {model!r} is not compared with a teacher")
-    state = _read(source, config, _wanted(built, branches))
+    state, sha256 = _read_hashed(source, config, _wanted(built, branches), device, rehash)
     info = WeightsInfo(
         model=model,
         source=source.description,
         files=tuple(map(str, source.files)),
-        sha256=fingerprint(state),
+        sha256=sha256,
         context_encoder=branches.context,
         target_encoder=branches.target,
         mask_token=built.mask_token,
@@ -171,14 +176,15 @@ def load_model(
     )
     if teacher is not None:
         assert isinstance(built, VJEPA21) and built.config.teacher is not None
-        seen = _read(teacher, built.config.teacher, {"encoder": branches.target})
-        seen = {name.removeprefix("encoder."): value for name, value in seen.items()}
-        check_fit(built.target_encoder, seen, teacher.names, built.config.teacher.name)
-        info = replace(
-            info, teacher_files=tuple(map(str, teacher.files)), teacher_sha256=fingerprint(seen)
+        wanted = {"encoder": branches.target}
+        seen, sha256 = _read_hashed(
+            teacher, built.config.teacher, wanted, device, rehash, prefix="encoder."
         )
+        check_fit(built.target_encoder, seen, teacher.names, built.config.teacher.name)
+        info = replace(info, teacher_files=tuple(map(str, teacher.files)), teacher_sha256=sha256)
         state |= {f"target_encoder.{name}": value for name, value in seen.items()}
     assemble(built, state, source.names, model)
+    state.clear()  # else each weight would be there twice while its precision changes
     return built.to(device=device, dtype=dtype).requires_grad_(False).eval(), info
 
 
@@ -194,26 +200,73 @@ def _wanted(model: WorldModel, branches: Branches) -> dict[str, str]:
     return wanted
 
 
-def _read(source: WeightsSource, config: ModelConfig, wanted: Mapping[str, str]) -> State:
+def _read_hashed(
+    source: WeightsSource,
+    config: ModelConfig,
+    wanted: Mapping[str, str],
+    device: torch.device | str,
+    rehash: bool,
+    *,
+    prefix: str = "",
+) -> tuple[State, str]:
+    """:func:`_read` without a ``prefix`` of its names, and the hash, which is computed on the CPU."""
+
+    def kept_hash() -> KeptHash:
+        return KeptHash(_files(source, config, wanted), json.dumps([config.name, wanted, prefix]))
+
+    kept = kept_hash()
+    sha256 = None if rehash else kept.known()
+    state = {
+        name.removeprefix(prefix): value
+        for name, value in _read(
+            source, config, wanted, "cpu" if sha256 is None else device
+        ).items()
+    }
+    if sha256 is None:
+        sha256 = fingerprint(state)
+        after = kept_hash()  # of other files, if an official one was just converted
+        (kept if after.files == kept.files else after).keep(sha256)
+    return state, sha256
+
+
+def _files(source: WeightsSource, config: ModelConfig, wanted: Mapping[str, str]) -> list[Path]:
+    """What :func:`_read` reads."""
+    if source.files[0].suffix not in OFFICIAL_SUFFIXES:
+        return list(source.files)
+    parts = (stored_part(config, branch) for branch in wanted.values())
+    return list(dict.fromkeys(part_file(source.files[0], part, config) for part in parts))
+
+
+def _read(
+    source: WeightsSource,
+    config: ModelConfig,
+    wanted: Mapping[str, str],
+    device: torch.device | str,
+) -> State:
     """The parts of :func:`_wanted` with our names: ``encoder.*``, ``predictor.*``, ``target_encoder.*``."""
     first = source.files[0]
     if first.suffix == ".safetensors":
-        return _read_safetensors(source, config, wanted)
+        return _read_safetensors(source, config, wanted, device)
     if first.suffix in OFFICIAL_SUFFIXES:
         return {
             f"{ours}.{key}": value
             for ours, branch in wanted.items()
-            for key, value in official_part(first, stored_part(config, branch), config).items()
+            for key, value in official_part(
+                first, stored_part(config, branch), config, device
+            ).items()
         }
     raise WeightsError(f"{first}: weights must be a .pt, .pth or .safetensors file, or a folder")
 
 
 def _read_safetensors(
-    source: WeightsSource, config: ModelConfig, wanted: Mapping[str, str]
+    source: WeightsSource,
+    config: ModelConfig,
+    wanted: Mapping[str, str],
+    device: torch.device | str,
 ) -> State:
     state: State = {}
     for file in source.files:
-        state |= read_state(file)
+        state |= read_state(file, device)
     if is_transformers(set(state)):
         state = from_transformers(state)
     prefix = "encoder."

@@ -36,13 +36,21 @@ def stored_part(config: ModelConfig, branch: str) -> str:
     return branch
 
 
-def official_part(path: Path, stored: str, config: ModelConfig) -> State:
+def part_file(path: Path, stored: str, config: ModelConfig) -> Path:
+    """The file that a part of the official file ``path`` is read from: its conversion, where there is one."""
+    converted = converted_path(path, stored, config)
+    return converted if _is_current(converted, path) else path
+
+
+def official_part(
+    path: Path, stored: str, config: ModelConfig, device: torch.device | str = "cpu"
+) -> State:
     """One part of an official file. The first time it is written to a file of its own, which
-    opens at once.
+    opens at once, and is read straight to the device.
     """
     converted = converted_path(path, stored, config)
     if _is_current(converted, path):
-        return read_state(converted)
+        return read_state(converted, device)
     try:
         state = from_official(_open(path, stored, config))
     except OtherModelError as error:

@@ -16,6 +16,7 @@ from vjepa2.encoder import Encoder
 from vjepa2.layers import Block
 from vjepa2.predictor import PARITY_MASK_TOKEN, Predictor
 from vjepa2.preprocess import preprocess
+from wmweights import keep_compiled
 
 
 class FutureLatents(NamedTuple):
@@ -111,8 +112,9 @@ class WorldModel(nn.Module, ABC):
         """Compile every transformer block in place.
 
         All blocks share one compiled kernel per shape, so this takes seconds where compiling the whole
-        model takes minutes.
+        model takes minutes. The kernels are kept for the next run.
         """
+        keep_compiled()
         # One code object serves encoder and predictor, context and window, scores and gradients, and
         # every batch size: more variants than the default limit, beyond which blocks would run eagerly.
         dynamo = torch._dynamo.config

@@ -8,14 +8,18 @@ json_text.py JSON and JSON lines within limits: nesting, numbers, names given tw
 csv_text.py  tables within limits
 arrays.py    arrays of a .npz file within limits (imported by itself, as it needs NumPy)
 names.py     names of files: what users write, what is derived from them, what is shown of them
+places.py    where files are kept that can be made again
 writing.py   files that appear complete or not at all; what killed processes left is removed
+locking.py   work that one process does while others wait
 process.py   which process on which machine, and whether it has ended
 """
 
 from wmfiles.csv_text import csv_rows, parse_csv
 from wmfiles.json_text import JSONError, json_lines, parse_json, read_json
+from wmfiles.locking import alone
 from wmfiles.names import LONGEST_NAME, NameProblem, fitted, printable, user_path
 from wmfiles.opening import Refusal, check_regular, open_regular
+from wmfiles.places import user_cache
 from wmfiles.process import Process
 from wmfiles.text import read_text, short, split_lines
 from wmfiles.writing import flush_to_disk, temporary_beside, tidy, write_whole
@@ -26,6 +30,7 @@ __all__ = [
     "NameProblem",
     "Process",
     "Refusal",
+    "alone",
     "check_regular",
     "csv_rows",
     "fitted",
@@ -41,6 +46,7 @@ __all__ = [
     "split_lines",
     "temporary_beside",
     "tidy",
+    "user_cache",
     "user_path",
     "write_whole",
 ]

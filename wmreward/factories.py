@@ -51,17 +51,26 @@ def origin(thing: Any) -> dict[str, str]:
 
     Returns:
         ``module``, its module and name (of an object: of its class); and ``module_sha256``, the hash of its
-        source file, unless it was written in a notebook or a shell.
+        source file, or of its own source where that was written in a notebook; absent in a shell.
     """
     named = thing if hasattr(thing, "__qualname__") else type(thing)
     found = {"module": f"{named.__module__}:{named.__qualname__}"}
+    if (source := _source(named)) is not None:
+        found["module_sha256"] = hashlib.sha256(source).hexdigest()
+    return found
+
+
+def _source(named: Any) -> bytes | None:
     try:
         file = inspect.getsourcefile(sys.modules[named.__module__])
-    except (KeyError, TypeError):
-        file = None
-    if file is not None and Path(file).is_file():
-        found["module_sha256"] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    return found
+        if file is not None and Path(file).is_file():
+            return Path(file).read_bytes()
+    except (KeyError, TypeError):  # no file
+        pass
+    try:
+        return inspect.getsource(named).encode()
+    except (OSError, TypeError):
+        return None
 
 
 @contextmanager

@@ -130,6 +130,18 @@ class InformedReward(Protocol):
 
 
 @runtime_checkable
+class ContinuationReward(Protocol):
+    """A reward that guides by where given frames end.
+
+    It judges every chunk that a generator has in flight as the continuation of what comes before it.
+    """
+
+    def after(self, videos: Tensor, given: int) -> RewardScores:
+        """Score ``[B, 3, T, H, W]`` in [−1, 1], of which the first ``given`` frames were given."""
+        ...
+
+
+@runtime_checkable
 class SetReward(Protocol):
     """Judges each of a set of candidates by its relation to the others."""
 

@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -61,15 +63,33 @@ def read_specs(file: Path) -> dict[str, TensorSpec]:
         return specs
 
 
+_READERS = 8
+
 ALIGNMENT = 64
 """Bytes: where torch itself begins tensors."""
 
 
-def read_tensors(file: Path, device: torch.device | str = "cpu") -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors one after the other, so that no more than one need be held twice."""
-    with _opened(file, device) as handle:
-        for name in handle.keys():  # noqa: SIM118
-            yield name, _aligned(handle.get_tensor(name))
+def read_tensors(
+    file: Path,
+    device: torch.device | str = "cpu",
+    wanted: Callable[[str], bool] = lambda _: True,
+) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors one after the other, so that only a few need be held twice.
+
+    Several are on their way at a time: one thread alone does not keep memory busy.
+    """
+    device = torch.device(device)
+    if device.type == "cuda" and device.index is None:  # each thread has a current one of its own
+        device = torch.device("cuda", torch.cuda.current_device())
+    with _opened(file, device) as handle, ThreadPoolExecutor(_READERS) as pool:
+        coming: deque[tuple[str, Future[Tensor]]] = deque()
+        for name in filter(wanted, handle.keys()):
+            coming.append((name, pool.submit(handle.get_tensor, name)))
+            if len(coming) > _READERS:
+                first, tensor = coming.popleft()
+                yield first, _aligned(tensor.result())
+        for name, tensor in coming:
+            yield name, _aligned(tensor.result())
 
 
 def _aligned(value: Tensor) -> Tensor:
@@ -83,9 +103,9 @@ def _aligned(value: Tensor) -> Tensor:
     return value.clone()
 
 
-def read_state(file: Path) -> dict[str, Tensor]:
-    """All tensors, on the CPU."""
-    return dict(read_tensors(file))
+def read_state(file: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """All tensors."""
+    return dict(read_tensors(file, device))
 
 
 def write_state(

@@ -150,7 +150,7 @@ def _checked_dit(
         config = replace(config, model_config=replace(config.model_config, params_dtype=str(dtype)))
     place = find_dit(config, folder)
     fp8 = config.engine_config.fp8_quant
-    with torch.device("meta"):
+    with wmweights.blank():
         model = DiT(config.model_config, fp8=fp8)
     files = _WeightsFiles(place.files)
     _check_kind(files, fp8=fp8)
@@ -171,7 +171,7 @@ def _checked_vae(
 ) -> _Checked[VAE]:
     place = find_vae(config, folder)
     shape = read_vae_config(place.folder)
-    with torch.device("meta"):
+    with wmweights.blank():
         model = VAE(shape).to(dtype)
     files = _WeightsFiles(tuple(file for file in place.files if file.name != VAE_CONFIG))
     wmweights.check_fit(model, files.specs, files.where, "VAE")

@@ -140,7 +140,7 @@ class RuntimeConfig:
         chunk_width: Latent frames per chunk.
         load: Folder of the transformer's weights.
         t5_pretrained, vae_pretrained: Folders of the text encoder and of the VAE.
-        t5_device: Where the text encoder runs.
+        t5_device: Read, without effect: the text encoder works on the GPU where it fits.
         scale_factor: The VAE's latents are multiplied by it.
         temporal_downsample_factor: Frames per latent frame.
     """

@@ -1,7 +1,8 @@
 """Prompt, image or video in, frames out: text encoder, VAE, transformer and sampler put together.
 
-Each network is loaded when it is first needed. The text encoder leaves again once the prompt is read; with
-``offload`` the VAE and the transformer's layers are on the GPU only while they work.
+Each network is loaded when it is first needed. The text encoder comes first and leaves again once the prompt
+is read (:mod:`magi1.text_features`); with ``offload`` the VAE and the transformer's layers are on the GPU
+only while they work.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from magi1.checkpoint import LoadedWeights, load_dit, load_vae
 from magi1.config import MagiConfig
 from magi1.dit import DiT
 from magi1.errors import MagiError, MagiUsageError
-from magi1.folders import find_t5
 from magi1.kernels import KernelChoice, find_kernels
 from magi1.kv_cache import KVCache
 from magi1.offload import offload_layers, resident
@@ -37,7 +37,8 @@ from magi1.sampler import (
     with_prefix,
 )
 from magi1.schedule import ChunkCall, VideoLayout, chunk_calls, time_steps
-from magi1.text_encoder import ByteEncoder, T5Encoder, TextFeatures, load_text_encoder
+from magi1.text_encoder import TextFeatures
+from magi1.text_features import PromptFeatures
 from magi1.tiling import TileMap, Tiling, map_tiles, tiled_decode, tiled_encode
 from magi1.vae import VAE
 from magi1.velocity import MagiVelocity, VideoTexts
@@ -68,6 +69,11 @@ class Request:
     def prompts(self) -> list[str]:
         """One, or one for each chunk."""
         return [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
+
+    @property
+    def texts(self) -> list[str]:
+        """All that the text encoder reads: the prompts, then the negative one, where there is one."""
+        return [*self.prompts, *([self.negative_prompt] if self.negative_prompt else [])]
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,10 @@ class Pipeline:
         offload: Stream the transformer's layers from host memory, and keep the VAE there while idle.
         kernels: ``torch``, or ``flash`` where those packages are installed.
         special_tokens: The file ``special_tokens.npz``, where a request asks for such tokens.
-        keep_text_encoder: Keep it in host memory for the next request: T5-XXL takes 18 GiB and long to load.
+        text_folder: Where text features are kept for other runs, too.
 
     Attributes:
+        text: What the text encoder says of prompts.
         weights: What was loaded so far.
         tile_map: Runs the VAE's tiles; may be replaced by one that deals them to several processes.
     """
@@ -126,14 +133,14 @@ class Pipeline:
         offload: bool = False,
         kernels: KernelChoice = "torch",
         special_tokens: str | Path = "special_tokens.npz",
-        keep_text_encoder: bool = False,
+        text_folder: Path | None = None,
     ) -> None:
         self.config, self.device = config, torch.device(device)
         self.dtype = dtype or config.model_config.dtype
         self.offload = offload
         self.kernels = find_kernels(kernels)
         self.special_tokens = special_tokens
-        self.keep_text_encoder = keep_text_encoder
+        self.text = PromptFeatures(config, self.device, text_folder)
         self.weights: list[LoadedWeights] = []
         self.tile_map: TileMap = map_tiles
 
@@ -163,11 +170,6 @@ class Pipeline:
             raise blamed("", "VAE", vae, self.weights)
         return vae
 
-    @cached_property
-    def text_encoder(self) -> T5Encoder | ByteEncoder:
-        """The text encoder in host memory, where it is kept."""
-        return self._load_text_encoder(torch.device("cpu"))
-
     @property
     def tiling(self) -> Tiling:
         """The VAE works on half a second at a time."""
@@ -188,11 +190,12 @@ class Pipeline:
             MagiUsageError: given frames of a wrong shape or number, more prompts than chunks.
             MagiError, WeightsError: weights that are missing or damaged.
         """
+        encoded = self.text.features(request.texts)
         prefix = None if request.given is None else self._encode_given(request.given)
         given = 0 if prefix is None else prefix.shape[2]
         layout = VideoLayout.plan(self.config.runtime_config, given)
-        text, cut = self._encode_text(request, layout)
-        return Prepared(layout, text, prefix, cut)
+        text = self._chunk_text(encoded, request, layout)
+        return Prepared(layout, text, prefix, tuple(cut_prompts(self.text.reader, request)))
 
     def _encode_given(self, frames: Tensor) -> Tensor:
         runtime = self.config.runtime_config
@@ -214,10 +217,9 @@ class Pipeline:
         check_finite(latents, "latents of the given frames", "VAE", self.vae, self.weights)
         return (latents * runtime.scale_factor).float()
 
-    def _encode_text(
-        self, request: Request, layout: VideoLayout
-    ) -> tuple[ChunkText, tuple[CutPrompt, ...]]:
-        encoded, cut = self._read(request)
+    def _chunk_text(
+        self, encoded: TextFeatures, request: Request, layout: VideoLayout
+    ) -> ChunkText:
         null = self.dit.null_features().float().cpu()
         vectors = load_token_vectors(self.special_tokens, request.tokens)
 
@@ -231,35 +233,15 @@ class Pipeline:
                 vectors=vectors,
             )
 
-        features, mask = encoded.features.float().cpu(), encoded.mask.cpu()
-        text = chunks_of(TextFeatures(features[:-1], mask[:-1]))
+        own_texts = len(request.prompts)
+        text = chunks_of(TextFeatures(*(part[:own_texts] for part in encoded)))
         if not request.negative_prompt:
-            return text, cut
-        against = chunks_of(TextFeatures(features[-1:], mask[-1:]))
+            return text
+        against = chunks_of(TextFeatures(*(part[own_texts:] for part in encoded)))
         own = slice(layout.offset, None)  # chunks that are given never read a text
         y, m = text.y.clone(), text.mask.clone()
         y[1, own], m[1, own] = against.y[0, own], against.mask[0, own]
-        return ChunkText(y, m), cut
-
-    def _read(self, request: Request) -> tuple[TextFeatures, tuple[CutPrompt, ...]]:
-        """Text features of all prompts; the encoder is on its device only for this."""
-        on_gpu = self.config.runtime_config.t5_device.startswith("cuda")
-        device = self.device if on_gpu else torch.device("cpu")
-        if not self.keep_text_encoder:
-            return self._read_with(self._load_text_encoder(device), request)
-        with resident(self.text_encoder.model, device):
-            return self._read_with(self.text_encoder, request)
-
-    def _read_with(
-        self, encoder: T5Encoder | ByteEncoder, request: Request
-    ) -> tuple[TextFeatures, tuple[CutPrompt, ...]]:
-        encoded = encoder.encode([*request.prompts, request.negative_prompt])
-        check_finite(encoded.features, "features of the text", "text encoder", encoder.model)
-        return encoded, cut_prompts(encoder.reader, request)
-
-    def _load_text_encoder(self, device: torch.device) -> T5Encoder | ByteEncoder:
-        length = self.config.model_config.caption_max_length
-        return load_text_encoder(find_t5(self.config).folder, device=device, max_length=length)
+        return ChunkText(y, m)
 
     # --- out --------------------------------------------------------------------------------------------
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-import torch
-
 from magi1.config import MagiConfig
 from magi1.costs import Work, frames_out, vae_flop, work_as_run, work_of_all_branches
 from magi1.dit import DiT
@@ -16,6 +14,7 @@ from magi1.folders import variant
 from magi1.memory import device_memory, parameter_counts, size_of
 from magi1.schedule import plan_calls
 from magi1.vae import VAE, VAEConfig
+from wmweights import blank
 
 Mode = Literal["t2v", "i2v", "v2v"]
 
@@ -148,7 +147,7 @@ def plan(
     """
     layout, calls = plan_calls(config, PREFIX_LATENTS[mode])
     runtime, model = config.runtime_config, config.model_config
-    with torch.device("meta"):
+    with blank():
         dit, autoencoder = DiT(model, fp8=config.engine_config.fp8_quant), VAE(vae)
     memory, host = device_memory(config, dit, calls, world_size, offload)
     memory["VAE"] = 2 * size_of(autoencoder)

@@ -68,6 +68,10 @@ class PromptReader:
         """Ids and mask ``[B, max_length]``: cut, with an end of sequence, padded."""
         return padded([self._ids(prompt) for prompt in prompts], self.max_length)
 
+    def loses(self, prompt: str) -> bool:
+        """Whether nothing is left of a prompt after cleaning."""
+        return bool(prompt.strip()) and not self.clean(prompt)
+
     def cut(self, prompt: str, special: int = 0) -> CutPrompt | None:
         """What of a prompt is not read; None if all is.
 

@@ -31,7 +31,9 @@ class RotaryEmbedding(nn.Module):
     def __init__(self, head_dim: int) -> None:
         super().__init__()
         count = head_dim // 8
-        self.bands = nn.Parameter(default_bands(count))
+        self.bands = nn.Parameter(torch.empty(count))
+        if not self.bands.is_meta:
+            self.bands.data.copy_(default_bands(count))
 
     def forward(self, frames: int, height: int, width: int, *, first: int = 0) -> Rotation:
         """Table for ``frames`` frames of ``height × width`` tokens, the first of them at time ``first``."""

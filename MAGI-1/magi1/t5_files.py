@@ -1,26 +1,29 @@
-"""Whether the weights files of a text encoder are whole and its own, from their headers alone."""
+"""Weights files of text encoders: whether they are whole and fit, by their headers; and reading T5's."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from magi1.byte_t5 import MODEL_TYPE as BYTE_T5
 from magi1.byte_t5 import ByteT5, ByteT5Config
 from magi1.errors import MagiError
 from wmweights import (
     WeightsError,
+    blank,
     check_fit,
     dequantised_specs,
     first_line,
     places,
+    put,
     read_specs,
+    read_tensors,
 )
 
 WEIGHTS = "model.safetensors"
@@ -37,7 +40,7 @@ def check_byte_t5(folder: Path, config: ByteT5Config) -> None:
         MagiError: it is missing, damaged, or of another model.
     """
     file = folder / WEIGHTS
-    with torch.device("meta"):
+    with blank():
         model = ByteT5(config)
     try:
         check_fit(model, dequantised_specs(read_specs(file)), str(file), BYTE_T5)
@@ -52,8 +55,7 @@ def check_t5(folder: Path) -> None:
         MagiError: one is damaged, weights are missing or have other shapes, the configuration is of no T5.
     """
     stored: dict[str, Any] = {}
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    for file in files:
+    for file in _weights_files(folder):
         if (found := _specs(file)) is None:
             return  # the loading will tell
         stored |= found
@@ -71,12 +73,66 @@ def check_t5(folder: Path) -> None:
             )
 
 
+def load_t5(folder: Path, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
+    """The encoder of a T5 of transformers, frozen; its weights go to the device one by one.
+
+    Raises:
+        MagiError: see :func:`check_t5`.
+    """
+    model = _empty_t5(folder)
+    waiting: dict[str, list[str]] = {}
+    own = model.state_dict(keep_vars=True)  # names a weight twice that is in two places
+    for name in own:
+        waiting.setdefault(_stored_once(name), []).append(name)
+    try:
+        for name, value in _t5_tensors(folder, device):
+            wanted = waiting.pop(_stored_once(name), [])
+            if any(value.shape != own[place].shape for place in wanted):
+                raise WeightsError(f"{name} has shape {list(value.shape)}")
+            here = value.to(device, dtype) if wanted else value
+            for place in wanted:
+                put(model, place, here)
+    except (WeightsError, SafetensorError) as error:
+        raise MagiError(f"text encoder: cannot load {folder}: {first_line(error)}") from error
+    if waiting:
+        missing = [name for names in waiting.values() for name in names]
+        raise MagiError(
+            f"text encoder: {folder} lacks {len(missing)} weights (first: {missing[0]})"
+        )
+    return model.eval()
+
+
+def t5_parameters(folder: Path) -> int:
+    """Parameters of the encoder that a folder's configuration describes."""
+    return sum(place.numel() for place in places(_empty_t5(folder)).values())
+
+
+def _stored_once(name: str) -> str:
+    return "shared.weight" if _TIED in name else name
+
+
+def _t5_tensors(folder: Path, device: torch.device | str) -> Iterator[tuple[str, Tensor]]:
+    """Those of the encoder; there may be a decoder beside it."""
+    files = _weights_files(folder)
+    if not files:
+        raise WeightsError("there are no weights; download it again")
+    for file in files:
+        if file.suffix == ".safetensors":
+            yield from read_tensors(file, device, lambda name: not name.startswith("decoder."))
+        else:
+            yield from _torch_state(file, "cpu").items()
+
+
+def _weights_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
 def _empty_t5(folder: Path) -> nn.Module:
     from transformers import T5Config, T5EncoderModel
 
     try:
         config: Any = T5Config.from_pretrained(folder, local_files_only=True)
-        with torch.device("meta"):
+        with blank():
             model: nn.Module = T5EncoderModel(config)
     except Exception as error:  # transformers checks with whatever it uses
         raise MagiError(
@@ -94,16 +150,23 @@ def _specs(file: Path) -> Mapping[str, Any] | None:
 
 
 def _torch_specs(file: Path) -> dict[str, Any] | None:
+    return None if _is_legacy(file) else _torch_state(file, "meta")
+
+
+def _is_legacy(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(_LEGACY)) == _LEGACY
+
+
+def _torch_state(file: Path, device: str) -> dict[str, Tensor]:
     """PyTorch's files are ZIP archives, whose list of contents comes last."""
     try:
-        with file.open("rb") as opened:
-            if opened.read(len(_LEGACY)) == _LEGACY:
-                return None
-        if not zipfile.is_zipfile(file):
+        legacy = _is_legacy(file)
+        if not (legacy or zipfile.is_zipfile(file)):
             raise ValueError("it is cut, or not PyTorch's")
-        state = torch.load(file, map_location="meta", weights_only=True, mmap=True)
+        state = torch.load(file, map_location=device, weights_only=True, mmap=not legacy)
     except Exception as error:  # a damaged pickle raises anything
         raise WeightsError(
             f"{file} cannot be read: {first_line(error)}; download it again"
         ) from error
-    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}

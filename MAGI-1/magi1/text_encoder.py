@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
+from torch.nn import functional as F
 
 from magi1.byte_t5 import MODEL_TYPE as BYTE_T5
 from magi1.byte_t5 import Bytes, ByteT5, ByteT5Config
 from magi1.errors import MagiError, MagiUsageError
 from magi1.prompt_cleaning import clean_prompt
 from magi1.prompt_reader import PromptReader
-from magi1.t5_files import check_byte_t5, check_t5
+from magi1.t5_files import check_byte_t5, check_t5, load_t5, t5_parameters
 from magi1.t5_tokenizer import load_t5_tokenizer
 from wmfiles import read_json, short
-from wmweights import WeightsError, assemble, dequantise, first_line, read_state
-
-log = logging.getLogger(__name__)
+from wmweights import WeightsError, assemble, blank, dequantise, places, read_state
 
 T5_FOLDER = "t5-v1_1-xxl"
 _T5_PACKAGES = ("transformers", "ftfy", "bs4")
 T5_MAX_LENGTH = 800
+T5_UNIT = 64
 
 
 class TextFeatures(NamedTuple):
@@ -86,41 +84,24 @@ class T5Encoder:
         """
         reader = _t5_reader(folder, max_length)
         try:
-            from transformers import T5EncoderModel
+            import transformers  # noqa: F401
         except ImportError as error:
             raise MagiError(
                 'the T5 text encoder needs transformers: pip install -e ".[generate]" in the clone'
             ) from error
-        try:
-            loaded: Any = T5EncoderModel.from_pretrained(
-                folder,
-                torch_dtype=dtype,
-                local_files_only=True,
-                trust_remote_code=False,
-                weights_only=True,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-            raise MagiError(f"text encoder: cannot load {folder}: {first_line(error)}") from error
-        model, found = loaded
-        if missing := sorted(found["missing_keys"]):  # transformers would make them up
-            raise MagiError(
-                f"text encoder: {folder} lacks {len(missing)} weights (first: {missing[0]})"
-            )
-        return cls(model.to(device).requires_grad_(False).eval(), reader)
+        return cls(load_t5(folder, device, dtype), reader)
 
     def encode(self, prompts: Sequence[str]) -> TextFeatures:
-        """Features of each prompt after :func:`magi1.prompt_cleaning.clean_prompt`."""
-        for prompt in prompts:
-            if prompt.strip() and not self.reader.clean(prompt):
-                log.warning(
-                    "nothing is left of the prompt %r after cleaning, so the video is generated without "
-                    "text: MAGI-1 reads no Chinese, addresses or codes; describe the video in English",
-                    prompt,
-                )
+        """Features of each prompt after :func:`magi1.prompt_cleaning.clean_prompt`; zeros at most padding.
+
+        Most of 800 tokens are padding, which changes nothing of the others: only up to a multiple of
+        ``T5_UNIT`` tokens is computed.
+        """
         ids, mask = (x.to(self.model.device) for x in self.reader.tokens(prompts))
-        features = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return TextFeatures(_at_least_float32(features), mask)
+        length = -(-int(mask.sum(dim=1).max()) // T5_UNIT) * T5_UNIT
+        seen = {"input_ids": ids[:, :length], "attention_mask": mask[:, :length]}
+        features = _at_least_float32(self.model(**seen).last_hidden_state)
+        return TextFeatures(F.pad(features, (0, 0, 0, ids.shape[1] - features.shape[1])), mask)
 
 
 class ByteEncoder:
@@ -153,7 +134,7 @@ class ByteEncoder:
         Raises:
             MagiError: a file is missing, damaged, or does not fit the other.
         """
-        with torch.device("meta"):
+        with blank():
             model = ByteT5(_byte_config(folder))
         file = folder / "model.safetensors"
         try:
@@ -194,6 +175,28 @@ def load_text_encoder(
     return T5Encoder.load(folder, device=device, dtype=dtype, max_length=length)
 
 
+def text_reader(folder: str | Path, max_length: int | None = None) -> PromptReader:
+    """How the text encoder in a folder takes prompts; its weights are not looked at.
+
+    Raises:
+        MagiError: configuration or tokenizer are missing, damaged, or need a package that is not there.
+    """
+    folder = _inner(Path(folder))
+    if _kind(folder) == BYTE_T5:
+        return _byte_reader(_byte_config(folder), max_length)
+    return _t5_reader(folder, max_length or T5_MAX_LENGTH)
+
+
+def encoder_bytes(folder: str | Path) -> int:
+    """Memory of the weights of the text encoder in a folder, in float32."""
+    folder = _inner(Path(folder))
+    if _kind(folder) != BYTE_T5:
+        return 4 * t5_parameters(folder)
+    with blank():
+        model = ByteT5(_byte_config(folder))
+    return sum(4 * place.numel() for place in places(model).values())
+
+
 def check_text_encoder(folder: str | Path, max_length: int | None = None) -> PromptReader:
     """Whether packages, configuration, tokenizer and the headers of the weights are there and fit.
 
@@ -210,7 +213,7 @@ def check_text_encoder(folder: str | Path, max_length: int | None = None) -> Pro
     folder = _inner(Path(folder))
     if _kind(folder) == BYTE_T5:
         check_byte_t5(folder, _byte_config(folder))
-        return _byte_reader(_byte_config(folder), max_length)
+        return text_reader(folder, max_length)
     reader = () if (folder / "tokenizer.json").exists() else ("sentencepiece",)
     missing = [name for name in (*_T5_PACKAGES, *reader) if find_spec(name) is None]
     if missing:
@@ -218,7 +221,7 @@ def check_text_encoder(folder: str | Path, max_length: int | None = None) -> Pro
             f'the T5 text encoder needs {", ".join(missing)}: pip install -e ".[generate]" in the clone'
         )
     check_t5(folder)
-    return _t5_reader(folder, max_length or T5_MAX_LENGTH)
+    return text_reader(folder, max_length)
 
 
 def _inner(folder: Path) -> Path:

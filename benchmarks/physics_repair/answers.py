@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -20,9 +20,6 @@ from benchmarks.shared.object_detector import CLEAR, MISSING, Detections, detect
 from wmreward.physics_iq.measures.metrics import looks, measure
 from wmreward.physics_iq.measures.resize import Bilinear
 from wmreward.video.types import UInt8Array
-
-CONTEXT = 16
-"""Frames before the first generated one that are shown to world models with it."""
 
 _DECODED_AT_ONCE = 64
 
@@ -51,6 +48,41 @@ class RepairTask:
 TASKS = {"video": RepairTask(24, 24), "image": RepairTask(1, 44)}
 
 
+@dataclass(frozen=True)
+class Future:
+    """How N scenes may go on, and what is to be found in them.
+
+    Attributes:
+        video: ``[N, 3, T, H, W]`` in [0, 1].
+        last: The frame before, ``[N, 3, 1, H, W]``.
+        objects: What is there to be seen.
+        asked: Which of it is looked for, ``[N, T, C]``.
+    """
+
+    video: Tensor
+    last: Tensor
+    objects: Detections
+    asked: Tensor
+
+    @classmethod
+    def of(cls, video: Tensor, last: Tensor, colors: Tensor) -> Future:
+        """Look for objects of these colours ``[N, C]``."""
+        objects = detect(video, CLEAR)
+        return cls(video, last, objects, objects.found & colors.unsqueeze(1))
+
+    def errors(self, made: Tensor, found: Detections, where: Tensor) -> Values:
+        """How far videos [B, 3, T, H, W] of the scenes ``where [B]`` are from it, [B] each."""
+        truth, last, objects = self.video[where], self.last[where], self.objects[where]
+        places = placement(found, objects, self.asked[where].any(dim=1))
+        return {
+            "position": places.position,
+            "placed": places.placed,
+            "miss": places.miss,
+            "motion": video_measures.motion_error(made, truth, last),
+            "union": video_measures.union_error(made, truth, last),
+        }
+
+
 class Answers:
     """One task for N scenes, with the true future.
 
@@ -68,9 +100,8 @@ class Answers:
         given = task.given
         self.truth = videos[:, :, given : given + task.new]
         self.last = videos[:, :, given - 1 : given]
-        self.before = videos[:, :, max(0, given - CONTEXT) : given]
-        self._objects: Detections = detect(self.truth, CLEAR)
-        self._asked = self._objects.found & clips.colors().to(videos.device).unsqueeze(1)
+        self.before = videos[:, :, :given]
+        self._true = Future.of(self.truth, self.last, clips.colors().to(videos.device))
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -112,48 +143,38 @@ class Answers:
         return {name: video.unsqueeze(1) for name, video in shown.items()}
 
     def mark(self, made: Tensor, rows: slice) -> tuple[Values, Tensor]:
-        """How far videos [n, S, 3, T, H, W] of some scenes are from the truth.
+        """How far videos [n, S, 3, T, H, W] of some scenes are from the truth, but for `physics`.
 
         Returns:
             The measures [n, S], and for every frame and colour the distance of the object from where it
             should be, [n, S, T, C] in picture widths; NaN where none is looked for or found.
         """
-        count, seeds = made.shape[:2]
-        compared = made.flatten(0, 1)
-        truth, last = (
-            part[rows].repeat_interleave(seeds, dim=0) for part in (self.truth, self.last)
-        )
-        where = torch.arange(len(self), device=made.device)[rows].repeat_interleave(seeds)
-        objects, asked = self._objects[where], self._asked[where]
+        shape = made.shape[:2]
+        compared, where = made.flatten(0, 1), self.where(rows, made.shape[1])
+        truth, last = self.truth[where], self.last[where]
         found = detect(compared)
-        places = placement(found, objects, asked.any(dim=1))
-        values = {
-            "physics": self._physics(made, rows).flatten(),
-            "position": places.position,
-            "placed": places.placed,
-            "miss": places.miss,
-            "motion": video_measures.motion_error(compared, truth, last),
-            "union": video_measures.union_error(compared, truth, last),
-            "mse": video_measures.squared_error(compared, truth),
-            "sharp": video_measures.sharpness(compared, truth, last),
-        }
+        values = self._true.errors(compared, found, where)
+        values["mse"] = video_measures.squared_error(compared, truth)
+        values["sharp"] = video_measures.sharpness(compared, truth, last)
+        objects, asked = self._true.objects[where], self._true.asked[where]
         distance = (found.center - objects.center).norm(dim=-1).clamp(max=MISSING)
         distance = torch.where(asked & found.found, distance, torch.nan)
-        shape = (count, seeds)
         return (
             {name: value.float().cpu().unflatten(0, shape) for name, value in values.items()},
             distance.cpu().unflatten(0, shape),
         )
 
-    def _physics(self, made: Tensor, rows: slice) -> Tensor:
-        """`physics_score` of [n, S, …], scene by scene: [n, S]."""
-        truths = list(_bytes(self.truth[rows]))
-        candidates = list(_bytes(made))
+    def where(self, rows: slice, seeds: int) -> Tensor:
+        """The scene of each of so many candidates per scene of ``rows``."""
+        return torch.arange(len(self), device=self.videos.device)[rows].repeat_interleave(seeds)
+
+    def physics(self, made: Tensor, rows: slice) -> Callable[[], Tensor]:
+        """`physics_scores` of [n, S, …], scene by scene: begun here, [n, S] when it is asked for."""
+        truths, candidates = list(_bytes(self.truth[rows])), list(_bytes(made))
         if self.workers is None:
-            scores = list(map(physics_scores, truths, candidates))
-        else:
-            scores = list(self.workers.map(physics_scores, truths, candidates))
-        return torch.tensor(scores)
+            return lambda: torch.tensor(list(map(physics_scores, truths, candidates)))
+        scores = self.workers.map(physics_scores, truths, candidates)
+        return lambda: torch.tensor(list(scores))
 
 
 def _bytes(videos: Tensor) -> UInt8Array:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.physics_repair --out outputs/repair --tasks video    # and again with image: a GPU
     python -m benchmarks.physics_repair --tune --out outputs/repair_tuning    # on other scenes
-    python -m benchmarks.physics_repair --quick                               # 3 minutes on 2 CPU cores
+    python -m benchmarks.physics_repair --quick                               # 2 minutes on 2 CPU cores
 
 The embedded generator continues videos and images of held-out simulated scenes. Guided and plain
 candidates, the best of them by every score, and what a sceptic would try instead (no world model, an
@@ -10,7 +10,9 @@ untrained one, a random direction, blur, fewer steps, the sharpest, the stillest
 against the simulated future. No row is left out.
 
 Candidates of one row are made in blocks that are kept under ``--parts``: the same command goes on after
-an interruption. Tables are written when plain candidates are there, when guided ones are, and at the end.
+an interruption. Tables are written when plain candidates are there, when guided ones are, and at the end:
+``physics_repair.md`` to read, and for each task ``…_rows.csv`` with every row and comparison and
+``…_choices.csv`` with every way to choose: the share of the gap it closes, its correlation with the error.
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ from torch.nn import functional as F
 
 from benchmarks.generator_quality.report import for_json
 from benchmarks.physics_repair.answers import TASKS, Answers
+from benchmarks.physics_repair.ceiling import Ceiling
+from benchmarks.physics_repair.choices import DECIDED
+from benchmarks.physics_repair.flags import argument_parser, complete
 from benchmarks.physics_repair.guides import GuideMaker, GuideSettings
 from benchmarks.physics_repair.parts import (
     SHOWN,
@@ -46,46 +51,40 @@ from benchmarks.physics_repair.parts import (
     control_parts,
     strips_of,
 )
-from benchmarks.physics_repair.report import pictures, report, tuning_table
+from benchmarks.physics_repair.report import (
+    csv_tables,
+    picture,
+    quick_lines,
+    report,
+    tuning_report,
+)
 from benchmarks.physics_repair.rows import (
-    CHOICES,
     GAPS,
     GUIDED,
     PLAIN,
     build_rows,
+    choice_table,
     comparisons,
     gap_closed,
 )
-from benchmarks.physics_repair.scores import Judges, sets
-from benchmarks.physics_repair.tuning import CRITERION, grid, tune
+from benchmarks.physics_repair.scores import Judges
+from benchmarks.physics_repair.tuning import grid, tune, tuned_variants
 from benchmarks.shared.held_out import held_out
 from benchmarks.shared.machine import describe
 from magi1.errors import MagiError
-from simworld.media import write_png
 from vjepa2 import WorldModel, build_model, get_config
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.errors import WMRewardError
 from wmreward.files import write_text
+from wmreward.pictures.extra import has_pictures
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
 from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.video_io import write_png
 from wmweights import WeightsError
 
 NAME = "physics_repair"
 TUNED_ON = 1_000
 """Added to the seed of the scenes when guidance is tuned."""
-
-QUICK: dict[str, Any] = {
-    "scenes": 4,
-    "candidates": 4,
-    "guided": 1,
-    "nulls": 1,
-    "tasks": ["video"],
-    "settings": '{"num_steps": 8}',
-    "guidance": '{"times": [0.15, 0.4]}',
-    "stride": 8,
-    "fewer_steps": 4,
-    "workers": 0,
-}
 
 
 @dataclass(frozen=True)
@@ -142,6 +141,9 @@ class Bench:
         self.device = torch.device(args.device)
         self.settings: dict[str, Any] = json.loads(args.settings)
         self.guidance = GuideSettings.from_json(json.loads(args.guidance))
+        self.also = [
+            (name, GuideSettings.from_json(one)) for name, one in json.loads(args.also).items()
+        ]
         self.factory = _factory(args.generator)
         self.models = load_models(args)
         self.generator = self.factory(device=self.device, **self.settings)
@@ -156,6 +158,10 @@ class Bench:
         config = SurpriseConfig(stride=self.args.stride, score="top")
         return SurpriseScorer(loaded.model, config, batch_size=4 * self.args.windows)
 
+    def rule(self, task: str) -> str:
+        """The choice that is compared with all controls."""
+        return self.args.rule or DECIDED[task]
+
     def answers(self, task: str) -> Answers:
         return Answers(self.clips, self.videos, TASKS[task], self.workers)
 
@@ -168,6 +174,8 @@ class Bench:
             self.device,
             batch=self.args.batch,
             folder=self.args.parts and self.args.parts / task,
+            ceiling=None if self.args.quick else Ceiling(answers),
+            share=self.args.share,
         )
 
     def maker(
@@ -191,11 +199,18 @@ class Bench:
             Retouch(f"slight blur, {sigma} px", partial(blurred, sigma=sigma), nulls)
             for sigma in (0.5, 0.7)
         ]
-        return [
-            Variant(PLAIN, args.candidates, compare=True, retouches=blurs),
-            Variant(GUIDED, args.guided or args.candidates, guide=guided, compare=True),
+        plain = Variant(PLAIN, args.candidates, compare=True, retouches=() if args.quick else blurs)
+        steered = [
+            Variant(GUIDED, args.guided, guide=guided, compare=args.guided > 1),
             Variant("guidance, random direction", nulls, guide=partial(guided, random=True)),
             Variant("guidance, untrained model", nulls, guide=partial(guided, untrained=True)),
+            *(Variant(f"guidance, {n}", nulls, guide=partial(self.maker, s)) for n, s in self.also),
+        ]
+        if args.quick:
+            return [plain, *steered[:2]]
+        return [
+            plain,
+            *steered,
             Variant("fewer steps", nulls, {"num_steps": steps}),
             Variant(f"previous-chunk guidance {strong}", nulls, {"prev_chunk_scales": strong}),
             Variant("previous-chunk guidance off", nulls, {"prev_chunk_scales": 1.0}),
@@ -208,16 +223,17 @@ class Bench:
             "benchmark": NAME,
             "scenes": args.scenes,
             "candidates": args.candidates,
-            "guided_candidates": args.guided or args.candidates,
+            "guided_candidates": args.guided,
             "null_candidates": args.nulls,
             "seed": args.seed,
             "size": args.size,
-            "rule": args.rule,
+            "rules": {task: self.rule(task) for task in args.tasks},
             "stride": args.stride,
             "generator": self.generator.describe(),
             "world_model": _described(models.guiding),
             "second": _described(models.second) if models.second else None,
             "guidance": asdict(self.guidance),
+            "also": {name: asdict(one) for name, one in self.also},
             "previous_chunk": args.previous_chunk,
             "fewer_steps": args.fewer_steps,
             **describe(self.device),
@@ -227,23 +243,28 @@ class Bench:
         """The record so far: of plain candidates, with guided ones, with everything; and pictures."""
         record = self.head() | {"tasks": {}}
         for name in self.args.tasks:
-            answers = self.answers(name)
-            parts = control_parts(answers, self.judges, self.generator)
+            answers, rule = self.answers(name), self.rule(name)
+            if self.args.share:
+                workshop = self.workshop(name, answers)
+                for variant in self.variants():
+                    workshop.make(variant)
+                continue
+            quick = self.args.quick
+            parts = {} if quick else control_parts(answers, self.judges, self.generator)
             workshop = self.workshop(name, answers)
             for variant in self.variants():
                 parts |= workshop.make(variant)
                 if variant.name in (PLAIN, GUIDED):
-                    record["tasks"][name] = _task_record(parts, self.args.rule)
+                    record["tasks"][name] = _task_record(parts, rule)
                     yield record
-            record["tasks"][name] = _task_record(parts, self.args.rule)
-            sheet, shown = pictures(strips_of(answers.truth[:SHOWN]), parts, self.args.rule)
-            record["tasks"][name]["rows of the picture"] = shown
-            if self.args.out:
+            record["tasks"][name] = _task_record(parts, rule)
+            if self.args.out and has_pictures():
+                sheet = picture(strips_of(answers.truth[:SHOWN]), parts, rule)
                 write_png(self.args.out / f"{NAME}_{name}.png", sheet)
             yield record
 
     def tune(self) -> Iterator[dict[str, Any]]:
-        """The same of guidance settings, best first."""
+        """The same of guidance settings, best first, and of ways to choose."""
         settings = grid()
         if self.args.grid:
             settings = [
@@ -251,19 +272,28 @@ class Bench:
             ]
         task = self.args.tasks[0]
         workshop = self.workshop(f"tuning_{task}", self.answers(task))
-        for results in tune(workshop, self.args.nulls, settings, self.maker):
-            yield self.head() | {"tasks": {}, "tuning": results}
+        first = Variant(PLAIN, self.args.candidates, compare=True)
+        if self.args.share:
+            for variant in (first, *tuned_variants(settings, self.args.nulls, self.maker)):
+                workshop.make(variant)
+            return
+        plain = workshop.make(first)[PLAIN]
+        known = {"choices": choice_table(plain)}
+        for results in tune(workshop, plain, self.args.nulls, settings, self.maker):
+            yield self.head() | {"tasks": {task: known}, "tuning": results}
 
 
 def _task_record(parts: Mapping[str, Part], rule: str) -> dict[str, Any]:
-    rows = build_rows(parts)
+    rows = build_rows(parts, rule)
     plain = parts[PLAIN].values
     return {
+        "rule": rule,
         "rows": {
             name: row.to_json() | {"gap": {m: asdict(gap_closed(row, plain, m)) for m in GAPS}}
             for name, row in rows.items()
         },
         "comparisons": comparisons(rows, rule),
+        "choices": choice_table(parts[PLAIN]),
         "effects": {name: part.effect for name, part in parts.items() if part.effect},
         "seconds": {name: part.seconds for name, part in parts.items()},
     }
@@ -301,7 +331,7 @@ def _claim(folder: Path, head: Mapping[str, Any]) -> None:
     """
     file = folder / "settings.json"
     ours = json.loads(json.dumps(for_json(dict(head)), default=str))
-    for key in ("machine", "rule"):
+    for key in ("machine", "rules"):
         ours.pop(key)
     if file.exists():
         theirs = json.loads(file.read_text())
@@ -317,7 +347,7 @@ def _claim(folder: Path, head: Mapping[str, Any]) -> None:
 
 def judge(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Tables and record, also written to ``--out`` after every part."""
-    _complete(args)
+    complete(args)
     text, record = "", {}
     with _workers(args.workers) as workers:
         bench = Bench(args, workers)
@@ -326,81 +356,27 @@ def judge(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         name = f"{NAME}_tuning" if args.tune else NAME
         for found in bench.tune() if args.tune else bench.run():
             record = for_json(found)
-            text = report(record)
-            if args.tune:
-                text = "\n\n".join((text, CRITERION, tuning_table(record["tuning"])))
+            text = tuning_report(record) if args.tune else report(record)
             if args.out:
                 write_text(args.out / f"{name}.md", text + "\n")
                 write_text(args.out / f"{name}.json", json.dumps(record) + "\n")
+                for file, table in csv_tables(record).items():
+                    write_text(args.out / f"{name}_{file}.csv", table)
     return text, record
-
-
-def _complete(args: argparse.Namespace) -> None:
-    """Defaults that depend on others, and checks.
-
-    Raises:
-        UsageError: numbers that do not go together.
-    """
-    if args.quick:
-        for key, value in QUICK.items():
-            setattr(args, key, value)
-    if args.out and not args.parts:
-        args.parts = args.out / "parts"
-    cuda = torch.device(args.device).type == "cuda"
-    if args.windows is None:
-        args.windows = 64 if cuda else 4
-    if args.workers is None:
-        args.workers = max(1, (os.cpu_count() or 2) - 1)
-    if not sets(args.candidates):
-        raise UsageError(f"--candidates {args.candidates} must be a multiple of 4, 8 or 16")
-    if not 1 <= args.nulls <= args.candidates or args.guided > args.candidates:
-        raise UsageError("--nulls and --guided must not exceed --candidates")
-
-
-def argument_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.physics_repair",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--quick", action="store_true", help="a few scenes and seeds, for a CPU")
-    add("--tune", action="store_true", help="compare guidance settings, on other scenes")
-    add("--grid", type=Path, help="with --tune: JSON list of guidance settings instead of our grid")
-    add("--generator", default="benchmarks.shared.magi_generator:tiny", help="module:factory")
-    add("--settings", default="{}", help="JSON arguments of the factory")
-    add("--guidance", default="{}", help="JSON of benchmarks.physics_repair.guides.GuideSettings")
-    add("--rule", default="seam", choices=CHOICES, help="of the comparisons, default %(default)s")
-    add("--world_model", default="tiny", help="guides and chooses, default %(default)s")
-    add("--weights", help="file or folder of its weights, if not its own")
-    add("--second_weights", help="of a second, separately trained world model")
-    add("--second_model", help="its name, if another than --world_model")
-    add("--dtype", default="auto", help="of the world models; auto: bfloat16 on a GPU")
-    add("--scenes", type=int, default=128, help="default %(default)s")
-    add("--candidates", type=int, default=16, help="per scene, default %(default)s")
-    add("--guided", type=int, default=0, help="guided ones per scene; 0: as many")
-    add("--nulls", type=int, default=4, help="of each control per scene, default %(default)s")
-    add("--tasks", nargs="*", default=list(TASKS), choices=TASKS, metavar="TASK")
-    add("--previous_chunk", type=float, default=3.0, help="strong previous-chunk guidance")
-    add("--fewer_steps", type=int, default=8, help="of the control, default %(default)s")
-    add("--stride", type=int, default=2, help="of the windows that choose, default %(default)s")
-    add("--size", type=int, default=64, help="of the videos, default %(default)s")
-    add("--seed", type=int, default=0, help="of the scenes, default %(default)s")
-    add("--batch", type=int, default=128, help="candidates at once, default %(default)s")
-    add("--windows", type=int, help="differentiated at once, default 64 on a GPU, 4 on a CPU")
-    add("--workers", type=int, help="processes for motion masks, default one less than cores")
-    add("--out", type=Path, help="tables, numbers and pictures")
-    add("--parts", type=Path, help="finished blocks, default parts/ in --out")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     try:
-        text, record = judge(argument_parser().parse_args(argv))
+        args = argument_parser(__doc__).parse_args(argv)
+        text, record = judge(args)
     except (WMRewardError, MagiError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(text)
-    print(json.dumps(record))
+    if args.share:
+        print("done: the same command without --share makes the tables")
+    elif args.quick:
+        print("\n".join(quick_lines(record, args.out)))
+    else:
+        print(text)
+        print(json.dumps(record))
     return 0

@@ -1,4 +1,4 @@
-"""Guidance as the benchmark tries it: its settings, and two ways to hold it in bounds."""
+"""Guidance as the benchmark tries it: its settings, and a way to hold it in bounds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wmreward.protocols import DenoiseStep, RewardScores, WorldModel
-from wmreward.rewards.world import SurpriseReward
+from wmreward.protocols import DenoiseStep, WorldModel
+from wmreward.rewards.world import SeamReward, SurpriseReward
 from wmreward.steering.guidance import (
     Direction,
     Guidance,
@@ -23,8 +23,7 @@ from wmreward.steering.schedule import GuidanceSchedule
 from wmreward.surprise.config import ScoreRule, SurpriseConfig
 from wmreward.surprise.scorer import SurpriseScorer
 
-Reward = Callable[[Tensor], RewardScores]
-
+_REWARDS = {reward.name: reward for reward in (SurpriseReward, SeamReward)}
 _MOST_STEPS = 256
 _TINY = 1e-12
 
@@ -36,41 +35,67 @@ class GuideSettings:
     Attributes:
         scale, times, frequency: When and how strongly (`wmreward.steering.schedule`).
         rule, through, repeats: What a step does (`wmreward.steering.guidance`).
-        score, mode, stride: Of the surprise that guides (`wmreward.surprise.config`).
-        seam: Weight of the one window that is seen in given frames and predicted in new ones.
+        reward: What guides: `surprise` of all windows, or of those at the `seam`.
+        score, mode, stride, window_size, context, frame_strides: Of its windows (`wmreward.surprise.config`).
         keep_edges: Take no edge energy away, to first order.
         trust: How far all pushes together may move a chunk, as a part of the norm of standard
             normal latents; None: as far as they do.
     """
 
-    scale: float = 0.15
-    times: tuple[float, float] = (0.05, 0.6)
-    frequency: int = 1
+    scale: float = 0.5
+    times: tuple[float, float] = (0.05, 0.4)
+    frequency: int = 2
     rule: Rule = "relative"
     through: Through = "x0"
     repeats: int = 1
     score: ScoreRule = "top"
     mode: str = "mean"
     stride: int = 8
-    seam: float = 0.0
+    reward: str = SeamReward.name
+    window_size: int = 16
+    context: int = 8
+    frame_strides: tuple[int, ...] = (1, 2, 3)
     keep_edges: bool = True
     trust: float | None = None
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> GuideSettings:
-        times = {"times": tuple(fields["times"])} if "times" in fields else {}
-        return cls(**(fields | times))
+        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        return cls(**(fields | lists))
 
     @property
     def context_frames(self) -> int:
-        """Given frames that are shown, as `generate_magi1.py` shows them: one window begins with the last of
-        them as its context.
-        """
-        return self.surprise.window_size - self.stride
+        """Given frames that are shown, at most, as `generate_magi1.py` shows them."""
+        frames = self.window_size - self.stride
+        if self.reward == SeamReward.name:
+            frames = max(frames, self.context)
+        return frames * max(self.frame_strides)
 
     @property
     def surprise(self) -> SurpriseConfig:
-        return SurpriseConfig(score=self.score, mode=self.mode, stride=self.stride)
+        return SurpriseConfig(
+            score=self.score,
+            mode=self.mode,
+            stride=self.stride,
+            window_size=self.window_size,
+            context_frames=self.context,
+            frame_strides=self.frame_strides,
+        )
+
+
+EVERY_STEP: dict[str, Any] = {"frequency": 1, "times": (0.05, 0.6)}
+BEFORE: dict[str, Any] = {
+    "reward": SurpriseReward.name,
+    "frame_strides": (1,),
+    "scale": 0.15,
+    **EVERY_STEP,
+}
+"""The default until 2026-11-27, and still that of pipelines."""
+ALSO: dict[str, dict[str, Any]] = {
+    "surprise of all windows, neighbouring frames": BEFORE,
+    "strides 1, 2, 3 at scale 0.3": {"scale": 0.3, **EVERY_STEP},
+}
+"""Other guidance that has rows: what was the default before, and more of the same than sharpness allows."""
 
 
 @dataclass
@@ -83,6 +108,7 @@ class GuideMaker:
         windows: That are differentiated at once.
         direction: ``random`` for the control.
         seed: Of random directions.
+        measure: Whether guides say what each step did to the reward, which takes time.
     """
 
     settings: GuideSettings
@@ -90,6 +116,7 @@ class GuideMaker:
     windows: int
     direction: Direction = "reward"
     seed: int = 0
+    measure: bool = False
     _made: list[Guidance] = field(default_factory=list)
 
     def __call__(self) -> Callable[[DenoiseStep], Tensor]:
@@ -100,9 +127,7 @@ class GuideMaker:
             batch_size=2 * self.windows,
             grad_batch_size=self.windows,
         )
-        reward: Reward = SurpriseReward(scorer)
-        if settings.seam:
-            reward = Seam(reward, settings)
+        reward = _REWARDS[settings.reward](scorer)
         schedule = GuidanceSchedule.make(
             _MOST_STEPS, scale=settings.scale, frequency=settings.frequency, times=settings.times
         )
@@ -117,8 +142,10 @@ class GuideMaker:
                 seed=self.seed,
                 context_frames=settings.context_frames,
                 keep="edges" if settings.keep_edges else "nothing",
+                measure=self.measure,
             ),
-            min_frames=settings.surprise.window_size,
+            min_frames=reward.min_frames,
+            batch_size=max(32, self.windows // 2),
         )
         self._made.append(guide)
         return guide if settings.trust is None else Trust(guide, settings.trust)
@@ -127,27 +154,6 @@ class GuideMaker:
     def records(self) -> list[GuidedStep]:
         """Every guided step so far."""
         return [step for guide in self._made for step in guide.records]
-
-
-class Seam:
-    """A reward of which a part is that of the window that is seen in given frames alone.
-
-    Args:
-        reward: Scores videos that begin with the given frames that guidance shows.
-        settings: How many these are, its windows, and the weight of that one.
-    """
-
-    def __init__(self, reward: Reward, settings: GuideSettings) -> None:
-        self.reward, self.weight = reward, settings.seam
-        config = settings.surprise
-        start = settings.context_frames - config.context_frames
-        self.window = slice(start, start + config.window_size)
-
-    def __call__(self, videos: Tensor) -> RewardScores:
-        scores = self.weight * self.reward(videos[:, :, self.window]).scores
-        if self.weight < 1:
-            scores = scores + (1 - self.weight) * self.reward(videos).scores
-        return RewardScores(scores, {})
 
 
 class Trust:

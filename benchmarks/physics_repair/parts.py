@@ -9,6 +9,7 @@ import re
 import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.physics_repair.answers import Answers
+from benchmarks.physics_repair.ceiling import Ceiling
 from benchmarks.physics_repair.guides import GuideMaker
 from benchmarks.physics_repair.scores import Judges
 from benchmarks.shared.bootstrap import Values
@@ -30,6 +32,8 @@ SHOWN = 4
 """Scenes whose candidates are kept for pictures."""
 EVERY = 4
 """Of their frames, one in so many."""
+_AHEAD = 4
+"""Blocks that are made while other processes still measure earlier ones."""
 
 
 class Factory(Protocol):
@@ -104,27 +108,50 @@ def strips_of(videos: Tensor) -> Tensor:
     return (videos[..., ::EVERY, :, :] * 255).round().to(torch.uint8).cpu()
 
 
-def measured(answers: Answers, judges: Judges, made: Tensor, rows: slice, compare: bool) -> Part:
-    """Videos [n, S, 3, T, H, W] of some scenes, without what it took to make them."""
+def measured(
+    answers: Answers,
+    judges: Judges,
+    made: Tensor,
+    rows: slice,
+    ceiling: Ceiling | None = None,
+    *,
+    compare: bool = False,
+) -> Callable[[], Part]:
+    """Videos [n, S, 3, T, H, W] of some scenes, without what it took to make them.
+
+    What other processes measure is begun here and there when the part is asked for.
+
+    Args:
+        answers: The task.
+        judges: Of candidates.
+        made: The videos.
+        rows: Of which scenes.
+        ceiling: Also say what a judge would that knows the true state, and a perfect prediction.
+        compare: Also compare the candidates of each scene.
+    """
+    physics = answers.physics(made, rows)
     values, distance = answers.mark(made, rows)
-    scores, seconds = judges(made, answers.before[rows], compare=compare)
+    truth = answers.truth[rows] if ceiling else None
+    scores, seconds = judges(made, answers.before[rows], compare=compare, truth=truth)
+    if ceiling:
+        scores |= ceiling(made, rows)
     first = rows.indices(len(answers))[0]
-    shown = made[: max(0, SHOWN - first)]
-    return Part(
+    part = Part(
         values=values | scores,
         distance=distance,
-        strips=strips_of(shown),
+        strips=strips_of(made[: max(0, SHOWN - first)]),
         seconds=None,
         scoring=seconds / made.shape[:2].numel(),
         peak=None,
     )
+    return lambda: replace(part, values={"physics": physics(), **part.values})
 
 
 def control_parts(answers: Answers, judges: Judges, generator: Generator) -> dict[str, Part]:
     """The controls that no sampler made, one video for each scene."""
     every = slice(0, len(answers))
     return {
-        name: measured(answers, judges, video, every, compare=False)
+        name: measured(answers, judges, video, every)()
         for name, video in answers.controls(generator).items()
     }
 
@@ -140,6 +167,8 @@ class Workshop:
         device: Where they run.
         batch: Candidates at once.
         folder: Where blocks are kept; None: nowhere.
+        ceiling: Says of plain candidates what a judge would that knows the true state; None: nothing.
+        share: k, n: only every n-th block is made, from the k-th on, and nothing comes of it but its file.
     """
 
     def __init__(
@@ -152,39 +181,64 @@ class Workshop:
         *,
         batch: int,
         folder: Path | None,
+        ceiling: Ceiling | None = None,
+        share: tuple[int, int] | None = None,
     ) -> None:
         self.answers, self.judges = answers, judges
         self.factory, self.settings, self.device = factory, dict(settings), device
-        self.batch, self.folder = batch, folder
+        self.batch, self.folder, self.ceiling, self.share = batch, folder, ceiling, share
 
     def make(self, variant: Variant) -> dict[str, Part]:
         """A part and those retouched, from their finished blocks and those that are missing."""
         at_once = max(1, self.batch // variant.seeds)
         starts = range(0, len(self.answers), at_once)
+        if self.share:
+            first, every = self.share
+            starts = starts[first::every]
         hidden = not sys.stderr.isatty()
-        blocks = [
-            self._block(variant, slice(start, min(start + at_once, len(self.answers))))
-            for start in tqdm(starts, desc=variant.name, disable=hidden)
-        ]
+        if hidden:
+            print(f"{variant.name} …", file=sys.stderr)
+        begun: deque[Callable[[], dict[str, Part]]] = deque()
+        blocks = []
+        try:
+            for start in tqdm(starts, desc=variant.name, disable=hidden):
+                rows = slice(start, min(start + at_once, len(self.answers)))
+                begun.append(self._block(variant, rows))
+                if len(begun) > _AHEAD:
+                    blocks.append(begun.popleft()())
+        finally:  # what is made is not lost if the run is stopped
+            blocks += [finish() for finish in begun]
+        if self.share:
+            return {}
         return {name: _joined([block[name] for block in blocks]) for name in blocks[0]}
 
-    def _block(self, variant: Variant, rows: slice) -> dict[str, Part]:
+    def _block(self, variant: Variant, rows: slice) -> Callable[[], dict[str, Part]]:
+        """The part of some scenes, once other processes have measured it."""
         file = self._file(variant, rows)
         if file and file.exists():
             stored = torch.load(file, weights_only=True)
-            return {name: Part(**fields) for name, fields in stored.items()}
+            return lambda: {name: Part(**fields) for name, fields in stored.items()}
         made, seconds, peak, told = self._generated(variant, rows)
-        part = measured(self.answers, self.judges, made, rows, variant.compare)
-        part = replace(part, seconds=seconds, peak=peak, effect=told)
-        parts = {variant.name: part}
-        for retouch in variant.retouches:
-            other = retouch.apply(made[:, : retouch.seeds])
-            known = measured(self.answers, self.judges, other, rows, compare=False)
-            parts[retouch.name] = replace(known, seconds=seconds, peak=peak)
-        if file:
-            with atomic_path(file) as temporary:
-                torch.save({name: vars(one) for name, one in parts.items()}, temporary)
-        return parts
+        ceiling = None if variant.guide else self.ceiling
+        compare = variant.compare
+        whole = measured(
+            self.answers, self.judges, made, rows, ceiling if compare else None, compare=compare
+        )
+        others = {
+            one.name: measured(self.answers, self.judges, one.apply(made[:, : one.seeds]), rows)
+            for one in variant.retouches
+        }
+
+        def finish() -> dict[str, Part]:
+            parts = {variant.name: replace(whole(), seconds=seconds, peak=peak, effect=told)}
+            for name, other in others.items():
+                parts[name] = replace(other(), seconds=seconds, peak=peak)
+            if file:
+                with atomic_path(file) as temporary:
+                    torch.save({name: vars(one) for name, one in parts.items()}, temporary)
+            return parts
+
+        return finish
 
     def _generated(
         self, variant: Variant, rows: slice

@@ -10,8 +10,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.physics_repair.answers import HIGHER, MEASURES
+from benchmarks.physics_repair.choices import (
+    CONSENSUS,
+    GEOMETRY,
+    ORACLES,
+    RANK_SUM,
+    SCEPTICS,
+    choices,
+    chosen,
+    correlation,
+    known_choices,
+)
 from benchmarks.physics_repair.parts import Part
-from benchmarks.physics_repair.scores import RULES, SEAM, sets
+from benchmarks.physics_repair.scores import RULES, SETS, score_name, sets
 from benchmarks.shared import bootstrap
 from benchmarks.shared.bootstrap import Estimate, Values
 
@@ -21,16 +32,15 @@ COLUMNS = (
 )  # fmt: skip
 GAPS = ("physics", "position", "motion", "union")
 """Columns whose gap between the mean candidate and the best one is shared out."""
+HORIZONS = ("seam 1", "clip 2", "long", "seam 1 + 2 + 3", "seam 1 + 2 + 3 + long")
+"""Of the choices that have rows."""
+USUAL = 16
+"""Candidates that are chosen from, if there are as many; larger sets are there for comparison."""
 
-CHOICES = (*RULES, SEAM, "consensus", "geometry", "rank-sum")
-"""What a world model chooses by."""
-SCEPTICS = {
-    "sharpest": ("edges", True),
-    "blurriest": ("edges", False),
-    "stillest": ("energy", False),
-}
-"""Choices without a world model, besides the medoid: score, and whether the highest wins."""
-ORACLES = ("physics", "position", "motion")
+
+def usual_size(seeds: int) -> int:
+    """The largest set of at most the usual size that so many candidates fill; all of them if none."""
+    return max((size for size in sets(seeds) if size <= USUAL), default=seeds)
 
 
 @dataclass(frozen=True)
@@ -68,31 +78,6 @@ class Row:
         }
 
 
-def chosen(values: Values, rule: str, size: int) -> Tensor:
-    """Indices [N, G] of the best candidates of sets of `size`, by a choice, a sceptic's, or an oracle."""
-    if rule == "rank-sum":
-        parts = (*(values[name] for name in RULES), -values[f"consensus@{size}"])
-        score, highest = torch.stack([_ranks(part, size) for part in parts]).sum(dim=0), False
-    elif rule in ("consensus", "geometry", "medoid"):
-        score, highest = values[f"{rule}@{size}"], rule != "medoid"
-    elif rule in SCEPTICS:
-        name, highest = SCEPTICS[rule]
-        score = values[name]
-    else:
-        score, highest = values[rule], rule in HIGHER
-    grouped = score.unflatten(1, (-1, size))
-    best = grouped.argmax(dim=2) if highest else grouped.argmin(dim=2)
-    return best + size * torch.arange(grouped.shape[1])
-
-
-def _ranks(score: Tensor, size: int) -> Tensor:
-    """Rank of each candidate [N, S] in its set, 0 for the lowest; equal ones share the mean."""
-    grouped = score.unflatten(1, (-1, size))
-    below = (grouped.unsqueeze(3) > grouped.unsqueeze(2)).sum(dim=3)
-    equal = (grouped.unsqueeze(3) == grouped.unsqueeze(2)).sum(dim=3)
-    return (below + (equal - 1) / 2).flatten(1)
-
-
 def found_in_both(own: Tensor, plain: Tensor, partners: Tensor) -> Tensor:
     """Change of the distance of objects that are found in both clips of a pair, [N, K].
 
@@ -114,7 +99,7 @@ def _row(values: Values, distance: Tensor, plain: Part, partners: Tensor, **abou
 def part_row(part: Part, plain: Part) -> Row:
     """The mean of all results of a part: seed by seed if they were generated, else against all plain ones."""
     count, seeds = part.distance.shape[1], plain.distance.shape[1]
-    size = max(sets(seeds), default=seeds)
+    size = usual_size(seeds)
     if part.seconds is None:
         return _row(part.values, part.distance, plain, torch.arange(seeds)[None], candidates=size)
     row = _row(
@@ -134,7 +119,8 @@ def pick_row(part: Part, plain: Part, rule: str, size: int) -> Row:
     """The best candidates of a part by a rule, out of sets of `size`."""
     index = chosen(part.values, rule, size)
     scenes = torch.arange(len(index))[:, None]
-    seconds = (part.seconds or 0.0) + (part.scoring if rule in CHOICES else 0.0)
+    without = rule in (*SCEPTICS, *ORACLES, "medoid") or rule in known_choices(part.values)
+    seconds = (part.seconds or 0.0) + (0.0 if without else part.scoring)
     return _row(
         {name: value[scenes, index] for name, value in part.values.items()},
         part.distance[scenes, index],
@@ -153,7 +139,7 @@ def _random_pick(plain: Part) -> Row:
         plain.distance[:, :1],
         plain,
         torch.arange(seeds)[None],
-        candidates=max(sets(seeds), default=seeds),
+        candidates=usual_size(seeds),
         time=1.0,
         memory=_memory(plain, plain),
     )
@@ -163,34 +149,72 @@ def _memory(part: Part, plain: Part) -> float | None:
     return part.peak / plain.peak if part.peak and plain.peak else None
 
 
-def build_rows(parts: Mapping[str, Part]) -> dict[str, Row]:
-    """All rows that the parts made so far allow; the plain ones must be there."""
+def shortlist(values: Values, rule: str) -> list[str]:
+    """The choices that have rows, among sets of every size and among guided candidates; `rule` is one.
+
+    All the others are in `choice_table`.
+    """
+    own = choices(values)
+    score = rule.split(",")[0].split(" + ")[0]
+    score = score if score in RULES else RULES[0]
+    wanted = (
+        f"{rule} + {CONSENSUS}",
+        *(score_name(score, h) for h in HORIZONS),
+    )
+    found = (name for name in wanted if name in own)
+    geometry = [GEOMETRY] if f"{GEOMETRY}@{SETS[0]}" in values else []
+    return list(dict.fromkeys((*RULES, CONSENSUS, *geometry, RANK_SUM, rule, *found)))
+
+
+def build_rows(parts: Mapping[str, Part], rule: str) -> dict[str, Row]:
+    """All rows that the parts made so far allow; the plain ones must be there.
+
+    Args:
+        parts: By name.
+        rule: The choice that was decided on beforehand.
+    """
     plain, guided = parts[PLAIN], parts.get(GUIDED)
     sizes = sets(plain.distance.shape[1])
+    usual = usual_size(plain.distance.shape[1])
+    short = shortlist(plain.values, rule)
     rows = {name: part_row(part, plain) for name, part in parts.items() if part.seconds is None}
     rows[PLAIN] = part_row(plain, plain)
     rows[RANDOM_PICK] = _random_pick(plain)
     for size in sizes:
-        for rule in _choices(plain, size):
-            rows[f"best of {size} by {rule}"] = pick_row(plain, plain, rule, size)
+        for one in short:
+            rows[f"best of {size} by {one}"] = pick_row(plain, plain, one, size)
     if guided:
         rows[GUIDED] = part_row(guided, plain)
         for size in sets(guided.distance.shape[1])[-1:]:
-            for rule in _choices(guided, size):
-                name = f"{GUIDED} + best of {size} by {rule}"
-                rows[name] = pick_row(guided, plain, rule, size)
-    for size in sizes[-1:]:
-        for rule in ORACLES:
-            rows[f"oracle of {size} by {rule}"] = pick_row(plain, plain, rule, size)
-        for rule in (*SCEPTICS, "medoid"):
-            rows[f"{rule} of {size}"] = pick_row(plain, plain, rule, size)
+            for one in short:
+                name = f"{GUIDED} + best of {size} by {one}"
+                rows[name] = pick_row(guided, plain, one, size)
+    if sizes:
+        for one in known_choices(plain.values):
+            rows[f"best of {usual} by {one}"] = pick_row(plain, plain, one, usual)
+        for size in dict.fromkeys((usual, sizes[-1])):
+            for one in ORACLES:
+                rows[f"oracle of {size} by {one}"] = pick_row(plain, plain, one, size)
+        for one in (*SCEPTICS, "medoid"):
+            rows[f"{one} of {usual}"] = pick_row(plain, plain, one, usual)
     others = (name for name in parts if name not in rows)
     return rows | {name: part_row(parts[name], plain) for name in others}
 
 
-def _choices(part: Part, size: int) -> list[str]:
-    """What its candidates can be chosen by: blocks that were made before there was geometry have none."""
-    return [rule for rule in CHOICES if rule != "geometry" or f"{rule}@{size}" in part.values]
+def choice_table(plain: Part) -> list[dict[str, Any]]:
+    """Of every choice among sets of the usual size: the gap it closes, its correlation with the error."""
+    values = plain.values
+    size = usual_size(plain.distance.shape[1])
+    found = []
+    others = (name for name in (CONSENSUS, GEOMETRY, "medoid") if f"{name}@{size}" in values)
+    for one in (*choices(values), RANK_SUM, *others, *known_choices(values)):
+        row = pick_row(plain, plain, one, size)
+        for measure in GAPS:
+            gap = asdict(gap_closed(row, values, measure))
+            if measure != "physics":
+                gap["correlation"] = correlation(values, one, measure, size)
+            found.append({"choice": one, "of": size, "measure": measure, **gap})
+    return found
 
 
 def gap_closed(row: Row, plain: Values, measure: str) -> Estimate:
@@ -211,8 +235,8 @@ def comparisons(rows: Mapping[str, Row], rule: str) -> dict[str, dict[str, Any]]
         rows: From `build_rows`.
         rule: The choice that was decided on beforehand.
     """
-    best = _last(rows, "best of ", f" by {rule}")
-    both = _last(rows, "guidance + best of ", f" by {rule}")
+    best = _usual(rows, "best of ", f" by {rule}")
+    both = _usual(rows, f"{GUIDED} + best of ", f" by {rule}")
     sceptics = [name for name in rows if name.split(" of ")[0] in (*SCEPTICS, "medoid")]
     shared = [
         name
@@ -244,6 +268,9 @@ def _paired(one: Row, other: Row, name: str) -> Estimate:
     return bootstrap.difference(a, b)
 
 
-def _last(names: Iterable[str], begin: str, end: str) -> str | None:
-    found = [name for name in names if name.startswith(begin) and name.endswith(end)]
-    return found[-1] if found else None
+def _usual(names: Iterable[str], begin: str, end: str) -> str | None:
+    """The row of the largest set of at most the usual size."""
+    own = [name for name in names if name.startswith(begin) and name.endswith(end)]
+    sizes = {int(name.removeprefix(begin).removesuffix(end)): name for name in own}
+    usual = [size for size in sizes if size <= USUAL]
+    return sizes[max(usual)] if usual else None

@@ -25,10 +25,10 @@ from torch import Tensor
 
 from benchmarks.generator_quality.report import for_json
 from benchmarks.physics_repair.answers import TASKS, Answers
-from benchmarks.physics_repair.guides import GuideMaker, GuideSettings
+from benchmarks.physics_repair.guides import BEFORE, GuideMaker, GuideSettings
 from benchmarks.physics_repair.parts import Factory, Part, Variant, Workshop
 from benchmarks.physics_repair.rows import GUIDED, PLAIN, Row, build_rows
-from benchmarks.physics_repair.scores import SEAM, Judges, sets
+from benchmarks.physics_repair.scores import Judges, score_name, sets
 from benchmarks.pipeline_repair import generator as diffusers_way
 from benchmarks.shared import bootstrap, magi_generator
 from benchmarks.shared.generators import Generator
@@ -44,6 +44,8 @@ from wmreward.surprise.scorer import SurpriseScorer
 
 NAME = "pipeline_repair"
 WAYS: dict[str, Factory] = {"MAGI-1's loop": magi_generator.tiny, "diffusers": diffusers_way.tiny}
+SEAM = score_name("top", "seam 1")
+"""What chooses."""
 MEASURED = ("physics", "position", "motion", "plain", SEAM)
 """Columns that are told."""
 
@@ -82,7 +84,7 @@ class Found:
     @property
     def rows(self) -> dict[str, Row]:
         """Those that are told."""
-        rows = build_rows(self.parts)
+        rows = build_rows(self.parts, SEAM)
         seeds = self.parts[PLAIN].distance.shape[1]
         best = [f"best of {size} by {SEAM}" for size in sets(seeds)[-1:]]
         return {name: rows[name] for name in (PLAIN, GUIDED, *best)}
@@ -95,7 +97,7 @@ def found(
     makers: list[GuideMaker] = []
 
     def guide(seed: int) -> GuideMaker:
-        makers.append(GuideMaker(GuideSettings(), model, args.windows, seed=seed))
+        makers.append(GuideMaker(GuideSettings(**BEFORE), model, args.windows, seed=seed))
         return makers[-1]
 
     config = SurpriseConfig(stride=args.stride, score="top")
@@ -104,7 +106,7 @@ def found(
     made: dict[str, Tensor] = {}
     for variant in (
         Variant(PLAIN, args.candidates, compare=True),
-        Variant(GUIDED, args.guided or args.candidates, guide=guide),
+        Variant(GUIDED, args.guided or args.candidates, guide=guide, compare=True),
     ):
         answers = Kept(clips, videos)
         settings = json.loads(args.settings)

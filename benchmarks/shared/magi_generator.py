@@ -39,9 +39,7 @@ _PER_INTERVAL = ("prev_chunk_scales", "text_scales")
 @lru_cache(maxsize=2)
 def load(config_file: Path, device: torch.device, dtype: torch.dtype | None) -> Pipeline:
     """Networks, from memory if they were loaded before."""
-    return Pipeline(
-        MagiConfig.load(config_file), device=device, dtype=dtype, keep_text_encoder=True
-    )
+    return Pipeline(MagiConfig.load(config_file), device=device, dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,7 @@ class MagiGenerator:
     def _read(self, prompts: Sequence[str], layout: VideoLayout) -> VideoTexts:
         networks = self.networks
         different = list(dict.fromkeys(prompts))
-        read = networks.text_encoder.encode(different)
+        read = networks.text.features(different)
         null = networks.dit.null_features().float()
         texts = [
             chunk_text(

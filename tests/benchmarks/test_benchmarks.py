@@ -37,6 +37,8 @@ from benchmarks.intuitive_physics.judges import (
     Judge,
     _flow_residual,
     baselines,
+    by_ranks,
+    geometry_judge,
     user_judge,
     world_model_judge,
 )
@@ -592,3 +594,22 @@ def test_machine_is_described() -> None:
     assert head["torch"] == torch.__version__
     assert head["python"] == ".".join(map(str, sys.version_info[:3]))
     json.dumps(head)
+
+
+# --- geometry
+
+
+def test_geometry_judges_each_clip_and_ranks_pairs() -> None:
+    model = random_model(NANO_TINY, dtype=torch.float64)
+    judge = geometry_judge(model, prefix="a ")
+    generator = torch.Generator().manual_seed(0)
+    sides = [torch.rand(3, 3, 24, 64, 64, generator=generator).double() for _ in range(2)]
+    judged = [judge(side) for side in sides]
+    assert len(judged[0]) == 6 and all(value.shape == (3,) for value in judged[0].values())
+    scores = {rule: {"kick": (judged[0][rule], judged[1][rule])} for rule in judged[0]}
+    worse = by_ranks(scores, "a ")["a geometry/ranks"]["kick"]
+    signals = [rule for rule in scores if ": " in rule]
+    expected = torch.stack([(judged[1][r] > judged[0][r]).float() for r in signals]).mean(dim=0)
+    torch.testing.assert_close(worse[1], expected)
+    torch.testing.assert_close(worse[0], 1 - expected)
+    assert judge(sides[0][:, :, :20]) == {} and by_ranks({}) == {}  # too short for a trajectory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,35 +17,50 @@ from magi1_fakes import write_nano
 from torch import Tensor
 
 from benchmarks.physics_repair import benchmark as physics_repair
+from benchmarks.physics_repair import flags, report
 from benchmarks.physics_repair.answers import TASKS, Answers, physics_scores
-from benchmarks.physics_repair.geometry import geometry_of, geometry_of_sets
-from benchmarks.physics_repair.guides import GuideMaker, GuideSettings, Seam, Trust
-from benchmarks.physics_repair.parts import Part, Retouch, Variant, Workshop, strips_of
-from benchmarks.physics_repair.report import pictures
-from benchmarks.physics_repair.rows import (
-    CHOICES,
+from benchmarks.physics_repair.ceiling import Ceiling, imagined
+from benchmarks.physics_repair.choices import (
+    CONSENSUS,
+    DECIDED,
+    GEOMETRY,
     ORACLES,
-    PLAIN,
+    RANK_SUM,
     SCEPTICS,
-    build_rows,
+    choices,
     chosen,
+    correlation,
+    known_choices,
+)
+from benchmarks.physics_repair.geometry import geometry_of, geometry_of_sets
+from benchmarks.physics_repair.guides import GuideMaker, GuideSettings, Trust
+from benchmarks.physics_repair.parts import Part, Retouch, Variant, Workshop, strips_of
+from benchmarks.physics_repair.report import picture
+from benchmarks.physics_repair.rows import (
+    PLAIN,
+    build_rows,
+    choice_table,
     comparisons,
     found_in_both,
     gap_closed,
     part_row,
     pick_row,
+    shortlist,
 )
-from benchmarks.physics_repair.scores import Judges, sets
+from benchmarks.physics_repair.scores import KNOWN, RULES, Judges, horizons, score_name, sets
 from benchmarks.physics_repair.tuning import grid, judged, title
 from benchmarks.shared import bootstrap
+from benchmarks.shared.extrapolation import true_states
 from benchmarks.shared.held_out import HeldOut, held_out
 from benchmarks.shared.object_detector import MISSING
 from vjepa2 import WeightsInfo
 from wmreward.physics_iq.measures.metrics import compare
 from wmreward.physics_iq.measures.resize import Bilinear
 from wmreward.physics_iq.scores import Sample, original_score
-from wmreward.protocols import RewardScores
+from wmreward.pictures.extra import has_pictures
+from wmreward.rewards.compare import Judged
 from wmreward.rewards.mix import RewardMix
+from wmreward.rewards.world import SeamReward
 from wmreward.steering.keep_edges import edge_energy
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.models import LoadedModel
@@ -73,7 +89,7 @@ def answers(request: pytest.FixtureRequest, clips: HeldOut, videos: Tensor) -> A
 
 def test_the_truth_makes_no_error(answers: Answers) -> None:
     values, distance = answers.mark(answers.truth.unsqueeze(1), slice(0, 2))
-    assert values["physics"].tolist() == [[100.0], [100.0]]
+    assert answers.physics(answers.truth.unsqueeze(1), slice(0, 2))().tolist() == [[100.0], [100.0]]
     for name in ("position", "placed", "miss", "motion", "union", "mse"):
         assert values[name].nan_to_num().abs().max() == 0
     assert distance.nan_to_num().abs().max() == 0 and distance.isfinite().any()
@@ -90,7 +106,7 @@ def test_what_vanishes_is_missed(answers: Answers) -> None:
     grey = torch.full_like(answers.truth, 0.5).unsqueeze(1)
     values, distance = answers.mark(grey, slice(0, 2))
     assert (values["miss"] == 1).all() and (values["position"] == MISSING).all()
-    assert distance.isnan().all() and (values["physics"] < 60).all()
+    assert distance.isnan().all() and (answers.physics(grey, slice(0, 2))() < 60).all()
 
 
 def test_controls_and_candidates_have_the_frames_of_the_truth(answers: Answers) -> None:
@@ -145,11 +161,13 @@ def synthetic(scenes: int = 200, seeds: int = 16, seed: int = 0, seconds: float 
         "excess": error,
         "relative": noise,
         "top": noise,
-        "seam": error,
         "copy": noise,
         "edges": error,
         "energy": noise,
     }
+    for rule in RULES:
+        for horizon in ("seam 1", "seam 2", "seam 3", "long"):
+            values[score_name(rule, horizon)] = error if rule == "excess" else noise
     for size in sets(seeds):
         values[f"consensus@{size}"] = -error
         values[f"geometry@{size}"] = error
@@ -160,7 +178,7 @@ def synthetic(scenes: int = 200, seeds: int = 16, seed: int = 0, seconds: float 
 
 
 def gap(parts: dict[str, Part], name: str, measure: str = "position") -> bootstrap.Estimate:
-    return gap_closed(build_rows(parts)[name], parts[PLAIN].values, measure)
+    return gap_closed(build_rows(parts, "excess")[name], parts[PLAIN].values, measure)
 
 
 def test_who_knows_the_error_closes_the_gap_and_who_guesses_does_not() -> None:
@@ -189,17 +207,58 @@ def test_a_candidate_equal_to_the_truth_is_what_oracles_pick() -> None:
 
 def test_choices_follow_their_scores() -> None:
     score = torch.tensor([[3.0, 1, 2, 4, 8, 7, 6, 5]])
-    values = dict.fromkeys((*CHOICES[:5], "edges", "energy", "motion"), score)
+    values = dict.fromkeys((*RULES, "edges", "energy", "motion"), score)
     values |= {"physics": score, "consensus@4": score, "medoid@4": score}
+    values |= {score_name("plain", horizon): score for horizon in ("seam 1", "seam 2", "long")}
     lowest, highest = [[1, 7]], [[3, 4]]
-    for rule in (*CHOICES[:5], "blurriest", "stillest", "medoid", "motion"):
-        assert chosen(values, rule, 4).tolist() == lowest
-    for rule in ("consensus", "sharpest", "physics"):
+    for rule in (*choices(values, RULES[:1]), *RULES, "blurriest", "stillest", "medoid", "motion"):
+        if CONSENSUS not in rule:
+            assert chosen(values, rule, 4).tolist() == lowest
+    for rule in (CONSENSUS, "sharpest", "physics"):
         assert chosen(values, rule, 4).tolist() == highest
     # Four rules like 1 and 7 best, the fifth likes them least.
-    assert chosen(values, "rank-sum", 4).tolist() == lowest
+    assert chosen(values, RANK_SUM, 4).tolist() == lowest
+    assert correlation(values, "plain", "motion", 4) == pytest.approx(1)
+    assert correlation(values, CONSENSUS, "motion", 4) == pytest.approx(-1)
     values |= {"plain": -score, "top": -score, "relative": -score}
-    assert chosen(values, "rank-sum", 4).tolist() == highest
+    assert chosen(values, RANK_SUM, 4).tolist() == highest
+
+
+def test_horizons_are_put_together_as_rewards_are() -> None:
+    """What the benchmark calls `seam 1 + 2 + 3` is what `--reward seam --frame_strides 1 2 3` chooses."""
+    generator = torch.Generator().manual_seed(1)
+    names = [score_name("plain", f"seam {k}") for k in (1, 2, 3)]
+    values = {name: 10**k * torch.rand(20, 4, generator=generator) for k, name in enumerate(names)}
+    values |= {"plain": values[names[0]], "consensus@4": torch.rand(20, 4, generator=generator)}
+    values[score_name("plain", "long")] = values[names[0]]
+
+    class Crowd:
+        name = "consensus"
+
+        def embed(self, videos: Tensor) -> Tensor:
+            raise NotImplementedError
+
+        def compare(self, embeddings: Tensor) -> Tensor:
+            return embeddings[:, 0]
+
+    seam = SeamReward(SurpriseScorer(LinearWorldModel(), SurpriseConfig(frame_strides=(1, 2, 3))))
+    weights = {"seam": 1.0, "consensus": 1.0}
+    alone = RewardMix({"seam": seam}, {"seam": 1.0})
+    both = RewardMix({"seam": seam, "consensus": Crowd()}, weights, "rank")
+    for scene in range(20):
+        judged = []
+        for s in range(4):
+            parts = {
+                f"seam.frame_stride_{k + 1}": values[n][scene, s].item()
+                for k, n in enumerate(names)
+            }
+            score = -sum(parts.values()) / 3
+            near = values["consensus@4"][scene, s].view(1)
+            judged.append(Judged({"seam": score}, parts, {"consensus": near}))
+        rule = "plain, seam 1 + 2 + 3"
+        assert chosen(values, rule, 4)[scene].item() == alone.totals(judged).argmax()
+        totals = both.totals(judged)
+        assert totals[chosen(values, f"{rule} + consensus", 4)[scene]] == totals.max()
 
 
 def test_objects_are_compared_where_both_clips_have_them() -> None:
@@ -217,16 +276,26 @@ def test_rows_and_costs() -> None:
     guided = synthetic(seed=1, seconds=1.5)
     parts = {
         "truth": Part(synthetic(seeds=1).values, torch.zeros(200, 1, 3, 2), torch.zeros(0), None, 0.25, None),
-        PLAIN: synthetic(),
+        PLAIN: synthetic(seeds=64),
         "guidance": guided,
         "guidance, random direction": synthetic(seeds=4, seconds=1.25),
         "fewer steps": synthetic(seeds=4, seconds=0.5),
     }  # fmt: skip
-    rows = build_rows(parts)
-    wanted = {f"best of {n} by {rule}" for n in (4, 8, 16) for rule in CHOICES}
-    wanted |= {f"guidance + best of 16 by {rule}" for rule in CHOICES}
+    rule = "excess, seam 1 + 2 + 3"
+    rows = build_rows(parts, rule)
+    short = shortlist(parts[PLAIN].values, rule)
+    assert {
+        *RULES,
+        CONSENSUS,
+        rule,
+        f"{rule} + consensus",
+        "excess, seam 1",
+        "excess, long",
+    } <= set(short)
+    wanted = {f"best of {n} by {one}" for n in (4, 8, 16, 64) for one in short}
+    wanted |= {f"guidance + best of 16 by {one}" for one in short}
     wanted |= {f"{name} of 16" for name in (*SCEPTICS, "medoid")}
-    wanted |= {f"oracle of 16 by {rule}" for rule in ORACLES}
+    wanted |= {f"oracle of {n} by {one}" for n in (16, 64) for one in ORACLES}
     assert set(rows) == wanted | set(parts) | {"random pick"}
     assert rows["best of 4 by excess"].time == pytest.approx(4 * 1.25)
     assert rows["sharpest of 16"].time == pytest.approx(16)
@@ -235,11 +304,23 @@ def test_rows_and_costs() -> None:
     assert rows["truth"].time is None
     # The same seeds are compared.
     assert rows["fewer steps"].against["mse"].shape == (200, 4)
-    pairs = comparisons(rows, "excess")
-    assert pairs["best of 16 by excess − medoid of 16"]["position"]["high"] < 0
+    pairs = comparisons(rows, rule)
+    assert pairs[f"best of 16 by {rule} − medoid of 16"]["position"]["high"] < 0
     assert "guidance − guidance, random direction" in pairs
-    assert "guidance + best of 16 by excess − best of 16 by excess" in pairs
+    assert f"guidance + best of 16 by {rule} − best of 16 by {rule}" in pairs
     json.dumps([row.to_json() for row in rows.values()])
+
+
+def test_every_choice_is_in_the_table_of_choices() -> None:
+    found = choice_table(synthetic(scenes=20))
+    closed = {one["choice"]: one["value"] for one in found if one["measure"] == "position"}
+    assert {*RULES, CONSENSUS, RANK_SUM, "medoid", *DECIDED.values()} <= set(closed)
+    for rule in RULES:
+        for horizon in ("seam 1", "seam 1 + 2", "seam 1 + 2 + 3", "long", "seam 1 + 2 + 3 + long"):
+            assert {f"{rule}, {horizon}", f"{rule}, {horizon} + consensus"} <= set(closed)
+    assert closed["excess, seam 2"] == pytest.approx(1) and closed["plain, seam 2"] < 0.6
+    own = [one for one in found if one["choice"] == "excess, long" and one["measure"] == "motion"]
+    assert own[0]["correlation"] == pytest.approx(1)
 
 
 def test_variants_are_paired_seed_by_seed() -> None:
@@ -252,17 +333,41 @@ def test_variants_are_paired_seed_by_seed() -> None:
     assert found["high"] - found["low"] < 1e-6
 
 
-def test_pictures_show_the_chosen() -> None:
+def test_the_picture_shows_the_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     part = synthetic(scenes=5)
     for s in range(16):
         part.strips[:, s] = s
-    sheet, shown = pictures(
-        torch.full((4, 3, 2, 8, 8), 99, dtype=torch.uint8), {PLAIN: part}, "excess"
+    drawn: list[Any] = []
+    monkeypatch.setattr(report, "contact_sheet", lambda rows, height: drawn.extend(rows))
+    picture(torch.full((4, 3, 2, 8, 8), 99, dtype=torch.uint8), {PLAIN: part}, "excess")
+    assert [row.label for row in drawn] == [
+        "the true future", "plain", "the best of 16 by surprise (excess)",
+        "the best of 16 for who knows the true future",
+    ]  # fmt: skip
+    best = part.values["excess"][:3].argmin(dim=1).tolist()
+    kept = [drawn[2].frames[first, 0, 0, 0] for first in (0, 3, 6)]  # two frames, then a gap
+    assert kept == best and drawn[0].frames[0, 0, 0, 0] == 99
+
+
+# --- who knows the state
+
+
+def test_the_true_physics_leads_to_the_true_future(answers: Answers) -> None:
+    clips, given = answers.clips, answers.task.given
+    state = true_states(clips.scenes, given)[-1]
+    guess = imagined(clips.trajectories, clips.scenes, state, given)
+    torch.testing.assert_close(guess.position, clips.trajectories.position, atol=1e-5, rtol=0)
+
+
+def test_who_knows_the_state_prefers_the_truth_to_a_frozen_frame(answers: Answers) -> None:
+    ceiling = Ceiling(answers, futures=2)
+    frozen = answers.last.expand_as(answers.truth)
+    values = ceiling(torch.stack((answers.truth, frozen), dim=1), slice(0, 2))
+    assert set(values) == {"true state, position", "true state, motion"}
+    assert all((value[:, 0] < value[:, 1]).all() for value in values.values())
+    assert set(known_choices(values | {"plain, seam 1": values["true state, motion"]})) == set(
+        values
     )
-    assert shown == ["truth", "plain", "best of 16 by excess", "oracle by position"]
-    best = part.values["excess"][:4].argmin(dim=1)
-    rows = (sheet * 255).round()[0].unflatten(0, (4, 4, -1))[:, :, 10, 10]
-    assert rows[:, 2].tolist() == best.tolist() and rows[:, 0].tolist() == [99] * 4
 
 
 # --- judging without the truth
@@ -283,12 +388,36 @@ def test_judges_see_sharpness_motion_and_crowd() -> None:
     assert values["edges"][0].tolist()[:2] == [0, 0] and values["edges"][0, 2] > 0.1
     assert values["energy"][0, 0] == 0 and values["energy"][0, 1] > 0
     assert values["medoid@4"].argmin().item() == 1
-    assert set(values) >= {*CHOICES[:5], "copy", "consensus@4"}
+    assert set(values) >= {*RULES, "copy", "consensus@4", "plain, seam 1", "top, long"}
     assert "second plain" not in values
     both = Judges(SurpriseScorer(model, config), SurpriseScorer(model, config))
     again, _ = both(made, before, compare=False)
     assert torch.equal(again["second excess"], values["excess"])
-    assert "medoid@4" not in again
+    assert "medoid@4" not in again and "plain, seam 1" not in again
+
+
+def test_a_perfect_prediction_likes_the_truth_best() -> None:
+    made = torch.rand(2, 4, 3, 24, 4, 4, generator=torch.Generator().manual_seed(0))
+    before = made[:, 0, :, :24]
+    judges = Judges(SurpriseScorer(LinearWorldModel(), SurpriseConfig(stride=8)))
+    values, _ = judges(made, before, compare=True, truth=made[:, 2])
+    for name in ("seam 1", "seam 2", "seam 3", "long"):
+        found = values[score_name(KNOWN, name)]
+        assert found.argmin(dim=1).tolist() == [2, 2] and found[:, 2].abs().max() < 1e-5
+
+
+def test_horizons_are_those_that_fit() -> None:
+    scorer = SurpriseScorer(LinearWorldModel(), SurpriseConfig())
+    video = horizons(scorer, 48, 24)
+    assert {name: len(which) for name, (_, which) in video.items()} == {
+        "seam 1": 1, "seam 2": 2, "seam 3": 3, "long": 1,
+    }  # fmt: skip
+    own, (whole,) = video["long"]
+    assert (whole.start, own.config.window_size, own.config.context_frames) == (0, 48, 24)
+    image = horizons(scorer, 45, 1)
+    assert set(image) == {"clip 2", "long"}
+    own, (whole,) = image["long"]
+    assert (own.config.window_size, own.config.context_frames) == (44, 22)
 
 
 def test_geometry_ranks_the_candidates_of_every_set() -> None:
@@ -416,7 +545,9 @@ class StandIn:
         return videos
 
 
-def fake_judges(made: Tensor, before: Tensor, *, compare: bool) -> tuple[dict[str, Tensor], float]:
+def fake_judges(
+    made: Tensor, before: Tensor, *, compare: bool, truth: Tensor | None
+) -> tuple[dict[str, Tensor], float]:
     return {"plain": made.mean(dim=(2, 3, 4, 5))}, 0.5
 
 
@@ -472,7 +603,7 @@ def nano(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     settings = json.dumps({"config": str(config), "num_steps": 4})
     return [
         "--settings", settings, "--scenes", "2", "--candidates", "4", "--nulls", "1", "--size", "16",
-        "--workers", "0", "--device", "cpu", "--guidance", '{"stride": 8, "times": [0, 1]}',
+        "--workers", "0", "--device", "cpu", "--guidance", '{"stride": 8, "times": [0, 1]}', "--also", "{}",
         "--fewer_steps", "4", "--stride", "8", "--out", str(tmp_path / "out"),
     ]  # fmt: skip
 
@@ -492,17 +623,39 @@ def test_the_whole_table(
         "guidance, random direction", "guidance, untrained model", "fewer steps",
         "slight blur, 0.5 px", "slight blur, 0.7 px", "previous-chunk guidance 3.0",
         "previous-chunk guidance off", "sharpest of 4", "blurriest of 4", "stillest of 4",
-        "medoid of 4", *(f"best of 4 by {rule}" for rule in CHOICES),
-        *(f"oracle of 4 by {rule}" for rule in ORACLES),
+        "medoid of 4", *(f"oracle of 4 by {rule}" for rule in ORACLES),
+        *(f"best of 4 by {rule}" for rule in (*RULES, CONSENSUS, GEOMETRY, RANK_SUM)),
+        *(
+            f"best of 4 by top, {end}"
+            for end in (
+                "seam 1", "long", "seam 1 + 2 + 3", "seam 1 + 2 + 3 + consensus",
+                "seam 1 + 2 + 3 + long",
+            )
+        ),
+        *(
+            f"best of 4 by true future, {end}"
+            for end in (
+                "seam 1", "seam 2", "seam 3", "seam 1 + 2", "seam 1 + 2 + 3", "long",
+                "seam 1 + 2 + 3 + long",
+            )
+        ),
+        "best of 4 by true state, position", "best of 4 by true state, motion",
     }  # fmt: skip
     assert set(rows) == expected
-    assert all(f"| {name} |" in printed for name in expected)
+    for name in ("guidance", "best of 4 by top, seam 1 + 2 + 3", "oracle of 4 by position"):
+        assert f"| {name} |" in printed
+    lines = (out / "physics_repair_video_rows.csv").read_text().splitlines()
+    names = [line[0] for line in csv.reader(lines[1:])]
+    assert names == [*rows, *record["tasks"]["video"]["comparisons"]]
+    chosen = (out / "physics_repair_video_choices.csv").read_text()
+    assert '"plain, seam 1 + 2 + 3 + long",4,motion,' in chosen
     assert rows["truth"]["values"]["physics"]["value"] == 100
     assert rows["guidance"]["time"] > 1
     assert rows["guidance"]["differences"]["excess"]["value"] != 0
     assert rows["plain"]["values"]["second excess"]["value"] is not None
-    assert "guidance acted on 4 steps" in record["tasks"]["video"]["effects"]["guidance"]
-    assert (out / "physics_repair_video.png").stat().st_size > 1_000
+    assert "guidance acted on 2 steps" in record["tasks"]["video"]["effects"]["guidance"]
+    if has_pictures():
+        assert (out / "physics_repair_video.png").stat().st_size > 1_000
     # Everything is there: nothing is generated again, and other settings are refused.
     before = {file: file.stat().st_mtime_ns for file in (out / "parts" / "video").iterdir()}
     assert physics_repair.main([*argv, "--rule", "plain"]) == 0
@@ -512,36 +665,69 @@ def test_the_whole_table(
     assert "another seed;" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stride", [2, 4, 8])
-def test_the_window_of_the_seam_is_seen_in_given_frames_alone(stride: int) -> None:
-    def reward(videos: Tensor) -> RewardScores:
-        return RewardScores(videos.mean(dim=(1, 2, 3, 4)), {})
-
-    settings = GuideSettings(stride=stride, seam=1.0)
-    given = settings.context_frames
-    assert given == 16 - stride and (given - 8) % stride == 0  # it is among the windows
-    numbered = torch.arange(given + 24.0).expand(1, 3, 2, 2, -1).movedim(-1, 2)
-    window = numbered[:, :, given - 8 : given + 8]
-    assert Seam(reward, settings)(numbered).scores.item() == window.mean()
-    half = Seam(reward, GuideSettings(stride=stride, seam=0.5))(numbered).scores.item()
-    assert half == (window.mean() + numbered.mean()) / 2
+def test_quick_is_five_plain_lines(
+    nano: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From few scenes there are no intervals, nothing is bold, and nothing else is printed."""
+    monkeypatch.setitem(flags.QUICK, "settings", nano[1])
+    monkeypatch.setitem(flags.QUICK, "scenes", 2)
+    assert physics_repair.main([*nano, "--quick"]) == 0
+    told = capsys.readouterr()
+    lines = told.out.splitlines()
+    assert [line[:2] for line in lines] == ["1.", "2.", "3.", "4.", "5."]
+    assert "[" not in told.out.replace("'.[plot]'", "") and "**" not in told.out
+    assert "physics_repair_video.png" in lines[4] or not has_pictures()
+    assert "plain …" in told.err and "guidance …" in told.err
 
 
 def test_tuning(nano: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = [
         {"times": [0, 1]},
-        {"seam": 0.5, "keep_edges": False, "trust": 0.1, "through": "dit", "times": [0, 1]},
+        {
+            "reward": "seam",
+            "frame_strides": [1, 2],
+            "keep_edges": False,
+            "trust": 0.1,
+            "through": "dit",
+            "times": [0, 1],
+        },
     ]
     file = tmp_path / "grid.json"
     file.write_text(json.dumps(settings))
     assert physics_repair.main([*nano, "--tune", "--tasks", "video", "--grid", str(file)]) == 0
     assert "A setting passes if" in capsys.readouterr().out
     record = json.loads((tmp_path / "out" / "physics_repair_tuning.json").read_text())
-    assert len(record["tuning"]) == 2
+    assert len(record["tuning"]) == 2 and record["tasks"]["video"]["choices"]
     found = list(record["tuning"].values())
     assert {one["settings"]["keep_edges"] for one in found} == {False, True}
     order = [(not one["passes"], -one["gain"]) for one in found if one["gain"] is not None]
     assert order == sorted(order)
+
+
+def test_shares_of_several_processes_make_one_table(
+    nano: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [
+        *nano,
+        "--tasks",
+        "video",
+        "--guided",
+        "1",
+        "--batch",
+        "4",
+        "--also",
+        '{"twice": {"scale": 0.3}}',
+    ]
+    parts = tmp_path / "out" / "parts" / "video"
+    assert physics_repair.main([*argv, "--share", "1", "2"]) == 0
+    assert "without --share" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "physics_repair.md").exists()
+    assert {file.name for file in parts.glob("plain.*")} == {"plain.00001-00002.pt"}
+    assert physics_repair.main([*argv, "--share", "0", "2"]) == 0
+    made = {file: file.stat().st_mtime_ns for file in parts.iterdir()}
+    assert physics_repair.main(argv) == 0
+    assert made == {file: file.stat().st_mtime_ns for file in parts.iterdir()}
+    assert "| guidance, twice |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 pytest.importorskip("diffusers")
 
-from benchmarks.physics_repair.guides import GuideMaker, GuideSettings
+from benchmarks.physics_repair.guides import BEFORE, GuideMaker, GuideSettings
 from benchmarks.pipeline_repair import benchmark
 from benchmarks.pipeline_repair.benchmark import WAYS
 from benchmarks.pipeline_repair.pipeline import MagiPipeline
@@ -45,11 +45,11 @@ def made(way: str, nano: Path, maker: GuideMaker | None = None) -> Tensor:
 def test_both_ways_make_the_same_videos(nano: Path, stride: int) -> None:
     """Also the guided ones, whose rewards see 8 or 12 given frames; guidance is no trifle."""
     model = random_model(NANO_TINY, dtype=torch.float32)
-    settings = GuideSettings(scale=0.3, times=(0.0, 0.9), stride=stride)
+    settings = GuideSettings(**BEFORE | {"scale": 0.3, "times": (0.0, 0.9), "stride": stride})
     plain, guided, steps = [], [], []
     for way in WAYS:
         plain.append(made(way, nano))
-        maker = GuideMaker(settings, model, windows=8)
+        maker = GuideMaker(settings, model, windows=8, measure=True)
         guided.append(made(way, nano, maker))
         steps.append(maker.records)
     torch.testing.assert_close(*plain, rtol=0, atol=1e-5)
@@ -86,6 +86,6 @@ def test_the_benchmark_tells_how_far_they_are_apart(
         assert of["most"] < 1e-3, name
     assert record["videos"]["guidance"]["mean change by guidance"] > 1e-3
     assert record["steps"]["count"] > 0 and record["steps"]["gradient_norm"] < 1e-2
-    best = record["rows"]["best of 4 by seam"]["position"]
+    best = record["rows"]["best of 4 by top, seam 1"]["position"]
     assert best["own"] == pytest.approx(best["diffusers"], abs=1e-3, nan_ok=True)
-    assert any(row.startswith("| best of 4 by seam | position |") for row in text)
+    assert any(row.startswith("| best of 4 by top, seam 1 | position |") for row in text)

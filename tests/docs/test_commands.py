@@ -152,6 +152,14 @@ def test_python_blocks(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             exec(code, vars(module))
 
 
+@pytest.mark.parametrize("name", ["my_world_model", "my_generator"])
+def test_the_examples_stand_in_the_page(name: str) -> None:
+    """The page shows them whole; they are files so that commands can take them."""
+    docstring, _, code = (ROOT / "example" / f"{name}.py").read_text().partition('"""\n\n')
+    assert docstring.startswith('"""')
+    assert f"```python\n{code.strip()}\n```" in (ROOT / "docs" / "extending.md").read_text()
+
+
 # --- pages ----------------------------------------------------------------------------------------------
 
 

@@ -16,10 +16,13 @@ from generate_fixtures import ROOT, T2V, CommandLine, script
 from magi1_fakes import nano_config, write_nano
 from torch import Tensor
 
+import magi1.text_features
 from magi1.errors import MagiUsageError
 from magi1.pipeline import Pipeline, Request, VideoChunk, usable_frames
 from magi1.prompt_tokens import SpecialTokens
 from magi1.sampler import DenoiseStep
+from magi1.text_encoder import load_text_encoder
+from wmreward.generation.batch.cli import main as batch
 from wmreward.generation.flags import build_parser
 from wmreward.generation.inputs import given_frames
 from wmreward.video_io import read_frames, write_png, write_video
@@ -167,27 +170,6 @@ def test_a_guide_can_differentiate_the_decoded_estimate(nano: Path) -> None:
     assert torch.equal(frames_of(guided), frames_of(plain))
 
 
-def test_a_kept_text_encoder_is_loaded_once(nano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import magi1.pipeline
-
-    loads: list[Path] = []
-    load = magi1.pipeline.load_text_encoder
-
-    def counted(folder: Path, **options: Any) -> Any:
-        loads.append(folder)
-        return load(folder, **options)
-
-    monkeypatch.setattr(magi1.pipeline, "load_text_encoder", counted)
-    texts = {}
-    for keep in (True, False):
-        pipeline = Pipeline(nano_config(nano), keep_text_encoder=keep)
-        requests = (Request(prompt="a red ball"), Request(prompt="a blue ball"))
-        texts[keep] = [pipeline.prepare(request).text.y for request in requests]
-    assert len(loads) == 1 + 2
-    for kept, fresh in zip(texts[True], texts[False], strict=True):
-        assert torch.equal(kept, fresh)
-
-
 def test_special_tokens_need_their_file(nano: Path, tmp_path: Path) -> None:
     pipeline = Pipeline(nano_config(nano), special_tokens=tmp_path / "none.npz")
     with pytest.raises(RuntimeError, match=r"none\.npz is missing"):
@@ -220,6 +202,43 @@ def test_a_video_from_text_with_its_record(command: CommandLine) -> None:
     assert {part["part"] for part in record["weights"]} == {"transformer", "VAE"}
     assert set(record["settings"]["weights"]) == {"transformer", "vae", "text"}
     assert record["versions"]["torch"] == torch.__version__
+
+
+def test_a_text_is_read_once_for_all_videos_of_a_folder(
+    command: CommandLine, nano: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another seed, and a list of jobs, find what the text encoder said; the videos are the same."""
+    plain = command(*T2V, "--seed", "3", "--output", "plain.mp4", "--json")
+    monkeypatch.setattr(magi1.text_features, "LEAST_BYTES", 1)
+    loads: list[Path] = []
+
+    def counted(folder: Path, **options: Any) -> Any:
+        assert "dit" not in vars(pipelines[-1]), "it comes before the transformer"
+        loads.append(folder)
+        return load_text_encoder(folder, **options)
+
+    pipelines: list[Pipeline] = []
+    init = Pipeline.__init__
+
+    def noted(self: Pipeline, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        pipelines.append(self)
+
+    monkeypatch.setattr(Pipeline, "__init__", noted)
+    monkeypatch.setattr(magi1.text_features, "load_text_encoder", counted)
+    for seed in ("3", "4"):
+        assert command(*T2V, "--seed", seed, "--output", f"runs/{seed}.mp4", "--json")[0] == 0
+    assert len(loads) == 1
+    first, again = (read_frames(name, range(48)) for name in ("plain.mp4", "runs/3.mp4"))
+    assert plain[0] == 0 and np.array_equal(first, again)
+    prompts = (T2V[3], T2V[3], "two boxes")
+    lines = (json.dumps({"id": str(i), "mode": "t2v", "prompt": p}) for i, p in enumerate(prompts))
+    Path("list.jsonl").write_text("\n".join(lines) + "\n")
+    flags = ["--jobs", "list.jsonl", "--runs", "runs", "--no_scores", "--no_progress"]
+    for steps in ("4", "8"):
+        more = ["--config_file", str(nano / "nano.json"), "--num_steps", steps]
+        assert batch([*flags, *more]) == 0
+    assert len(loads) == 2  # for the new text
 
 
 def test_done_is_done_and_nothing_is_replaced_unasked(command: CommandLine) -> None:

@@ -15,6 +15,7 @@ from generate_fixtures import T2V
 from guided_fixtures import SHORT, Guided, latents_of, record_of
 from magi1_fakes import nano_config
 from torch import Tensor
+from torch import distributed as dist
 
 from magi1.pipeline import Pipeline, Request
 from wmreward.errors import UsageError
@@ -55,14 +56,26 @@ def test_what_is_continued_is_guided_unless_told_otherwise(command: Guided, inpu
     video = ("--mode", "v2v", "--init_video", str(inputs / "video.mp4"), "--num_frames", "24")
     image = ("--mode", "i2v", "--init_image", str(inputs / "image.png"), "--num_frames", "24")
     short = ("--num_steps", "4", "--output_path")
-    for name, flags in (("v", video), ("i", image)):
-        assert command(*flags, *short, f"{name}.mp4")[0] == 0
+    assert command(*video, "--num_steps", "12", "--output_path", "v.mp4")[0] == 0
+    settings = record_of("v")["settings"]
+    assert settings["guidance"]["schedule"] == {"scales": [0.5, 0.0] * 6, "times": [0.05, 0.4]}
+    assert settings["guidance"]["keep"] == "edges" and settings["reward"]["score"] == "top"
+    assert settings["reward"]["rewards"] == {"seam": 1.0}
+    assert settings["reward"]["frame_strides"] == [1, 2, 3]
+    assert record_of("v")["guidance"]["steps"]
+    for name, flag, scales, rewards in (  # what is asked for stands alone
+        ("scale", ("--guidance_scale", "0.1"), [0.1] * 4, {"seam": 1.0}),
+        ("range", ("--guidance_range", "0", "0.5"), [0.15] * 4, {"seam": 1.0}),
+        ("reward", ("--reward", "surprise"), [0.5, 0.0] * 2, {"surprise": 1.0}),
+    ):
+        assert command(*video, *flag, *short, f"{name}.mp4")[0] == 0
         settings = record_of(name)["settings"]
-        assert set(settings["guidance"]["schedule"]["scales"]) == {0.15}
-        assert settings["guidance"]["keep"] == "edges" and settings["reward"]["score"] == "top"
-        assert record_of(name)["guidance"]["steps"]
+        assert settings["guidance"]["schedule"]["scales"] == scales
+        assert settings["reward"]["rewards"] == rewards
+        assert ("frame_strides" in settings["reward"]) == ("seam" in rewards)
     consensus = ("--best_of", "2", "--reward", "consensus")
     for name, flags in (
+        ("image", image),
         ("off", (*video, "--guidance_scale", "0")),
         ("text", (*T2V, *SHORT)),
         ("set", (*video, *consensus)),
@@ -239,7 +252,11 @@ def test_the_default_world_model(nano: Path) -> None:
 
 
 def test_memory_is_given_up_in_order_and_once(
-    nano: Path, small_world: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    nano: Path,
+    small_world: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
     from wmreward.generation.flags import build_parser
 
@@ -253,7 +270,7 @@ def test_memory_is_given_up_in_order_and_once(
     }
     config = configuration(values)
     pipeline = Pipeline(config)
-    steering = LoadedSteering(steering_from(values, config, judges=False), pipeline, alone=True)
+    steering = LoadedSteering(steering_from(values, config, judges=False), pipeline)
     prepared = pipeline.prepare(Request(prompt="a ball"))
 
     def latents() -> Tensor:
@@ -279,8 +296,18 @@ def test_memory_is_given_up_in_order_and_once(
     failures = 0
     torch.testing.assert_close(latents(), before, atol=1e-5, rtol=1e-5)
     assert not caplog.records and not steering.guidance().reliefs  # type: ignore[union-attr]
-    shared = LoadedSteering(steering.steering, pipeline, alone=False)
-    assert not shared.guidance().reliefs  # type: ignore[union-attr]
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/a", rank=0, world_size=1)
+    try:
+        shared = LoadedSteering(steering.steering, pipeline, dist.group.WORLD)
+        assert not shared.guidance().reliefs  # type: ignore[union-attr]
+        torch.testing.assert_close(
+            next(pipeline.sample(prepared, seed=1, guide=shared.guidance())).finished.latents,
+            before,
+            atol=1e-5,
+            rtol=1e-5,
+        )
+    finally:
+        dist.destroy_process_group()
 
 
 # --- parts --------------------------------------------------------------------------------------------

@@ -205,7 +205,8 @@ def test_continued_videos_are_judged_with_what_they_continue(
     monkeypatch.setattr(LoadedSteering, "judge", noted)
     several = ("--best_of", "2", "--candidate_batch", "2", "--num_steps", "4", "--num_frames", "16")
     video = ("--mode", "v2v", "--init_video", "given.mp4", "--output_path", "v.mp4")
-    assert command(*video, *several, "--guidance_scale", "0.05")[0] == 0
+    one_stride = ("--reward", "surprise", "--guidance_scale", "0.05")
+    assert command(*video, *several, *one_stride)[0] == 0
     assert lengths == [(12, 12 + record_of("v")["frames"])] * 2
     image = ("--mode", "i2v", "--init_image", "given.png", "--output_path", "i.mp4")
     assert command(*image, *several)[0] == 0
@@ -215,6 +216,9 @@ def test_continued_videos_are_judged_with_what_they_continue(
     scores = [line["scores"]["seam"] for line in candidates_in("s.candidates")]
     parts = [line["parts"] for line in candidates_in("s.candidates")]
     assert all(a != -part["seam.plain"] for a, part in zip(scores, parts, strict=True))
+    lengths.clear()  # by default windows reach three times as far back
+    assert command(*video[:-2], *several, "--overwrite", "--output_path", "d.mp4")[0] == 0
+    assert lengths == [(32, 32 + record_of("d")["frames"])] * 2
 
 
 # --- particles ----------------------------------------------------------------------------------------

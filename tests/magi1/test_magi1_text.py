@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import json
-import logging
 import shutil
 import warnings
 from importlib.util import find_spec
@@ -466,19 +465,6 @@ def test_what_is_cut_of_a_prompt(t5_folder: Path) -> None:
     assert ids.shape == (1, 8) and mask.all() and ids[0, -1] == 1
     told = str(reader.cut(" ".join(CORPUS)))
     assert f"reads 7 of its {length} tokens, and nothing from" in told and len(told) < 200
-
-
-def test_a_prompt_that_loses_its_text_is_reported(
-    t5_folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    encoder = load_text_encoder(t5_folder, max_length=8)
-    with caplog.at_level(logging.WARNING):
-        encoder.encode(["", "  ", "a ball"])
-        assert not caplog.records
-        _, mask = encoder.encode(["一只狗在跑"])
-    assert "一只狗在跑" in caplog.text
-    assert "English" in caplog.text
-    assert mask.sum() == 1
 
 
 @pytest.mark.parametrize("package", ["ftfy", "bs4", "transformers", "sentencepiece"])

@@ -43,7 +43,7 @@ def test_which_models_are_needed() -> None:
         (("--reward", "vlm"), "name it with --vlm"),
         (("--vlm", "owner/name"), "--vlm is of the rewards vlm and adherence"),
         (("--question", "What?"), "name it with --vlm"),
-        (("--reward", "vlm", "--vlm", "a/b", "--question", " "), "--question is empty"),
+        (("--reward", "vlm", "--vlm", "a/b", "--question", " "), "question is empty"),
         (("--encoder", "tiny"), "--encoder is of the rewards geometry and consensus"),
     ],
 )

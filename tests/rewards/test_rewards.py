@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.protocols import Reward, RewardScores, SetReward, VideoFacts
+from wmreward.protocols import ContinuationReward, Reward, RewardScores, SetReward, VideoFacts
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Judged
 from wmreward.rewards.mix import RewardMix
@@ -86,6 +86,30 @@ def test_the_seam_at_several_frame_strides(rule: Any) -> None:
     few = SeamReward(scorer).after(videos, 12)
     torch.testing.assert_close(few.scores, -slower(videos[:, :, 4:20]))
     assert not any(name.startswith("frame_stride") for name in few.parts)
+
+
+def test_the_seam_leaves_out_strides_that_do_not_fit() -> None:
+    """Where no window lies at the seam, and the video is too short for the largest stride."""
+    scorer, videos = scorer_of(frame_strides=(1, 3)), videos_of(2, 24)
+    one = scorer_of(frame_strides=(1,))
+    seam = SeamReward(scorer)
+    assert seam.min_frames == 16 and SurpriseReward(scorer).min_frames == 46
+    torch.testing.assert_close(seam.after(videos, 1).scores, -one(videos))
+    torch.testing.assert_close(seam(videos).scores, -one(videos))
+    with pytest.raises(UsageError, match="too short"):
+        SurpriseReward(scorer)(videos)
+    with pytest.raises(UsageError, match="too short"):
+        seam(videos[:, :, :12])
+
+
+def test_a_mix_that_guides_knows_where_given_frames_end_if_a_part_does() -> None:
+    scorer, videos = scorer_of(stride=1), videos_of(2, 22)
+    both = RewardMix.parse(["seam", "surprise=2"], surprise=scorer).guiding()
+    assert isinstance(both, ContinuationReward)
+    expected = SeamReward(scorer).after(videos, 11).scores - 2 * scorer(videos)
+    torch.testing.assert_close(both.after(videos, 11).scores, expected)
+    alone = RewardMix.parse(["surprise"], surprise=scorer).guiding()
+    assert not isinstance(alone, ContinuationReward)
 
 
 def strided(one: float, two: float) -> Judged:

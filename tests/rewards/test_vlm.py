@@ -247,6 +247,12 @@ def test_models_that_cannot_be_asked(folder: Path, tmp_path: Path) -> None:
     (broken / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(WMRewardError, match="--vlm: cannot load"):
         VLMChoice(name=str(broken)).load(cpu)
+    other = tmp_path / "other"
+    transformers.Dinov2Model(
+        transformers.Dinov2Config(hidden_size=24, num_hidden_layers=1, num_attention_heads=2)
+    ).save_pretrained(other)
+    with pytest.raises(WMRewardError, match="it is no network that AutoModelForImageTextToText"):
+        VLMChoice(name=str(other)).load(cpu)
     (broken / "model.safetensors").unlink()
     with pytest.raises(WMRewardError, match=r"no \*\.safetensors weights"):
         VLMChoice(name=str(broken)).load(cpu)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import cli_fixtures
@@ -21,6 +22,7 @@ import compute_wmreward
 from wmfiles import Process
 from wmreward.records.lock import Lock, Lost
 from wmreward.records.record_file import RecordFile
+from wmreward.scoring import run
 from wmreward.surprise.actions.motion import read_motion
 from wmreward.surprise.compute import compute_vjepa_surprise
 from wmreward.surprise.sampling import Sampling
@@ -48,6 +50,36 @@ def test_table_is_aligned_and_in_the_order_given(cli: Cli, videos: list[Path]) -
     lowest = min(zip(expected, lines, strict=True))[1].split()[0]
     assert best == f"most plausible: {lowest}"
     assert result.err == "3 scored\n"
+
+
+def test_the_first_video_is_decoded_while_weights_load(
+    cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is decoded twice, and what is wrong with that video is told as ever."""
+    decoded: list[Path] = []
+    loaded = Event()
+    clips, load = Sampling.clips, run.load_weights
+
+    def counted(self: Sampling, path: Path, *rest: Any) -> Any:
+        decoded.append(path)
+        loaded.set()
+        return clips(self, path, *rest)
+
+    def waiting(choice: Any, **options: Any) -> Any:
+        assert loaded.wait(10), "decoding has not begun"
+        return load(choice, **options)
+
+    monkeypatch.setattr(Sampling, "clips", counted)
+    monkeypatch.setattr(run, "load_weights", waiting)
+    expected = cli("--video_path", *videos).out
+    assert sorted(decoded) == sorted(videos)
+    decoded.clear()
+    assert cli("--video_path", videos[0], "--output", "out.jsonl").code == 0
+    again = cli("--video_path", *videos, "--output", "out.jsonl")
+    assert again.out == expected and sorted(decoded) == sorted(videos)  # the known one only once
+    videos[0].write_bytes(b"no video")
+    broken = cli("--video_path", *videos)
+    assert broken.code == 1 and "c.mp4" in broken.err and "a.mp4" in broken.out
 
 
 def test_long_and_odd_names_keep_to_one_line(cli: Cli, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from fakes import NANO, random_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import vjepa2.checkpoint
+import wmweights.kept_hash
 from vjepa2 import MODELS, VJEPA2, Branches, WeightsError, load_model, sources
 from vjepa2.checkpoint import fingerprint
 from vjepa2.key_maps import from_official, from_transformers, is_transformers, is_vjepa21
@@ -386,6 +388,33 @@ def test_fingerprint_tells_values_names_and_shapes_apart() -> None:
         {key if key != name else "encoder.norm.basis": value for key, value in state.items()},
     ):
         assert fingerprint(other) != base
+
+
+@pytest.mark.parametrize("kind", ["official", "safetensors", "shards"])
+def test_hash_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(wmweights.kept_hash, "LEAST_BYTES", 1)
+    if kind == "official":
+        path = official(tmp_path / "nano.pt")
+    else:
+        path = ours(tmp_path) if kind == "safetensors" else hub_shards(tmp_path)
+    hashed: list[str] = []
+
+    def counted(state: State) -> str:
+        hashed.append(fingerprint(state))
+        return hashed[-1]
+
+    monkeypatch.setattr(vjepa2.checkpoint, "fingerprint", counted)
+    loads = [load_model("nano", weights=path) for _ in range(3)]
+    assert len(hashed) == 1
+    assert all(same(model, weights()) for model, _ in loads)
+    assert {info.sha256 for _, info in loads} == {fingerprint(weights())}
+    assert load_model("nano", weights=path, rehash=True)[1].sha256 == hashed[0] == hashed[1]
+    if kind == "official":  # another part of the same file has a hash of its own
+        ema = load_model("nano", weights=path, branches=Branches("ema", "ema"))[1].sha256
+        assert len(hashed) == 3 and ema == hashed[2] != hashed[0]
+        assert load_model("nano", weights=path)[1].sha256 == hashed[0]
+        os.utime(official(path, seed=3), ns=(0, 0))  # the file is replaced by another one
+        assert load_model("nano", weights=path)[1].sha256 == fingerprint(weights(3))
 
 
 def test_precision_and_mask_token_are_what_was_asked_for(tmp_path: Path) -> None:

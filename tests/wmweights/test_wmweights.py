@@ -17,6 +17,7 @@ from wmweights import (
     TensorSpec,
     WeightsError,
     assemble,
+    blank,
     check_fit,
     dequantise,
     dequantised_specs,
@@ -24,6 +25,7 @@ from wmweights import (
     fingerprint_files,
     first_line,
     is_quantised,
+    keep_compiled,
     places,
     put,
     quantise,
@@ -290,6 +292,58 @@ def test_scales_that_do_not_go_with_their_rows() -> None:
 def test_whole_numbers_are_no_weights() -> None:
     with pytest.raises(WeightsError, match=r"scale holds torch\.int32"):
         check_fit(on_meta(), state() | {"scale": torch.ones(1, dtype=torch.int32)}, "file", "net")
+
+
+def test_blank_networks_have_places_and_no_numbers() -> None:
+    class Drawn(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(3, 4)
+            self.linear = nn.Linear(4, 4)
+            nn.init.normal_(self.linear.weight, std=2.0)
+            nn.init.trunc_normal_(tensor=self.linear.weight)
+            self.late = nn.init.ones_(torch.empty(2))
+
+    before = torch.get_rng_state()
+    with blank():
+        model = Drawn()
+    assert all(value.is_meta for value in model.parameters()) and model.late.is_meta
+    assert {name: tuple(p.shape) for name, p in places(model).items()} == {
+        "table.weight": (3, 4),
+        "linear.weight": (4, 4),
+        "linear.bias": (4,),
+    }
+    assert torch.equal(torch.get_rng_state(), before)
+    assert nn.Linear(4, 4).weight.abs().sum() > 0  # numbers are drawn again
+    assert torch.equal(nn.init.ones_(torch.empty(2)), torch.ones(2))
+
+
+def test_many_tensors_come_in_order_and_only_those_wanted(tmp_path: Path) -> None:
+    state = {f"{i:03d}": torch.full((i % 7 + 1,), float(i)) for i in range(60)}
+    write_state(state, tmp_path / "many.safetensors")
+    found = dict(read_tensors(tmp_path / "many.safetensors", wanted=lambda name: name < "045"))
+    assert found.keys() == {f"{i:03d}" for i in range(45)}
+    assert all(torch.equal(value, state[name]) for name, value in found.items())
+
+
+def test_what_is_compiled_is_kept_where_somebody_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
+    monkeypatch.setenv(name, "own")
+    keep_compiled()
+    assert os.environ[name] == "own"
+    monkeypatch.delenv(name)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    keep_compiled()
+    assert name not in os.environ
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    keep_compiled()
+    assert os.environ[name] == str(tmp_path / "wmreward" / "compiled")
+    monkeypatch.delenv(name)
 
 
 def test_names_of_absurd_length_are_not_said_whole() -> None:

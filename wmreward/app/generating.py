@@ -24,7 +24,6 @@ from wmreward.generation.workshop import Workshop
 from wmreward.pictures.side_by_side import Side, write_side_by_side
 from wmreward.prompts.jobs import read_jobs
 from wmreward.rewards.shown import shown_score
-from wmreward.rewards.world import SurpriseReward
 from wmreward.search.best_of_n import FileJudge
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import IMAGE_SUFFIXES, read_frames
@@ -90,8 +89,8 @@ class Pair:
 
     Attributes:
         video: Plain beside guided, each with its surprise.
-        plain, guided: The surprise of each, by the rule that guided and over the seam with what is continued,
-            as `wmreward generate --compare` shows it.
+        plain, guided: The surprise of each by what guided: of a continued clip at the seam, as
+            `wmreward generate --compare` shows it.
         notes: Lines about how the wish was understood.
     """
 
@@ -139,7 +138,9 @@ def generate(
             (record,) = workshop.make([job.seed], [output], progress, steered=name == "guided")
         made[name] = output.path
         frames[name] = read_frames(output.path, range(record["frames"]))
-    rewards, name = job.steering.rewards, SurpriseReward.name
+    rewards = job.steering.rewards
+    assert rewards is not None, "a strength above 0 guides"
+    (name,) = rewards.weights  # surprise, or seam where a clip is continued
     judge = FileJudge(
         workshop.steering, found, before=context_of(job.request.given, rewards, job.config)
     )

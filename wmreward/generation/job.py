@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from magi1.checkpoint import check_weights, read_vae_config
 from magi1.config import MagiConfig
-from magi1.folders import HOW_TO_GET, find_t5, find_vae, located, missing_files
+from magi1.folders import HOW_TO_GET, find_vae, located, missing_files
 from magi1.folders import TINY_CONFIG as EMBEDDED_TINY
 from magi1.kernels import find_kernels
 from magi1.pipeline import Request, cut_prompts, usable_frames
@@ -21,10 +21,12 @@ from magi1.plan import RELEASED_VAE, plan
 from magi1.prompt_reader import CutPrompt, PromptReader
 from magi1.prompt_tokens import SpecialTokens, load_token_vectors
 from magi1.schedule import VideoLayout
-from magi1.text_encoder import check_text_encoder
+from magi1.text_features import FOLDER as TEXT_FOLDER
+from magi1.text_features import PromptFeatures
 from magi1.tiling import Tiling
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.files import user_path
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
 from wmreward.generation.inputs import GivenFrames, given_frames
 from wmreward.generation.output import Output, settings_of
@@ -144,14 +146,13 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     steering = steering_from(values, config, judges=searches, measures=not searches)
     dtype = precision(values["dtype"])
     tokens, special_tokens = _tokens(values)
-    reader = check_parts(config, dtype)
-    given = _given(config, values)
     request = Request(
-        prompt=values["prompt"],
-        negative_prompt=values["negative_prompt"],
-        given=None if given is None else given.frames,
-        tokens=tokens,
+        prompt=values["prompt"], negative_prompt=values["negative_prompt"], tokens=tokens
     )
+    reader = check_parts(config, dtype, request.texts, user_path(values["output"]).parent)
+    given = _given(config, values)
+    if given is not None:
+        request = replace(request, given=given.frames)
     context = context_of(request.given, steering.rewards, config)
     if steering.rewards is not None:
         _check_frames(config, request.given, context, steering.rewards)
@@ -263,8 +264,16 @@ def _check_mode(values: Mapping[str, Any]) -> None:
         )
 
 
-def check_parts(config: MagiConfig, dtype: torch.dtype | None) -> PromptReader:
+def check_parts(
+    config: MagiConfig, dtype: torch.dtype | None, texts: Sequence[str], outputs: Path
+) -> PromptReader:
     """Look for all weights and read what their files say of themselves, before anything is computed.
+
+    Args:
+        config: The generator.
+        dtype: Of the transformer's layers, if not the configuration's.
+        texts: All that the text encoder is to read.
+        outputs: Folder of the outputs, where an earlier run may have left what it says of them.
 
     Returns:
         How the text encoder takes prompts.
@@ -279,8 +288,7 @@ def check_parts(config: MagiConfig, dtype: torch.dtype | None) -> PromptReader:
         None if config.engine_config.fp8_quant or dtype == config.model_config.dtype else dtype
     )
     check_weights(config, dtype=narrower)
-    length = config.model_config.caption_max_length
-    return check_text_encoder(find_t5(config).folder, length)
+    return PromptFeatures(config, folder=outputs / TEXT_FOLDER).check(texts)
 
 
 def _check_vae(config: MagiConfig) -> None:

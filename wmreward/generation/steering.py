@@ -10,24 +10,32 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from magi1.config import MagiConfig
 from magi1.offload import resident
 from magi1.pipeline import Pipeline
 from magi1.tiling import map_tiles
 from wmreward.errors import UsageError
-from wmreward.generation.steering_flags import GUIDANCE_RANGE, GUIDANCE_SCALE, GUIDED_MODES
+from wmreward.generation.steering_flags import (
+    CONTINUED_GUIDANCE,
+    CONTINUED_REWARD,
+    GUIDANCE_RANGE,
+    GUIDANCE_SCALE,
+    GUIDED_MODES,
+)
 from wmreward.protocols import RewardScores, VideoFacts
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Comparison, Judged
 from wmreward.rewards.features import Trajectory
 from wmreward.rewards.known import FINISHED_ONLY, comparing, parse_weights
-from wmreward.rewards.mix import RewardMix, cutters_of
+from wmreward.rewards.mix import ContinuationMix, RewardMix, cutters_of
 from wmreward.rewards.world import SeamReward, SurpriseReward
 from wmreward.steering.guidance import Guidance, GuidanceConfig, Relief
 from wmreward.steering.particles import ParticleConfig, ParticleSteering
 from wmreward.steering.schedule import GuidanceSchedule
 from wmreward.surprise.scorer import SurpriseScorer
+from wmreward.surprise.shared import SharedScorer
 
 SMALL_GENERATOR = "tiny"
 """The generator that comes along is judged by the world model that comes along, which has the same name."""
@@ -94,10 +102,11 @@ def steering_of(
     measures: bool = False,
 ) -> Steering:
     """The same for any generator that takes ``steps`` steps, with the world model that usually judges it."""
+    values = _of_mode(values)
     schedule = GuidanceSchedule.make(
         steps,
         scale=_guidance_scale(values),
-        frequency=values["guidance_frequency"],
+        frequency=values["guidance_frequency"] or 1,
         which=values["guidance_steps"],
         scales=values["guidance_scales"],
         times=_guided_times(values),
@@ -155,13 +164,31 @@ def foreign_judge(steering: Steering, config: MagiConfig) -> str | None:
     )
 
 
+def _of_mode(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the defaults of continued videos, where nothing else was asked for."""
+    if values["mode"] not in GUIDED_MODES:
+        return values
+    own: dict[str, Any] = {}
+    given: frozenset[str] = getattr(values, "given", frozenset())
+    if given.isdisjoint(CONTINUED_REWARD):
+        own |= CONTINUED_REWARD
+    rewards = parse_weights(own.get("reward") or values["reward"] or [SurpriseReward.name])
+    when = (*CONTINUED_GUIDANCE, "guidance_steps", "guidance_scales")
+    if _surprises(rewards) and all(values[name] is None for name in when):
+        own |= CONTINUED_GUIDANCE
+    return {**values, **own}
+
+
+def _surprises(rewards: Mapping[str, float]) -> bool:
+    return not rewards.keys().isdisjoint((SurpriseReward.name, SeamReward.name))
+
+
 def _guidance_scale(values: Mapping[str, Any]) -> float:
     """What was asked for; else surprise guides where it is known to help (a list of jobs has no mode)."""
     if (asked := values["guidance_scale"]) is not None:
         return float(asked)
     rewards = parse_weights(values["reward"] or [SurpriseReward.name])
-    surprise = not rewards.keys().isdisjoint((SurpriseReward.name, SeamReward.name))
-    return GUIDANCE_SCALE if surprise and values["mode"] in GUIDED_MODES else 0.0
+    return GUIDANCE_SCALE if _surprises(rewards) and values["mode"] in GUIDED_MODES else 0.0
 
 
 def _guided_times(values: Mapping[str, Any]) -> tuple[float, float]:
@@ -233,14 +260,16 @@ class LoadedSteering(LoadedRewards):
     Args:
         steering: What is wanted.
         pipeline: The generator.
-        alone: Whether one process makes a video: only then can something be given up for memory, as all that
-            share a video would have to do the same.
+        group: The processes that share a video, if they are several: they share the windows of surprise, too.
+            Only one that works alone can give something up for memory, as all would have to do the same.
     """
 
-    def __init__(self, steering: Steering, pipeline: Pipeline, *, alone: bool) -> None:
+    def __init__(
+        self, steering: Steering, pipeline: Pipeline, group: ProcessGroup | None = None
+    ) -> None:
         assert steering.rewards is not None
         super().__init__(steering.rewards, pipeline.device)
-        self.steering, self.pipeline, self.alone = steering, pipeline, alone
+        self.steering, self.pipeline, self.group = steering, pipeline, group
 
     def guidance(self) -> Guidance | None:
         """A new one, with its own records."""
@@ -249,7 +278,7 @@ class LoadedSteering(LoadedRewards):
         if self.steering.guidance.through == "dit":
             self.pipeline.dit.checkpointing = True
         return Guidance(
-            self._visiting.rewarding(self.mix.guiding()),
+            self._visiting.rewarding(self._shared(self.mix.guiding())),
             self.steering.guidance,
             min_frames=self.rewards.min_frames,
             reliefs=list(self._reliefs),
@@ -260,17 +289,27 @@ class LoadedSteering(LoadedRewards):
         if self.steering.particles is None:
             return None
         return ParticleSteering(
-            self._visiting.rewarding(self.mix.judging()),
+            self._visiting.rewarding(self._shared(self.mix.judging())),
             replace(self.steering.particles, seed=seed),
             min_frames=self.rewards.min_frames,
             guide=guidance,
         )
 
+    def _shared(self, mix: RewardMix) -> RewardMix:
+        """The same rewards, for use by all processes of the group at a time."""
+        if self.group is None:
+            return mix
+        rewards = dict(mix.rewards)
+        for name, reward in rewards.items():
+            if isinstance(reward, SurpriseReward):
+                rewards[name] = type(reward)(SharedScorer(reward.scorer, self.group))
+        return RewardMix(rewards, mix.weights, mix.how)
+
     @cached_property
     def _reliefs(self) -> list[Relief]:
         """What is left to give up, what costs least time first."""
         reliefs: list[Relief] = []
-        if not self.alone:
+        if self.group is not None:
             return reliefs
 
         def add(what: str, apply: Callable[[], object]) -> None:
@@ -330,9 +369,27 @@ class Visiting:
 
     def rewarding(self, mix: RewardMix) -> Callable[[Tensor], RewardScores]:
         """The rewards, with the networks there; a reward of ours has its gradient when it has its value."""
+        return (
+            _VisitedContinuation(self, mix)
+            if isinstance(mix, ContinuationMix)
+            else _Visited(self, mix)
+        )
 
-        def reward(videos: Tensor) -> RewardScores:
-            with self.here():
-                return mix(videos)
 
-        return reward
+@dataclass(frozen=True)
+class _Visited:
+    visiting: Visiting
+    mix: RewardMix
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        with self.visiting.here():
+            return self.mix(videos)
+
+
+@dataclass(frozen=True)
+class _VisitedContinuation(_Visited):
+    mix: ContinuationMix
+
+    def after(self, videos: Tensor, given: int) -> RewardScores:
+        with self.visiting.here():
+            return self.mix.after(videos, given)

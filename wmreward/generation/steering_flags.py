@@ -6,18 +6,29 @@ from wmreward.commands import shared
 from wmreward.commands.flags import Flag
 from wmreward.commands.kinds import Number, OneOf, Whole
 
-GUIDANCE_SCALE = 0.15
-"""Strength of guidance where a video or an image is continued and no flag says another. The settings here are
-what benchmarks/physics_repair supports: they put objects of continued videos nearer to the truth, lower
-the error of moving pixels after videos and images, and cost three times the time of the small generator.
-Videos from a text, which have no truth to be held against, are not guided unless a scale is given. The
-original's is 0.001.
+GUIDED_MODES = frozenset({"v2v"})
+"""Where guidance is on if no flag says so: benchmarks/physics_repair found that it puts objects of continued
+videos nearer to the truth and lowers the error of moving pixels. After an image that was not measured with
+the present world model, and videos from a text have no truth to be held against.
 """
 
-GUIDED_MODES = frozenset({"i2v", "v2v"})
+CONTINUED_REWARD = {"reward": ["seam"], "frame_strides": (1, 2, 3)}
+"""What judges and guides a continued video if neither flag is given: it looks a second ahead of the given
+frames.
+"""
+
+CONTINUED_GUIDANCE = {
+    "guidance_scale": 0.5,
+    "guidance_range": (0.05, 0.4),
+    "guidance_frequency": 2,
+}
+"""How a continued video is guided if none of these is given: 1.7 times the time of the small generator."""
+
+GUIDANCE_SCALE = 0.15
+"""Strength of guidance elsewhere where it is asked for without a number; the original's is 0.001."""
 
 GUIDANCE_RANGE = (0.05, 0.6)
-"""When to guide where no flag says when, from the same experiments: guiding to the end does harm."""
+"""When to guide where no flag says when: guiding to the end does harm."""
 
 STRIDE, SCORE = 8, "top"
 """Frames from one scored window to the next, so that every frame is predicted once, and the rule of the
@@ -32,15 +43,15 @@ _GUIDANCE = (
         "size of the correction relative to the velocity; 0 is off, the original's is 0.001",
         metavar="S",
         kind=Number(0, 1e6),
-        usually=f"{GUIDANCE_SCALE:g} after an image or a video; 0 from a text, where surprise is not among "
-        "the rewards, and for lists of jobs",
+        usually=f"{CONTINUED_GUIDANCE['guidance_scale']:g} where a video is continued by surprise or seam "
+        f"({GUIDANCE_SCALE:g} if another flag says when to guide); 0 elsewhere",
     ),
     Flag(
         "guidance_frequency",
         "guide every how many steps",
         metavar="N",
         kind=Whole(1),
-        default=1,
+        usually="1; 2 where a video is continued and no other flag says when to guide",
         rare=True,
     ),
     Flag(
@@ -61,7 +72,7 @@ _GUIDANCE = (
         metavar=("LO", "HI"),
         kind=_TIMES,
         usually=f"{GUIDANCE_RANGE[0]:g} {GUIDANCE_RANGE[1]:g}, or all with --guidance_steps or "
-        "--guidance_scales",
+        "--guidance_scales; 0.05 0.4 where a video is continued and no other flag says when to guide",
         rare=True,
     ),
     Flag(
@@ -115,12 +126,17 @@ _GUIDANCE = (
     ),
 )
 
+_NOTES = {"frame_strides": "1 2 3 where a video is continued and no reward is given"}
+
 _REWARDS = (
-    *shared.REWARDS,
+    shared.REWARD.but(
+        usually="seam where a video is continued and frame_strides are not given; else surprise"
+    ),
+    *shared.REWARDS[1:],
     *shared.WORLD_MODEL,
     *(
-        flag.but(rare=True)  # their defaults are what the evidence supports
-        for flag in shared.surprise(STRIDE, SCORE)
+        flag.but(rare=True, note=_NOTES.get(flag.name, flag.note))
+        for flag in shared.surprise(STRIDE, SCORE)  # their defaults are what the evidence supports
     ),
 )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place
 from magi1.pipeline import Pipeline, Prepared
+from magi1.text_features import FOLDER as TEXT_FOLDER
 from wmreward.generation.candidate import Making, make_candidates
 from wmreward.generation.job import Job
 from wmreward.generation.output import Output
@@ -99,11 +100,13 @@ class Workshop:
             offload=job.offload,
             kernels=job.kernels,
             special_tokens=job.special_tokens,
+            text_folder=job.output.path.parent / TEXT_FOLDER,
         )
 
     @cached_property
     def prepared(self) -> Prepared:
         """The request, read and encoded; the processes of a group share the work from here on."""
+        self.pipeline.text.read(self.job.request.texts)  # needs most of a GPU: before all else
         parallelise(self.pipeline.dit, self.place.group)
         self.pipeline.tile_map = share_tiles(self.place.group)
         return self.pipeline.prepare(self.job.request)
@@ -111,7 +114,7 @@ class Workshop:
     @cached_property
     def steering(self) -> LoadedSteering:
         """The rewards."""
-        return LoadedSteering(self.job.steering, self.pipeline, alone=self.place.group is None)
+        return LoadedSteering(self.job.steering, self.pipeline, self.place.group)
 
     def make(
         self, seeds: Sequence[int], outputs: Sequence[Output], progress: Progress, *, steered: bool

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +20,7 @@ from typing import Any
 import av
 import numpy as np
 
-from wmfiles import read_json
+from wmfiles import read_json, user_cache
 from wmreward.errors import FileError, WMRewardError
 from wmreward.files import atomic_path, write_text
 from wmreward.physics_iq.clips import Take, read_take
@@ -35,8 +34,7 @@ _EDGE_BYTES = 1 << 16
 
 def default_folder() -> Path:
     """`~/.cache/wmreward/physics_iq`, or below `XDG_CACHE_HOME`."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "wmreward" / "physics_iq"
+    return user_cache("physics_iq")
 
 
 def fingerprint(path: Path) -> str:

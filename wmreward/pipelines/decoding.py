@@ -119,18 +119,22 @@ class Decoder:
             wanted = towards if piece in (part, None) else piece.of(towards, self._factor)
             if not wanted.any():
                 continue
+            # A kept graph is asked twice: for the reward, and for the edges that it may not blur.
+            asked_again = graph is not None
             graph = graph or self.graph(latents, piece)
-            gradient += self.through(graph, wanted)
+            gradient += self.through(graph, wanted, retain=asked_again)
             decoded, graph = graph[1], None
             if piece not in (part, None):
                 self._note(decoded.detach(), piece.of(video, self._factor))
         return gradient
 
-    def through(self, graph: tuple[Tensor, Tensor], towards: Tensor) -> Tensor:
+    def through(
+        self, graph: tuple[Tensor, Tensor], towards: Tensor, *, retain: bool = False
+    ) -> Tensor:
         """The gradient at the video, pulled back to the latents through :meth:`graph`."""
         leaf, decoded = graph
         with self._frugal():  # what is computed again asks how, once more
-            return torch.autograd.grad(decoded, leaf, towards)[0]
+            return torch.autograd.grad(decoded, leaf, towards, retain_graph=retain)[0]
 
     def _frugal(self) -> AbstractContextManager[None]:
         return frugal(self.family.pipe.vae, on_host=self.economy.on_host)

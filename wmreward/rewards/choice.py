@@ -111,7 +111,10 @@ class RewardChoice:
     @property
     def min_frames(self) -> int:
         """Frames of the shortest video that can be judged, as far as is known before anything is loaded."""
-        frames = self.config.min_frames if self.needs_model else 1
+        frames = 1
+        if self.needs_model:
+            others = self.weights.keys() & {*PREDICTS, *DESCRIBES} - {SeamReward.name}
+            frames = self.config.min_frames if others else self.config.shortest
         if GeometryReward.name in self.weights and not self._by_images:
             seen = self.encoder.world_model if self.encoder is not None else self.model
             step = (seen or self.model).config.tubelet

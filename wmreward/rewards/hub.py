@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,9 +13,9 @@ from safetensors import SafetensorError
 from torch import nn
 
 from wmfiles import short
-from wmreward.errors import UsageError, WMRewardError, in_words
+from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
-from wmweights import WeightsError, fingerprint_files
+from wmweights import WeightsError, fingerprint_files, first_line
 
 OLDEST = (4, 57)
 """The first version of transformers that this is meant for."""
@@ -78,16 +80,20 @@ def frozen(auto_class: str, folder: Path, device: torch.device, flag: str) -> nn
     """
     transformers = check_transformers(flag)
     try:
-        loaded: Any = getattr(transformers, auto_class).from_pretrained(
-            folder,
-            torch_dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with _quiet(transformers):
+            loaded: Any = getattr(transformers, auto_class).from_pretrained(
+                folder,
+                dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise WMRewardError(f"--{flag}: cannot load {folder}: {in_words(error)}") from error
+        reason = first_line(error)
+        if "Unrecognized configuration class" in reason:
+            reason = f"it is no network that {auto_class} of transformers knows"
+        raise WMRewardError(f"--{flag}: cannot load {folder}: {reason}") from error
     model, found = loaded
     if missing := sorted(found["missing_keys"]):  # transformers would make them up
         raise WMRewardError(
@@ -95,6 +101,21 @@ def frozen(auto_class: str, folder: Path, device: torch.device, flag: str) -> nn
         )
     network: nn.Module = model.to(device).requires_grad_(False).eval()
     return network
+
+
+@contextmanager
+def _quiet(transformers: ModuleType) -> Iterator[None]:
+    """Its reports and progress bars would bury our results."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
 
 
 def weights_files(folder: Path) -> list[Path]:
@@ -139,5 +160,5 @@ def _from_hub(name: str, flag: str) -> Path:
             f"--{flag} {short(name)}: no such folder, and no name of the Hub"
         ) from None
     except Exception as error:  # of the Hub's client, its transport or the disk
-        reason = f"could not be downloaded ({in_words(error)})"
+        reason = f"could not be downloaded ({first_line(error)})"
     raise WMRewardError(f"--{flag} {short(name)} {reason}; download it and name its folder")

@@ -53,13 +53,20 @@ class Judges:
     def reward(self, name: str) -> AnyReward:
         """The reward of this name; raises ``UsageError`` if it cannot be made."""
         if name in ASKS:
-            assert self.asked is not None, "who is asked?"
+            if self.asked is None:
+                raise UsageError(
+                    f"reward {name!r} asks a vision-language model: make a "
+                    "wmreward.rewards.vlm.VLMReward, and mix it in by RewardMix"
+                )
             return self.asked[name]
         if name in DESCRIBES and self.features is not None:
             made = GeometryReward if name == GeometryReward.name else EncoderConsensus
             return made(self.features)
         if name in OWN:
-            assert self.surprise is not None, "the world model's rewards need a scorer"
+            if self.surprise is None:
+                raise UsageError(
+                    f"reward {name!r} needs a world model: pass surprise=SurpriseScorer(…)"
+                )
             return _OF_SCORER[name](self.surprise)
         return imported(name)
 

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from vjepa2.world_model import WorldModel
 from wmreward.errors import UsageError, named
-from wmreward.protocols import InformedReward, RewardScores, SetReward, VideoFacts
+from wmreward.protocols import (
+    ContinuationReward,
+    InformedReward,
+    Reward,
+    RewardScores,
+    SetReward,
+    VideoFacts,
+)
 from wmreward.rewards.checks import check_finite, checked, network_of
 from wmreward.rewards.compare import Compare, Comparison, How, Judged
 from wmreward.rewards.features import FrameEncoder, Trajectory
@@ -98,7 +105,9 @@ class RewardMix:
         it, or all of it if something else judges, too."""
         judges = {network_of(reward) for reward in self.rewards.values()}
         model = judges.pop() if len(judges) == 1 else None
-        return seen_by(model) if isinstance(model, WorldModel) else as_floats
+        if not isinstance(model, WorldModel):
+            return as_floats
+        return seen_by(model.config.crop, model.device)
 
     def judging(self) -> RewardMix:
         """Those of them that judge videos one by one, added up.
@@ -128,7 +137,9 @@ class RewardMix:
         chosen = {name: reward for name, reward in self.rewards.items() if able(reward)}
         if not chosen:
             raise UsageError(f"none of the rewards {', '.join(self.rewards)} can {what}")
-        return RewardMix(chosen, {name: self.weights[name] for name in chosen})
+        continues = any(isinstance(reward, ContinuationReward) for reward in chosen.values())
+        kind = ContinuationMix if continues else RewardMix
+        return kind(chosen, {name: self.weights[name] for name in chosen})
 
     def __call__(self, videos: Tensor) -> RewardScores:
         """The weighted sum over videos ``[B, 3, T, H, W]``, for guidance.
@@ -136,11 +147,16 @@ class RewardMix:
         Raises:
             UsageError: a reward that judges finished videos only cannot guide.
         """
+        return self._summed(videos, None)
+
+    def _summed(self, videos: Tensor, given: int | None) -> RewardScores:
+        """Of whole videos, or of those whose first ``given`` frames were given."""
         total, parts = torch.zeros((), device=videos.device), {}
         for name, reward in self.rewards.items():
             if not callable(reward):
                 raise UsageError(f"reward {name!r} judges finished videos: it cannot guide")
-            scores, own = checked(name, reward, reward(videos), videos)
+            found = _after(reward, videos, given) if given is not None else reward(videos)
+            scores, own = checked(name, reward, found, videos)
             total = total + self.weights[name] * scores
             parts.update({f"{name}.{part}": value for part, value in own.items()})
         return RewardScores(total, parts)
@@ -189,6 +205,18 @@ class RewardMix:
             UsageError: candidates of different lengths cannot be compared.
         """
         return self.comparison.table(candidates)
+
+
+class ContinuationMix(RewardMix):
+    """Rewards of which some want to know where given frames end."""
+
+    def after(self, videos: Tensor, given: int) -> RewardScores:
+        """The weighted sum over ``[B, 3, T, H, W]``, of which the first ``given`` frames were given."""
+        return self._summed(videos, given)
+
+
+def _after(reward: Reward, videos: Tensor, given: int) -> RewardScores:
+    return reward.after(videos, given) if isinstance(reward, ContinuationReward) else reward(videos)
 
 
 def cutters_of(rewards: Iterable[object]) -> list[SurpriseScorer | Trajectory]:

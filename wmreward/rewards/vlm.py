@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from wmfiles import short
-from wmreward.errors import UsageError, WMRewardError, in_words, named
+from wmreward.errors import UsageError, WMRewardError, named
 from wmreward.protocols import RewardScores, VideoFacts
 from wmreward.rewards.hub import check_transformers, frozen, model_fingerprint, model_folder
 from wmreward.surprise.scorer import even_chunks
+from wmweights import first_line
 
 PHYSICS = "Does everything in this video move and change as the laws of physics allow?"
 """What is asked unless a user asks something else."""
@@ -214,7 +215,7 @@ class VLMChoice:
             )
         except (OSError, ValueError, ImportError) as error:
             raise WMRewardError(
-                f"--{_FLAG} {short(self.name)}: its processor cannot be loaded: {in_words(error)}"
+                f"--{_FLAG} {short(self.name)}: its processor cannot be loaded: {first_line(error)}"
             ) from error
         return VLM(model, processor)
 

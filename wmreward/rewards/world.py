@@ -16,7 +16,7 @@ from wmreward.rewards.features import Trajectory
 from wmreward.surprise.aggregate import WindowScores, aggregate
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.tokens import normalised
-from wmreward.surprise.windows import Window
+from wmreward.surprise.windows import Window, cut_windows, reach
 
 OF_STRIDE = "frame_stride_"
 """Parts of this name are the surprise at one of several frame strides."""
@@ -84,6 +84,19 @@ class SeamReward(SurpriseReward):
 
     name = "seam"
 
+    @property
+    def min_frames(self) -> int:
+        """Those of the smallest frame stride: the others are left out where they do not fit."""
+        return self.scorer.config.shortest
+
+    def __call__(self, videos: Tensor) -> RewardScores:
+        """Plain surprise of ``[B, 3, T, H, W]`` in [−1, 1], at those frame strides that fit."""
+        config, frames = self.scorer.config, videos.shape[2]
+        if frames >= config.min_frames or frames < config.shortest:
+            return self._of(videos, None)  # raises where nothing fits
+        strides = [k for k in config.frame_strides if reach(config.window_size, k) <= frames]
+        return self._of(videos, cut_windows(frames, config.window_size, config.stride, strides))
+
     def told(self, videos: Tensor, facts: VideoFacts) -> RewardScores:
         """The same as :meth:`after` what was given."""
         return self.after(videos, facts.given)
@@ -94,7 +107,7 @@ class SeamReward(SurpriseReward):
         Where no such window fits, with fewer given frames than its context, the score is plain surprise.
         """
         which = self.scorer.seam(videos.shape[2], given)
-        return self._of(videos, which or None)
+        return self._of(videos, which) if which else self(videos)
 
 
 class Consensus:

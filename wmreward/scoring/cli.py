@@ -32,7 +32,7 @@ def _run(argv: Sequence[str]) -> int:
     if values["weights_info"]:
         from wmreward.scoring.run import load_weights
 
-        print(load_weights(model_choice(values)).info)
+        print(load_weights(model_choice(values), rehash=True).info)
         return 0
     job = job_from(values)
     from wmreward.scoring.run import run

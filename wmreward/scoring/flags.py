@@ -52,7 +52,7 @@ _MODEL = (
     shared.WEIGHTS,
     Flag(
         "weights_info",
-        "print which weights are loaded, from where, with their hash, and stop",
+        "print which weights are loaded, from where, with their hash, computed anew, and stop",
     ),
     Flag(
         "actions",
@@ -106,7 +106,7 @@ _RUNNING = (
     shared.DTYPE.but(note="auto is bfloat16 on a GPU, else float32"),
     Flag(
         "compile",
-        "compile the transformer blocks: pays off from some hundred windows on",
+        "compile the transformer blocks: takes half a minute, so it pays off from some hundred windows on",
         rare=True,
     ),
     Flag(

@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -33,6 +34,7 @@ from wmreward.scoring.settings import Job
 from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
 from wmreward.surprise.models.fault import fault_of, has_damaged_weights
+from wmreward.surprise.reduce import seen_by
 from wmreward.surprise.video_scorer import VideoScorer
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip
@@ -44,11 +46,12 @@ def run(job: Job) -> int:
     with joined() as ranks, reserved(file, ranks) as lock:
         ranks.on_first(lambda: _recover(job.output))
         choice = replace(job.choice, device=ranks.device(job.choice.device))
-        scorer = ranks.in_turn(lambda: _scorer(job, choice))
-        for remark in scorer.loaded.info.remarks() if ranks.is_first else ():
-            _say(remark)
-        shift = Shift(job, ranks, scorer, lock)
-        rows = shift.work()
+        with _begun(job, choice, ranks) as early:
+            scorer = ranks.in_turn(lambda: _scorer(job, choice))
+            for remark in scorer.loaded.info.remarks() if ranks.is_first else ():
+                _say(remark)
+            shift = Shift(job, ranks, scorer, lock, early)
+            rows = shift.work()
         everyone = [row for part in ranks.gather(rows) for row in part.items()]
         ordered = [row for _, row in sorted(everyone, key=lambda item: item[0])]
         ranks.agree(shift.fatal)
@@ -62,10 +65,10 @@ def run(job: Job) -> int:
     return int(any(row.record is None for row in ordered))
 
 
-def load_weights(choice: ModelChoice) -> LoadedModel:
+def load_weights(choice: ModelChoice, *, rehash: bool = False) -> LoadedModel:
     """The model; what is wrong with weights or memory is a ``WMRewardError``."""
     try:
-        return load(choice)
+        return load(choice, rehash=rehash)
     except WeightsError as error:
         raise WMRewardError(str(error)) from error
     except (RuntimeError, MemoryError) as error:
@@ -88,16 +91,41 @@ def _scorer(job: Job, choice: ModelChoice) -> VideoScorer:
     return VideoScorer(choice, job.config, job.sampling, batch_size=job.batch_size)
 
 
+@contextmanager
+def _begun(job: Job, choice: ModelChoice, ranks: Ranks) -> Iterator[dict[Path, Feed[str]]]:
+    """The first video of this rank, hashed and decoded while the weights are on their way.
+
+    Not where an earlier run may have scored it, nor where the model has a way of its own to take frames.
+    """
+
+    def clips(path: Path, _: str) -> Generator[Clip, None, None]:
+        yield from job.sampling.clips(path, seen_by(choice.config.crop, choice.torch_device()))
+
+    first = [path for _, path in ranks.share(job.videos)][:1]
+    other_way = choice.is_own or job.motion is not None
+    if other_way or (job.output is not None and job.output.path.exists()):
+        first = []
+    early = {path: Feed(path, video_sha256, clips) for path in first}
+    feeds = list(early.values())
+    try:
+        yield early
+    finally:
+        for feed in feeds:
+            feed.close()
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What is known of a video before it is decoded.
 
     Attributes:
+        early: Decodes it already, if anything does.
         sha256: Of its content.
         known: Its record by an earlier run.
         pictures: Those that are wanted and not there.
     """
 
+    early: Feed[str] | None
     sha256: str
     known: Record | None = None
     pictures: list[Path] = field(default_factory=list)
@@ -114,7 +142,15 @@ class Shift:
         fatal: What ended it early, if anything did.
     """
 
-    def __init__(self, job: Job, ranks: Ranks, scorer: VideoScorer, lock: Lock) -> None:
+    def __init__(
+        self,
+        job: Job,
+        ranks: Ranks,
+        scorer: VideoScorer,
+        lock: Lock,
+        early: dict[Path, Feed[str]],
+    ) -> None:
+        self.early = early
         self.job, self.ranks, self.scorer, self.lock = job, ranks, scorer, lock
         self.settings = scorer.settings | {"actions_sha256": job.motion_sha256}
         self.id = settings_id(self.settings)
@@ -176,16 +212,19 @@ class Shift:
             _say(summary(rows))
 
     def _plan(self, path: Path) -> _Plan:
-        sha256 = video_sha256(path)
+        early = self.early.pop(path, None)
+        sha256 = video_sha256(path) if early is None else early.plan()
         pictures = self.job.pictures.paths(path, sha256, self.id)
         missing = [picture for picture in pictures if not picture.exists()]
         known = self.finished.find(path, sha256)
         if self.job.strict and known is not None and faults_of(known) is None:
             known = None  # it does not tell whether anything was doubtful
-        return _Plan(sha256, known, missing)
+        return _Plan(early, sha256, known, missing)
 
     def _clips(self, path: Path, plan: _Plan) -> Generator[Clip, None, None]:
-        if not plan.is_done:
+        if plan.early is not None:
+            yield from plan.early.clips()
+        elif not plan.is_done:
             yield from self.scorer.sampling.clips(path, self.scorer.reduction())
 
     def _shown(self, feeds: Iterator[Feed[_Plan]], total: int) -> Iterator[Feed[_Plan]]:

@@ -19,7 +19,6 @@ from torch import Tensor
 from wmreward.errors import UsageError, WMRewardError, named
 from wmreward.protocols import DenoiseStep, RewardScores
 from wmreward.steering.estimate import EstimateReward
-from wmreward.steering.keep_edges import KeepEdges
 from wmreward.steering.schedule import GuidanceSchedule
 
 log = logging.getLogger(__name__)
@@ -46,8 +45,8 @@ class GuidanceConfig:
         rule: ``relative``: Δv = scale · ‖v‖ / ‖g‖ · g for each chunk, as the original does; ``tilt``:
             Δv = scale · (1 − t) / t · g, the flow of the distribution tilted by exp(scale · reward),
             at most half of ‖v‖.
-        keep: ``edges``: what would blur is left out of the gradient before it passes the decoder
-            (:mod:`.keep_edges`); videos lose half as much sharpness. ``nothing``: the whole gradient.
+        keep: ``edges``: what would blur is left out of the gradient (:mod:`.keep_edges`); ``nothing``: the
+            whole gradient.
         repeats: Gradient steps within one denoising step.
         direction: ``random`` replaces the gradient by a random direction of the same norm: a control.
         measure: Also score what every guided step leads to, which takes a third of the time of guidance
@@ -141,10 +140,11 @@ class Guidance:
     """A guide for a sampler: ``guide(step) -> velocity``.
 
     Args:
-        reward: Differentiable; scores ``[B, 3, T, H, W]`` in [−1, 1].
+        reward: Differentiable; scores ``[B, 3, T, H, W]`` in [−1, 1]; see `EstimateReward`.
         config: How it acts.
         min_frames: Frames that the reward needs; steps that show fewer are not guided.
         reliefs: What to give up, in this order, when memory runs out.
+        batch_size: Videos that are decoded and differentiated at once.
 
     Attributes:
         records: What every guided step did.
@@ -154,12 +154,15 @@ class Guidance:
     config: GuidanceConfig
     min_frames: int = 1
     reliefs: Sequence[Relief] = ()
+    batch_size: int = 32
     records: list[GuidedStep] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._left = list(self.reliefs)
-        reward = KeepEdges(self.reward) if self.config.keep == "edges" else self.reward
-        self._rewards = EstimateReward(reward, self.config.context_frames)
+        edges = self.config.keep == "edges"
+        self._rewards = EstimateReward(
+            self.reward, self.config.context_frames, self.batch_size, keep_edges=edges
+        )
         self._random = torch.Generator()
 
     def __call__(self, step: DenoiseStep) -> Tensor:

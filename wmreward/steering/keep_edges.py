@@ -1,19 +1,12 @@
 """A constraint for rewards that guide: they may not blur.
 
-Less detail is easier to predict, so the gradient of surprise also takes some away. The constraint holds for
-pixels; behind a decoder a part of the loss remains (half of it in benchmarks/physics_repair/benchmark.py).
+Less detail is easier to predict, so the gradient of surprise also takes some away. What of it would blur is
+left out where the push acts, in the latents: left out in pixels, half of it comes back through the decoder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import torch
 from torch import Tensor
-
-from wmreward.protocols import RewardScores
-from wmreward.steering.checks import checked_scores, gradient_of
 
 _TINY = 1e-12
 
@@ -24,27 +17,19 @@ def edge_energy(videos: Tensor) -> Tensor:
     return down.square().mean(dim=(1, 2, 3, 4)) + right.square().mean(dim=(1, 2, 3, 4))
 
 
-@dataclass
-class KeepEdges:
-    """A reward whose gradient takes no edge energy away, to first order.
+def without_blur(gradient: Tensor, sharpens: Tensor, chunk_width: int) -> Tensor:
+    """A gradient that takes no edge energy away, to first order.
 
-    The part of each video's gradient that would blur it, its projection on the gradient of the edge energy,
-    is left out. Values are those of the reward.
+    Args:
+        gradient: Of a reward with respect to latents ``[B, C, T, H, W]``.
+        sharpens: That of the edge energy of the decoded video.
+        chunk_width: Latent frames per chunk; each chunk is pushed by itself, so each keeps its edges.
+
+    Returns:
+        The gradient without its projection on what blurs; whole where it sharpens.
     """
-
-    reward: Callable[[Tensor], RewardScores]
-
-    def __call__(self, videos: Tensor) -> RewardScores:
-        """Score ``[B, 3, T, H, W]``; differentiable once."""
-        if not (videos.requires_grad and torch.is_grad_enabled()):
-            return self.reward(videos)
-        leaf = videos.detach().requires_grad_()
-        scored = self.reward(leaf)
-        gradient = gradient_of(checked_scores(scored, leaf), leaf)
-        sharpens = gradient_of(edge_energy(leaf), leaf, "the edge energy")
-        along = (gradient * sharpens).sum(dim=(1, 2, 3, 4), keepdim=True)
-        size = sharpens.square().sum(dim=(1, 2, 3, 4), keepdim=True).clamp_min(_TINY)
-        kept = gradient - (along / size).clamp(max=0) * sharpens
-        # Adds nothing but this gradient.
-        linear = ((videos - leaf.detach()) * kept).sum(dim=(1, 2, 3, 4))
-        return RewardScores(scored.scores.detach() + linear, scored.parts)
+    ours, edges = (part.unflatten(2, (-1, chunk_width)) for part in (gradient, sharpens))
+    over = (1, 3, 4, 5)
+    along = (ours * edges).sum(dim=over, keepdim=True)
+    size = edges.square().sum(dim=over, keepdim=True).clamp_min(_TINY)
+    return (ours - (along / size).clamp(max=0) * edges).flatten(2, 3)

@@ -16,6 +16,7 @@ and around it:
 
     config.py        the settings that define a score
     compute.py       `compute_vjepa_surprise`, all of it in one call
+    shared.py        windows dealt to the processes that share a video
     show.py          plots and map videos of a result
     models/          world models by name, whose `preprocess` and `future_latents` `scorer.py` calls
     actions/         the branch of the robot's model

@@ -91,6 +91,11 @@ class SurpriseConfig:
         later, phase = divmod(windows - 1, longest)
         return reach(self.window_size, longest) + longest * self.stride * later + phase
 
+    @property
+    def shortest(self) -> int:
+        """Frames of the shortest window: that of the smallest frame stride."""
+        return reach(self.window_size, min(self.frame_strides))
+
     def to_json(self) -> dict[str, Any]:
         """All settings; without ``frame_strides`` where every frame counts, as in records before it."""
         settings = asdict(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor
@@ -26,8 +26,11 @@ from wmreward.surprise.windows import (
 
 _Item = TypeVar("_Item")
 
+_COPY = "copy"
+"""The rule of a prediction that copies the last context latent."""
 
-class _Chosen(NamedTuple):
+
+class Chosen(NamedTuple):
     """A window of one of the videos, and its part in the score."""
 
     video: int
@@ -80,6 +83,14 @@ class SurpriseScorer:
                 "motion"
             )
         self.config.check_tubelet(tokens.tubelet, tokens.name)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """What :meth:`score_rules` computes."""
+        every: tuple[ScoreRule, ...] = get_args(ScoreRule)
+        if self.config.similarity == "token":
+            every = (self.config.score,)  # the others compare tokens one by one
+        return (*every, _COPY)
 
     @property
     def target_offset(self) -> int:
@@ -168,22 +179,23 @@ class SurpriseScorer:
         """
         _check_videos(video)
         windows = self.windows(video.shape[2]) if windows is None else windows
-        rules: tuple[ScoreRule, ...] = get_args(ScoreRule)
-        if self.config.similarity == "token":
-            rules = (self.config.score,)  # the others compare tokens one by one
-        found: dict[str, list[tuple[Tensor, Tensor | None]]] = {}
+        found: dict[str, list[tuple[Tensor, Tensor | None]]] = {rule: [] for rule in self.rules}
         for latents in self._latents(video, windows):
-            for rule in rules:
-                scored = window_surprise(latents, replace(self.config, score=rule))
-                found.setdefault(rule, []).append(scored)
-            copied = copy_surprise(latents)
-            found.setdefault("copy", []).append((copied.mean(dim=(1, 2)), copied))
+            for rule, parts in found.items():
+                if rule == _COPY:
+                    copied = copy_surprise(latents)
+                    parts.append((copied.mean(dim=(1, 2)), copied))
+                else:
+                    parts.append(
+                        window_surprise(latents, replace(self.config, score=cast(ScoreRule, rule)))
+                    )
         return {name: self._joined(parts, len(video), windows) for name, parts in found.items()}
 
-    def observed_latents(self, video: Tensor) -> Tensor:
-        """The latents of every window's future, ``[B, W, t, n, D]``, as the model sees them."""
+    def observed_latents(self, video: Tensor, windows: Sequence[Window] | None = None) -> Tensor:
+        """The latents of the future of every window, or some, ``[B, W, t, n, D]``, as the model sees them."""
         _check_videos(video)
-        every = self._latents(video, self.windows(video.shape[2]))
+        windows = self.windows(video.shape[2]) if windows is None else windows
+        every = self._latents(video, windows)
         observed = torch.cat([latents.observed for latents in every])
         return observed.unflatten(0, (len(video), -1))
 
@@ -208,7 +220,7 @@ class SurpriseScorer:
             )
         return latents
 
-    def _gathered(self, pixels: Tensor, which: Sequence[_Chosen]) -> Tensor:
+    def _gathered(self, pixels: Tensor, which: Sequence[Chosen]) -> Tensor:
         places = ((chosen.video, chosen.window) for chosen in which)
         return gather_windows(pixels, places, self.config.window_size)
 
@@ -231,11 +243,21 @@ class SurpriseScorer:
         self,
         pixels: Tensor,
         windows: Sequence[Window],
-        which: Sequence[_Chosen],
+        which: Sequence[Chosen],
         batch_size: int,
         gradient: Tensor | None = None,
     ) -> WindowScores:
-        """Score ``which``, equally many of each video: ``windows`` says how they are to be called.
+        """Score ``which``, equally many of each video: ``windows`` says how they are to be called."""
+        return self._joined(self._parts(pixels, which, batch_size, gradient), len(pixels), windows)
+
+    def _parts(
+        self,
+        pixels: Tensor,
+        which: Sequence[Chosen],
+        batch_size: int,
+        gradient: Tensor | None,
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """Values and maps of ``which``, in portions.
 
         With ``gradient`` (like ``pixels``), adds the gradient of every window to it, by its weight.
         """
@@ -255,7 +277,7 @@ class SurpriseScorer:
                     gradient[chosen.video, :, place] += of_frames
                 value, token_map = value.detach(), None if token_map is None else token_map.detach()
             parts.append((value, token_map))
-        return self._joined(parts, len(pixels), windows)
+        return parts
 
     def score_and_gradient(
         self, video: Tensor, windows: Sequence[Window] | None = None
@@ -287,13 +309,13 @@ class SurpriseScorer:
         self, pixels: Tensor, found: WindowScores, gradient: Tensor
     ) -> Tensor:
         """Scores from the windows alone that the mode keeps, whose gradients are added to ``gradient``."""
-        which: list[list[_Chosen]] = [[] for _ in pixels]
+        which: list[list[Chosen]] = [[] for _ in pixels]
         first, strides = 0, found.by_stride()
         for values in strides.values():
             kept = select_windows(values, self.config.mode)
             weight = 1 / (kept.shape[1] * len(strides))
             for video, row in enumerate(kept.tolist()):
-                which[video] += [_Chosen(video, found.windows[first + i], weight) for i in row]
+                which[video] += [Chosen(video, found.windows[first + i], weight) for i in row]
             first += values.shape[1]
         named = [chosen.window for chosen in which[0]]  # of the other videos they are other windows
         flat = [chosen for row in which for chosen in row]
@@ -337,9 +359,9 @@ def _check_videos(video: Any) -> None:
     )
 
 
-def _of_all(pixels: Tensor, windows: Sequence[Window]) -> list[_Chosen]:
+def _of_all(pixels: Tensor, windows: Sequence[Window]) -> list[Chosen]:
     """These windows of every video."""
-    return [_Chosen(video, window) for video in range(len(pixels)) for window in windows]
+    return [Chosen(video, window) for video in range(len(pixels)) for window in windows]
 
 
 def _shares(windows: Sequence[Window]) -> dict[Window, float]:

@@ -120,7 +120,9 @@ class VideoScorer:
     def reduction(self) -> Reduction | None:
         """What is kept of each frame while a video is decoded, see `seen_by`; None: whole frames."""
         model = self.loaded.model
-        return seen_by(model) if isinstance(model, vjepa2.WorldModel) else None
+        if not isinstance(model, vjepa2.WorldModel):
+            return None
+        return seen_by(model.config.crop, model.device)
 
     @property
     def settings(self) -> dict[str, Any]:

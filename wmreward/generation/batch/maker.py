@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor
 from magi1.errors import MagiError
 from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place
-from magi1.pipeline import Pipeline, Prepared, Request
+from magi1.pipeline import Pipeline, Prepared
+from magi1.text_features import FOLDER as TEXT_FOLDER
 from wmreward.batch.candidates import Candidate
 from wmreward.errors import one_line
 from wmreward.generation.batch.judge import BatchSteering
@@ -63,14 +64,17 @@ class MagiMaker:
             offload=setup.values["offload"],
             kernels=setup.values["kernels"],
             special_tokens=setup.special_tokens,
-            keep_text_encoder=True,
+            text_folder=setup.outputs / TEXT_FOLDER,
         )
+        # The whole list at once, by one process of those that see the folder, while the others load weights.
+        self.pipeline.text.read(setup.texts, wait=False)
         self.steering: BatchSteering | None = None
         if setup.steering.rewards is not None:
-            self.steering = BatchSteering(setup.steering, self.pipeline, alone=place.group is None)
+            self.steering = BatchSteering(setup.steering, self.pipeline, place.group)
             self.steering.load()  # what is wrong with their weights shows before anything is sampled
         parallelise(self.pipeline.dit, place.group)
         self.pipeline.tile_map = share_tiles(place.group)
+        self.pipeline.text.read(setup.texts)
         self._read: dict[str, _Read] = {}
 
     def __call__(self, candidate: Candidate, folder: Path) -> dict[str, Any]:
@@ -127,14 +131,8 @@ class MagiMaker:
         if given is not None and given.faults and self.place.rank == 0:
             doubts = f"{job.id}: {job.init_video}: {given.faults}; continued all the same"
             print(f"warning: {one_line(doubts)}", file=sys.stderr)
-        request = Request(
-            prompt=job.prompt,
-            negative_prompt=job.negative_prompt,
-            given=frames,
-            tokens=self.setup.tokens,
-        )
         return _Read(
-            self.pipeline.prepare(request),
+            self.pipeline.prepare(replace(self.setup.request(job), given=frames)),
             None if given is None else given.sha256,
             Faults() if given is None else given.faults,
             context_of(frames, self.setup.steering.rewards, self.setup.config),

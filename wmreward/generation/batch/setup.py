@@ -26,6 +26,7 @@ from wmreward.generation.batch.wanted import Wanted, listed
 from wmreward.generation.job import check_parts, configuration, precision
 from wmreward.generation.output import settings_of
 from wmreward.generation.steering import steering_from
+from wmreward.prompts.jobs import BatchJob
 from wmweights import WeightsError
 
 GIB = 2**30
@@ -80,19 +81,25 @@ class Setup(Wanted):
         find_device(self.values["device"])
         find_kernels(self.values["kernels"])
         load_token_vectors(self.special_tokens or "special_tokens.npz", self.tokens)
-        reader = check_parts(self.config, self.dtype)
+        reader = check_parts(self.config, self.dtype, self.texts, self.outputs)
         self.check_files()
         cut: dict[str, CutPrompt] = {}
         for job in self.jobs:
-            request = Request(
-                prompt=job.prompt, negative_prompt=job.negative_prompt, tokens=self.tokens
-            )
-            if found := cut_prompts(reader, request):
+            if found := cut_prompts(reader, self.request(job)):
                 cut[job.id] = found[0]
         if not cut:
             return []
         name, first = next(iter(cut.items()))
         return [f"job {name}: {first} ({len(cut)} such prompts in the list)"]
+
+    def request(self, job: BatchJob) -> Request:
+        """What a job asks for, without the frames that it gives."""
+        return Request(prompt=job.prompt, negative_prompt=job.negative_prompt, tokens=self.tokens)
+
+    @property
+    def texts(self) -> list[str]:
+        """All that the text encoder is to read, each once."""
+        return list(dict.fromkeys(text for job in self.jobs for text in self.request(job).texts))
 
     def maker(self, place: Place) -> Maker:
         from wmreward.generation.batch.maker import MagiMaker

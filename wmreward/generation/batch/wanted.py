@@ -104,12 +104,18 @@ class Wanted(ABC):
                 "wmreward prompts check lists all)"
             )
 
+    @property
+    def outputs(self) -> Path:
+        """Folder of the run's folder."""
+        run = self.values["run"]
+        return user_path(run).parent if run else user_path(self.values["runs"])
+
     def folder(self) -> RunFolder:
         """Where the run is; reads the ends of the weights' files."""
         if self.values["run"]:
             return RunFolder(user_path(self.values["run"]), self.settings, self.share)
-        root = user_path(self.values["runs"])
-        return RunFolder.named(root, Path(self.values["jobs"]).stem, self.settings, self.share)
+        name = Path(self.values["jobs"]).stem
+        return RunFolder.named(self.outputs, name, self.settings, self.share)
 
 
 def listed(values: Mapping[str, Any], steering: Steering) -> dict[str, Any]:

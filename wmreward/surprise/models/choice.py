@@ -190,8 +190,10 @@ class LoadedModel:
 
 
 @lru_cache(maxsize=2)
-def load(choice: ModelChoice) -> LoadedModel:
+def load(choice: ModelChoice, *, rehash: bool = False) -> LoadedModel:
     """The model, from memory if it was loaded before (the last two are kept).
+
+    With ``rehash`` the hash of its weights is computed, not taken from where it is kept.
 
     Raises:
         WeightsError: weights that cannot be had; says how to get them.
@@ -210,6 +212,7 @@ def load(choice: ModelChoice) -> LoadedModel:
         teacher_weights=choice.teacher_weights,
         device=choice.torch_device(),
         dtype=choice.torch_dtype(),
+        rehash=rehash,
     )
     if choice.compile:
         model.compile_blocks()

@@ -1,0 +1,135 @@
+"""What is timed of a command: functions of the project, wrapped from outside, the GPU idle at both ends."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FUNCTIONS = {
+    "wmreward.generation.job:job_from": "checks",
+    "wmreward.generation.batch.setup:Setup.check": "checks",
+    "wmreward.scoring.settings:job_from": "checks",
+    "magi1.text_features:PromptFeatures.read": "text",
+    "magi1.pipeline:load_dit": "weights",
+    "magi1.pipeline:load_vae": "weights",
+    "wmreward.surprise.models.choice:load_model": "weights",
+    "magi1.pipeline:Pipeline._encode_given": "given frames",
+    "magi1.velocity:MagiVelocity.__call__": "step",
+    "wmreward.steering.guidance:Guidance.__call__": "guidance",
+    "magi1.pipeline:Pipeline.decode": "decode",
+    "wmreward.generation.output:write_video": "writing",
+    "wmreward.search.best_of_n:FileJudge.__call__": "judging",
+    "wmreward.surprise.video_scorer:VideoScorer.score_clips": "score",
+}
+"""Where each is found, and the phase that it is. Of calls within each other the outermost counts."""
+
+
+@dataclass
+class Watched:
+    """What was seen of one process.
+
+    Attributes:
+        rank: Its number.
+        seconds: By phase; ``imports`` from the start of the process on.
+        steps: Seconds of each velocity, in order.
+        guided: Seconds that guidance added, of the steps where it acted.
+        first_step_at: Seconds from the start of the process to the first step; None: there was none.
+        total: Seconds from the start of the process to its end.
+        peak_gpu, peak_host: Bytes; those of the host include weights files that are mapped.
+    """
+
+    rank: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    steps: list[float] = field(default_factory=list)
+    guided: list[float] = field(default_factory=list)
+    first_step_at: float | None = None
+    total: float = 0.0
+    peak_gpu: int = 0
+    peak_host: int = 0
+
+
+def watch(folder: Path) -> None:
+    """Import the project, wrap its functions, and write what was seen into ``folder`` at the end."""
+    begun = time.monotonic() - _age()
+    found = Watched(int(os.environ.get("RANK", "0")))
+    for place, phase in FUNCTIONS.items():
+        _wrap(place, phase, found, begun)
+    found.seconds["imports"] = time.monotonic() - begun
+
+    def write() -> None:
+        found.total = time.monotonic() - begun
+        found.peak_host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        (folder / f"rank{found.rank}.json").write_text(json.dumps(asdict(found)))
+
+    atexit.register(write)
+
+
+def _wrap(place: str, phase: str, found: Watched, begun: float) -> None:
+    module, _, path = place.partition(":")
+    holder: Any = importlib.import_module(module)
+    *above, name = path.split(".")
+    for part in above:
+        holder = getattr(holder, part)
+    setattr(holder, name, _timed(getattr(holder, name), phase, found, begun))
+
+
+_inside = threading.local()
+
+
+def _timed(function: Any, phase: str, found: Watched, begun: float) -> Any:
+    @functools.wraps(function)
+    def timed(*args: Any, **options: Any) -> Any:
+        if (
+            getattr(_inside, "phase", None)
+            or threading.current_thread() is not threading.main_thread()
+        ):
+            return function(*args, **options)
+        _idle()
+        start, acted = time.monotonic(), _guided_steps(args) if phase == "guidance" else 0
+        _inside.phase = phase
+        try:
+            return function(*args, **options)
+        finally:
+            _inside.phase = None
+            _idle()
+            seconds = time.monotonic() - start
+            found.seconds[phase] = found.seconds.get(phase, 0.0) + seconds
+            if phase == "step":
+                found.first_step_at = found.first_step_at or start - begun
+                found.steps.append(seconds)
+            if phase == "guidance" and _guided_steps(args) > acted:
+                found.guided.append(seconds)
+            if torch.cuda.is_initialized():
+                found.peak_gpu = max(found.peak_gpu, torch.cuda.max_memory_allocated())
+
+    return timed
+
+
+def _guided_steps(args: tuple[Any, ...]) -> int:
+    return len(args[0].records)
+
+
+def _idle() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _age() -> float:
+    """Seconds since this process was started."""
+    if sys.platform != "linux":
+        return time.process_time()
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started

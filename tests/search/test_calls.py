@@ -1,0 +1,181 @@
+"""Choosing in one call of Python: among files and arrays, and among what a function makes of seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cli_fixtures import write_clip
+from fakes import LinearWorldModel, random_model
+from run_rewards import Bright
+from torch import Tensor
+
+from wmreward import (
+    RewardMix,
+    RewardScores,
+    SurpriseConfig,
+    SurpriseReward,
+    SurpriseScorer,
+    UsageError,
+    VideoError,
+    best_of_n,
+    select_best,
+)
+from wmreward.search import calls
+from wmreward.select.cli import main as select
+
+SMALL = SurpriseConfig(window_size=6, context_frames=4)
+
+
+def clip(level: int, count: int = 8, side: int = 16) -> np.ndarray:
+    noise = np.random.default_rng(level).integers(0, 20, (count, side, side, 3))
+    return (level + noise).astype(np.uint8)
+
+
+# --- among videos that are there
+
+
+def test_arrays_tensors_and_lengths() -> None:
+    choice = select_best([clip(10), torch.from_numpy(clip(200, 12)), list(clip(90))], Bright())
+    assert choice.order == [1, 2, 0] and choice.winner.name == "video 1"
+    assert choice.totals == choice.table["bright"]
+    assert choice.totals[0] == pytest.approx(clip(10).mean() / 127.5 - 1, abs=1e-6)
+
+
+def test_files_are_chosen_as_the_command_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [write_clip(tmp_path / f"{seed}.mp4", 24, seed=seed) for seed in range(3)]
+    rewards = ["surprise", "consensus=0.5"]
+    choice = select_best(files, rewards, model="tiny", how="rank", config=SurpriseConfig(stride=8))
+    flags = ("--model", "tiny", "--combine", "rank", "--stride", "8", "--json")
+    assert select([*map(str, files), "--reward", *rewards, *flags]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["winner"] == choice.winner.name
+    for row in told["candidates"]:
+        place = files.index(Path(row["path"]))
+        assert choice.totals[place] == pytest.approx(row["total"])
+        assert choice.table["surprise"][place] == pytest.approx(row["scores"]["surprise"])
+
+
+def test_any_world_model_and_any_form_of_rewards() -> None:
+    videos = [clip(10, side=4), clip(99, side=4)]
+    model = LinearWorldModel(mixing=0.5)
+    scorer = SurpriseScorer(model, SMALL)
+    by_name = select_best(videos, model=model, config=SMALL)
+    assert by_name.totals == select_best(videos, SurpriseReward(scorer)).totals
+    mix = RewardMix.parse(["surprise"], surprise=scorer)
+    assert by_name.totals == select_best(videos, mix).totals
+    weighted = select_best(videos, ["surprise=2", "run_rewards:bright"], model=model, config=SMALL)
+    assert list(weighted.table) == ["surprise", "run_rewards:bright"]
+    surprise, bright = (values[0] for values in weighted.table.values())
+    assert surprise == by_name.totals[0]
+    assert weighted.totals[0] == pytest.approx(2 * surprise + bright)
+
+
+@pytest.mark.parametrize(
+    ("videos", "settings", "message"),
+    [
+        ([], {}, "a list of videos"),
+        ("a.mp4", {}, "a list of videos"),
+        ([np.zeros((2, 8, 4, 4, 3), np.uint8)], {}, "not a batch of 2"),
+        ([torch.zeros(3, 8, 4, 4)], {}, "value_range"),
+        ([clip(1)], {"reward": "beauty"}, "unknown reward 'beauty'"),
+        ([clip(1)], {"reward": "vlm"}, "asks a vision-language model"),
+        ([clip(1)], {"how": "best"}, "sum or rank, not 'best'"),
+        ([clip(1)], {"model": "vit"}, "unknown model 'vit'"),
+    ],
+)
+def test_wrong_choices(videos: Any, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        select_best(videos, **{"model": LinearWorldModel(), "config": SMALL, **settings})
+
+
+def test_missing_files_before_anything_is_loaded() -> None:
+    with pytest.raises(VideoError, match="does not exist"):
+        select_best([clip(1), "none.mp4"], model="vitg")
+
+
+# --- among what a function makes
+
+
+class Make:
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+
+    def __call__(self, seed: int) -> np.ndarray:
+        self.seeds.append(seed)
+        return clip(seed * 40)
+
+
+def test_best_of_n_keeps_what_is_finished(tmp_path: Path) -> None:
+    make, settings = Make(), {"prompt": "noise"}
+    first = best_of_n(make, range(3), tmp_path, settings=settings, reward=Bright())
+    assert first.order == [2, 1, 0] and (tmp_path / first.winner.name).exists()
+    assert first.winner.record["seed"] == 2
+    again = best_of_n(make, range(4), tmp_path, settings=settings, reward=Bright())
+    assert make.seeds == [0, 1, 2, 3] and again.order[0] == 3
+    assert again.totals[:3] == first.totals
+    best_of_n(make, [0], tmp_path, settings={"prompt": "other"}, reward=Bright())
+    assert make.seeds[4:] == [0]
+    lines = (tmp_path / "candidates.jsonl").read_text().splitlines()
+    assert len(lines) == 5 and json.loads(lines[0])["settings"]["prompt"] == "noise"
+
+
+def test_a_reward_is_asked_again_only_if_it_changed(tmp_path: Path) -> None:
+    asked = []
+
+    class Counting(SurpriseReward):
+        def told(self, videos: Tensor, facts: Any) -> RewardScores:
+            asked.append(len(videos))
+            return self(videos)
+
+    def choose(model: Any, config: SurpriseConfig = SMALL) -> Any:
+        reward = Counting(SurpriseScorer(model, config))
+        return best_of_n(Make(), range(2), tmp_path, settings={}, reward=reward)
+
+    first = choose(random_model())
+    assert choose(random_model()).totals == first.totals and len(asked) == 2
+    other = choose(random_model(seed=1))  # other weights
+    assert other.totals != first.totals and len(asked) == 4
+    choose(random_model(), SurpriseConfig(window_size=6, context_frames=4, score="top"))
+    assert len(asked) == 6
+
+
+def test_a_reward_without_a_source_is_asked_again_by_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    source = """
+class Typed:
+    name, differentiable = "typed", False
+    def __call__(self, videos):
+        asked.append(1)
+        return scores(videos.mean(dim=(1, 2, 3, 4)), {})
+"""
+    typed: dict[str, Any] = {"asked": asked, "scores": RewardScores, "__name__": "__typed__"}
+    exec(source, typed)
+    for _ in range(2):
+        best_of_n(Make(), [1], tmp_path, settings={}, reward=typed["Typed"]())
+    assert len(asked) == 1
+    monkeypatch.setattr(calls, "_PROCESS", "another")
+    best_of_n(Make(), [1], tmp_path, settings={}, reward=typed["Typed"]())
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "seeds", "message"),
+    [
+        (lambda seed: "a.mp4", [0], "does not exist"),
+        (lambda seed: np.zeros((4, 4), np.uint8), [0], r"\[T, H, W, 3\]"),
+        (Make(), [], "seeds must be"),
+        (Make(), [1, 1], "each of them once"),
+    ],
+)
+def test_wrong_makers(make: Any, seeds: list[int], message: str, tmp_path: Path) -> None:
+    with pytest.raises((UsageError, VideoError), match=message):
+        best_of_n(make, seeds, tmp_path, settings={}, reward=Bright())
