@@ -124,6 +124,13 @@ def test_changed_speed_is_said_once(cli: Cli, tmp_path: Path) -> None:
     assert "true speed" not in cli("--video_path", fast[0], "--max_frames", 49).err
 
 
+def test_frames_that_come_twice_are_told(cli: Cli, tmp_path: Path) -> None:
+    slow = write_clip(tmp_path / "in" / "slow.mp4", 20, fps=8)
+    told = cli("--video_path", slow, "--fps", 16)
+    assert told.code == 0 and "fewer frames a second than was asked for" in told.err
+    assert "was asked for" not in cli("--video_path", slow, "--fps", 8).err
+
+
 def test_true_rate_streams_the_same_as_at_once(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def _as_text(found: Comparison, names: Sequence[str], values: Mapping[str, Any])
     from wmreward.tables.layout import render
 
     rows = [
-        (label, f"{mean.value:.6f}", f"{mean.low:.6f}", f"{mean.high:.6f}")
+        (label, *(_told(number) for number in (mean.value, mean.low, mean.high)))
         for label, mean in (
             (f"A: {names[0]}", found.first),
             (f"B: {names[1]}", found.second),
@@ -91,6 +92,11 @@ def _as_text(found: Comparison, names: Sequence[str], values: Mapping[str, Any])
     if values["format"] == "text":
         parts.append("\n".join(_in_words(found)))
     return "\n\n".join(parts)
+
+
+def _told(number: float) -> str:
+    """Of one pair no interval is known."""
+    return "–" if math.isnan(number) else f"{number:.6f}"
 
 
 def _in_words(found: Comparison) -> list[str]:

@@ -72,7 +72,7 @@ class Trajectory:
         if frames < self.encoder.frames:
             raise UsageError(
                 f"too short: {frames} frames, but encoder {self.encoder.name} sees {self.encoder.frames}; "
-                f"use a longer video, a higher {named('fps')} or a smaller {named('window_size')}"
+                f"use a longer video, more of its frames a second, or a smaller {named('window_size')}"
             )
         return range(0, frames - self.encoder.frames + 1, self.encoder.step)
 

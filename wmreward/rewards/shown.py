@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from wmreward.rewards.world import SeamReward, SurpriseReward
 
-_SURPRISES = {SurpriseReward.name: "surprise", SeamReward.name: "surprise with seam"}
+_SURPRISES = {SurpriseReward.name: "surprise", SeamReward.name: "seam surprise"}
 
 
 def shown_name(reward: str) -> str:

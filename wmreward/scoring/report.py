@@ -87,13 +87,27 @@ def printable(text: str) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def speed_warning(rows: Sequence[Row]) -> str | None:
-    """One line if frames were taken so sparsely that things move at another speed."""
+def rate_warning(rows: Sequence[Row], *, asked: bool) -> str | None:
+    """One line if videos were seen otherwise than they play.
+
+    Args:
+        rows: What was scored.
+        asked: Whether a rate was asked for, at which frames may have come twice. Else frames spread over the
+            whole length, and things may move at another speed.
+    """
     speeds = []
     for row in rows:
         record = row.record
         if record and record["source_fps"] and record["effective_fps"]:
             speeds.append(record["source_fps"] / record["effective_fps"])
+    if asked:
+        slow = sum(speed < 1 - SPEED_TOLERANCE for speed in speeds)
+        who = "the video has" if len(rows) == 1 else f"{slow} of {len(rows)} videos have"
+        told = (
+            f"note: {who} fewer frames a second than was asked for, so that frames come twice: the surprise "
+            "then means little; ask for a lower rate"
+        )
+        return told if slow else None
     changed = [speed for speed in speeds if abs(speed - 1) > SPEED_TOLERANCE]
     if not changed:
         return None

@@ -29,7 +29,7 @@ from wmreward.records.scored import (
     video_sha256,
 )
 from wmreward.scoring.pictures import WaitingMaps, curve_of, widest
-from wmreward.scoring.report import Row, printable, speed_warning, summary, table
+from wmreward.scoring.report import Row, printable, rate_warning, summary, table
 from wmreward.scoring.settings import Job
 from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
@@ -202,8 +202,7 @@ class Shift:
             print(table(rows, self.job.form), flush=True)
         elif self.ranks.world > 1:
             print("\n".join(row.json_line() for row in rows), flush=True)
-        uniform = self.scorer.sampling.fps is None
-        if uniform and (warning := speed_warning(rows)):
+        if warning := rate_warning(rows, asked=self.scorer.sampling.fps is not None):
             _say(warning)
         hashes = {row.path: row.record["video_sha256"] for row in rows if row.record}
         if note := meaningless(self.job.choice.name, self.job.choice.weights, hashes):

@@ -50,8 +50,8 @@ def meaningless(model: str, weights: str | None, videos: Mapping[Path, str]) -> 
         else f"{len(foreign)} of {len(videos)} videos"
     )
     return (
-        f"note: {SMALL} knows simulated balls and boxes only: unless {who} shows such, its verdict means "
-        "nothing there (--model vitg or vitl for real videos)"
+        f"note: {SMALL} knows simulated balls and boxes only. For anything else its numbers mean "
+        f"nothing, and {who} may be such (--model vitg or vitl for real videos)"
     )
 
 

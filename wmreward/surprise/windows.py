@@ -67,7 +67,7 @@ def window_starts(num_frames: int, window_size: int, stride: int) -> range:
     if num_frames < window_size:
         raise UsageError(
             f"too short: {num_frames} frames, but a window needs {window_size}; "
-            f"use a longer video, a higher {named('fps')} or a smaller {named('window_size')}"
+            f"use a longer video, more of its frames a second, or a smaller {named('window_size')}"
         )
     return range(0, num_frames - window_size + 1, stride)
 

@@ -120,7 +120,7 @@ def as_world_model(thing: Any, name: str | None = None) -> WorldModel:
         lacks += [f"config.{field}" for field in _CONFIG if not hasattr(thing.config, field)]
     if lacks:
         raise UsageError(
-            f"{what} is a {type(thing).__name__}, which lacks {', '.join(lacks)}: see "
+            f"{what} is of type {type(thing).__name__}, which lacks {', '.join(lacks)}: see "
             "wmreward.protocols.WorldModel"
         )
     return cast(WorldModel, thing)
