@@ -37,9 +37,9 @@ import torch
 from benchmarks.shared.machine import describe
 from wmreward.batch.candidates import Candidate, Maker, candidates_of
 from wmreward.batch.folder import RunFolder
+from wmreward.batch.processes.team import Team
 from wmreward.batch.runner import BatchOptions, run_batch
 from wmreward.batch.status import Status
-from wmreward.batch.team import Team
 from wmreward.prompts.jobs import BatchJob
 
 SETTINGS = {"benchmark": "batch"}

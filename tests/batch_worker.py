@@ -18,9 +18,9 @@ from typing import Any
 
 from wmreward.batch.candidates import Candidate
 from wmreward.batch.folder import RunFolder
+from wmreward.batch.processes.share import Share
+from wmreward.batch.processes.team import LostContact, Team
 from wmreward.batch.runner import BatchOptions, run_batch
-from wmreward.batch.share import Share
-from wmreward.batch.team import LostContact, Team
 from wmreward.errors import WMRewardError
 from wmreward.prompts.jobs import read_jobs
 

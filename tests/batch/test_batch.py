@@ -28,8 +28,8 @@ from wmreward.batch.candidates import candidates_of
 from wmreward.batch.cli import main as batch_main
 from wmreward.batch.folder import RunFolder, differences
 from wmreward.batch.lock import RunLock
+from wmreward.batch.processes.share import Share
 from wmreward.batch.records import read_records
-from wmreward.batch.share import Share
 from wmreward.batch.trouble import disk_trouble
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.prompts.jobs import read_jobs

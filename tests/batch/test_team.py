@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import distributed
 
-from wmreward.batch.team import LostContact, Team
+from wmreward.batch.processes.team import LostContact, Team
 from wmreward.errors import UsageError, WMRewardError
 
 

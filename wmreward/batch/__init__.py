@@ -4,12 +4,11 @@
     folder.py       the folder of a run: settings, jobs, finished candidates
     records.py      what became of the candidates
     lock.py         one run at a time in a folder
-    team.py         the processes, those that share a candidate, and the store through which they agree
-    queue.py        which candidate comes next, who tries again, when all is done
-    stopping.py     SIGTERM and Ctrl-C: finish or drop, then leave
+    processes/      how the processes agree: who makes what, when all leave
     runner.py       the loop of one process; begin here
-    watch.py        the first process's second thread: progress and heartbeat
     status.py       what a run folder says of itself
+    submission.py   clips as Physics-IQ wants them
+    trouble.py      what stops a run, and what fails alone
 
 Nothing here knows a generator; `wmreward.generation.batch.cli` brings one.
 """

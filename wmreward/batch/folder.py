@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from wmreward.batch.candidates import Candidate
+from wmreward.batch.processes.share import Share
 from wmreward.batch.records import Records, read_object, read_records
-from wmreward.batch.share import Share
 from wmreward.errors import UsageError
 from wmreward.files import flush_to_disk, write_text
 from wmreward.prompts.jobs import BatchJob, read_jobs, write_jobs

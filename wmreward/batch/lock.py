@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wmreward.batch.share import Share
+from wmreward.batch.processes.share import Share
 from wmreward.records.lock import Lock
 
 

@@ -15,11 +15,11 @@ from wmfiles import Process
 from wmreward.batch.candidates import Candidate, Maker, Unfit, candidates_of
 from wmreward.batch.folder import RunFolder
 from wmreward.batch.lock import RunLock
-from wmreward.batch.queue import ATTEMPTS, Queue
-from wmreward.batch.stopping import GRACE_S, Interrupted, Stopping
-from wmreward.batch.team import LostContact, Team, error_of
+from wmreward.batch.processes.queue import ATTEMPTS, Queue
+from wmreward.batch.processes.stopping import GRACE_S, Interrupted, Stopping
+from wmreward.batch.processes.team import LostContact, Team, error_of
+from wmreward.batch.processes.watch import Watch
 from wmreward.batch.trouble import disk_trouble
-from wmreward.batch.watch import Watch
 from wmreward.errors import WMRewardError, in_words
 from wmreward.prompts.jobs import BatchJob
 from wmreward.records.lock import Lock

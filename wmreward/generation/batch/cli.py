@@ -22,7 +22,7 @@ from wmreward.generation.batch.flags import parse
 
 if TYPE_CHECKING:
     from wmreward.batch.folder import RunFolder
-    from wmreward.batch.team import Team
+    from wmreward.batch.processes.team import Team
     from wmreward.generation.batch.wanted import Wanted
 
 EXIT_FILE = "WMREWARD_EXIT_FILE"
@@ -30,7 +30,7 @@ EXIT_FILE = "WMREWARD_EXIT_FILE"
 but 0 for a crash, starts everything again, and prints a traceback of its own."""
 
 LOST_CONTACT = 75
-"""Exit code of `wmreward.batch.team.LostContact`: only a restart of all processes helps."""
+"""Exit code of `wmreward.batch.processes.team.LostContact`: only a restart of all processes helps."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def _run(argv: Sequence[str], ran: list[RunFolder]) -> int:
     if values["dry_run"]:
         print(_wanted(values).table(values["processes"]))
         return 0
-    from wmreward.batch.team import LostContact, Team
+    from wmreward.batch.processes.team import LostContact, Team
 
     try:
         team = Team.joined()

@@ -12,7 +12,7 @@ from magi1.config import EngineConfig
 from magi1.parallel.groups import Place
 from wmreward.batch.candidates import Candidate, Maker, candidates_of
 from wmreward.batch.folder import RunFolder
-from wmreward.batch.share import Share
+from wmreward.batch.processes.share import Share
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
 from wmreward.generation.run import ALONE

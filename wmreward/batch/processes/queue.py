@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
-from wmreward.batch.team import LostContact, Team, error_of, told_error
+from wmreward.batch.processes.team import LostContact, Team, error_of, told_error
 from wmreward.errors import WMRewardError
 
 ATTEMPTS = 2

@@ -11,8 +11,8 @@ from typing import Any
 from tqdm import tqdm
 
 import wmreward.records.lock as locks
-from wmreward.batch.queue import Queue
-from wmreward.batch.team import LostContact
+from wmreward.batch.processes.queue import Queue
+from wmreward.batch.processes.team import LostContact
 from wmreward.records.lock import Lock
 
 _LOOK_S = 0.5
