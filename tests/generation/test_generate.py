@@ -382,9 +382,10 @@ def test_out_of_memory_says_what_to_try(
 def test_plans_of_the_released_models_need_no_weights(command: CommandLine, size: str) -> None:
     for kind in ("base", "distill", "distill_quant"):
         command.config = str(ROOT / f"MAGI-1/example/{size}/{size}_{kind}_config.json")
-        code, out, _ = command("--plan", "--mode", "t2v")
-        assert code == 0 and "PFLOP" in out and "GiB" in out and "not counted" not in out
-        code, out, _ = command("--plan", "--mode", "i2v")
+        for mode in ("t2v", "i2v"):
+            code, out, _ = command("--plan", "--mode", mode)
+            assert code == 0 and "PFLOP" in out and "GiB" in out and "not counted" not in out
+        code, out, _ = command("--plan", "--mode", "v2v")
         assert code == 0 and "not counted             guidance" in out
         code, out, _ = command("--plan", "--mode", "i2v", "--json", "--offload")
         assert code == 0 and json.loads(out)["mode"] == "i2v"

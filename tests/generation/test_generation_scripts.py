@@ -241,7 +241,9 @@ def test_a_killed_process_of_four(nano: Path, jobs: Path, uninterrupted: dict[st
     assert code == 1, err  # the broken image
     status = Status.of(run)
     assert status.counts == {"plain": {"made": 12, "failed": 1, "all": 13}}, err
-    assert "broken.png: is not an image" in status.failures["broken.plain.0"]
+    # Of two tries the second counts, and that may be what was killed.
+    reason = status.failures["broken.plain.0"]
+    assert "broken.png: is not an image" in reason or reason == "its process died"
     assert contents(launch.runs) == uninterrupted
     assert sorted(path.name for path in run.glob(".*")) == [".locks"] and not status.workers
     assert not list(run.rglob("*.rank*")) and not list((run / ".locks").iterdir())
