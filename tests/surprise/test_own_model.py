@@ -119,9 +119,9 @@ def test_it_is_moved_where_it_is_to_run() -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (object(), "is a object, which lacks preprocess, future_latents, device, config"),
-        (nn.Linear(2, 2), "is a Linear, which lacks preprocess"),
-        ("example.my_reward:Steady", "'example.my_reward:Steady' is a Steady, which lacks"),
+        (object(), "is of type object, which lacks preprocess, future_latents, device, config"),
+        (nn.Linear(2, 2), "is of type Linear, which lacks preprocess"),
+        ("example.my_reward:Steady", "'example.my_reward:Steady' is of type Steady, which lacks"),
         ("example.nothing:Model", "world model 'example.nothing:Model' cannot be made: No module"),
         ("example.my_world_model:None", "has no attribute 'None'"),
         ("torch:randn", "cannot be made"),
