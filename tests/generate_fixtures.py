@@ -39,6 +39,15 @@ class CommandLine:
         return lines[0].removeprefix("error: ")
 
 
+@pytest.fixture
+def command(
+    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
+    """For a test module with a fixture `nano`, the folder of a nano model."""
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(nano, capsys)
+
+
 def script(folder: Path, config: Path, *flags: str, processes: int = 1) -> subprocess.Popen[str]:
     """`generate_magi1.py` started in ``folder``, under torchrun with several processes."""
     several = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}")

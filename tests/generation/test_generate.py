@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import generate_fixtures
 import numpy as np
 import pytest
 import torch
@@ -26,6 +27,8 @@ from wmreward.generation.batch.cli import main as batch
 from wmreward.generation.flags import build_parser
 from wmreward.generation.inputs import given_frames
 from wmreward.video_io import read_frames, write_png, write_video
+
+command = generate_fixtures.command
 
 
 @pytest.fixture(scope="module")
@@ -177,17 +180,6 @@ def test_special_tokens_need_their_file(nano: Path, tmp_path: Path) -> None:
 
 
 # --- the command line ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def command(
-    nano: Path,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(nano, capsys)
 
 
 def test_a_video_from_text_with_its_record(command: CommandLine) -> None:

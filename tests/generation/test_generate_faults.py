@@ -9,6 +9,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import generate_fixtures
 import numpy as np
 import pytest
 import torch
@@ -25,6 +26,8 @@ from wmreward.generation.batch.cli import main as batch
 from wmreward.generation.flags import build_parser
 from wmreward.generation.job import configuration
 from wmreward.video_io import probe
+
+command = generate_fixtures.command
 
 SHORT = (*T2V, "--num_steps", "4", "--num_frames", "24")
 PARTS = {
@@ -49,14 +52,6 @@ def nano(original: Path, tmp_path: Path) -> Path:
     text = (folder / "nano.json").read_text().replace(str(original), str(folder))
     (folder / "nano.json").write_text(text)
     return folder
-
-
-@pytest.fixture
-def command(
-    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(nano, capsys)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import generate_fixtures
 import pytest
 import torch
 from generate_fixtures import T2V, CommandLine
@@ -15,6 +16,8 @@ from wmfiles import Process
 from wmreward.generation import run
 from wmreward.records.lock import Lock, Lost
 
+command = generate_fixtures.command
+
 PLAIN = ("--guidance_scale", "0", "--num_steps", "4", "--num_frames", "24", "--device", "cpu")
 
 
@@ -23,14 +26,6 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nano")
     write_nano(folder)
     return folder
-
-
-@pytest.fixture
-def command(
-    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(nano, capsys)
 
 
 @pytest.mark.parametrize("flags", [(), ("--best_of", "2", "--model", "tiny")])

@@ -12,15 +12,14 @@ import pytest
 
 pytest.importorskip("diffusers")
 
-from cli_fixtures import write_weights
-from fakes import NANO
-from tiny_pipelines import wan_with_text
+import pipeline_fixtures
 
 from wmreward.batch.cli import main
 from wmreward.pipelines.workshop import WorkingPipeline
 from wmreward.report.cli import main as report
 
 small_world = guided_fixtures.small_world
+saved = pipeline_fixtures.saved
 
 JOBS = (
     {"id": "ball", "mode": "t2v", "prompt": "a red ball rolls", "seeds": [1, 2]},
@@ -28,15 +27,6 @@ JOBS = (
 )
 PLAIN = ["ball.plain.1", "ball.plain.2", "fall.plain.1"]
 ALL = sorted([*PLAIN, *(name.replace("plain", "guided") for name in PLAIN)])
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with a pipeline and a world model."""
-    folder = tmp_path_factory.mktemp("saved")
-    wan_with_text().pipe.save_pretrained(folder / "wan")
-    write_weights(folder / "world.safetensors", NANO)
-    return folder
 
 
 class CommandLine:

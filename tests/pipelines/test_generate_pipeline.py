@@ -12,25 +12,16 @@ import pytest
 
 pytest.importorskip("diffusers")
 
-from cli_fixtures import write_weights
-from fakes import NANO
+import pipeline_fixtures
 from guided_fixtures import candidates_in, record_of
-from tiny_pipelines import image, tiny, wan_with_text
+from tiny_pipelines import image, tiny
 
 from wmreward.generation.cli import main
 from wmreward.pipelines.workshop import WorkingPipeline
 from wmreward.search.best_of_n import ALL_FRAMES
 
 small_world = guided_fixtures.small_world
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with a pipeline and a world model."""
-    folder = tmp_path_factory.mktemp("saved")
-    wan_with_text().pipe.save_pretrained(folder / "wan")
-    write_weights(folder / "world.safetensors", NANO)
-    return folder
+saved = pipeline_fixtures.saved
 
 
 class CommandLine:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wmreward.errors import UsageError, named
-from wmreward.surprise.scorer import even_chunks
+from wmreward.surprise.scorer import even_chunks, with_gradient
 
 
 class FrameEncoder(Protocol):
@@ -126,10 +126,7 @@ class Trajectory:
                 of_pixels[video, :, start : start + self.encoder.frames] += part
             first += len(which)
         (gradient,) = torch.autograd.grad(preprocessed, leaf, of_pixels)
-        moved = (
-            (gradient * (videos - videos.detach())).flatten(1).sum(dim=1)
-        )  # 0, with the gradient
-        return scores.detach().to(moved.dtype) + moved
+        return with_gradient(videos, scores.detach().to(gradient.dtype), gradient)
 
     def _features(self, pixels: Tensor) -> Tensor:
         parts = [

@@ -127,7 +127,7 @@ class GeometryReward:
     Args:
         trajectory: Where features come from.
 
-    The parts are the signals. Among candidates the score is the sum of their ranks, made by
+    The parts are the signals. Among candidates the score is the mean of their ranks, made by
     :mod:`wmreward.rewards.compare`; here, for a video alone, :meth:`Signals.plausibility`.
     """
 

@@ -134,7 +134,7 @@ class SurpriseScorer:
             found = self.score_pixels(self.model.preprocess(video), windows)
             return found.pooled(self._mode(windows)), found
         scored = self.score_and_gradient(video.detach(), windows)
-        return _AttachGradient.apply(video, scored.scores, scored.gradient), scored.windows
+        return with_gradient(video, scored.scores, scored.gradient), scored.windows
 
     def _mode(self, windows: Sequence[Window] | None) -> str:
         """Chosen windows are all meant."""
@@ -324,6 +324,12 @@ class SurpriseScorer:
         return self._score_chosen(pixels, named, flat, self.grad_batch_size, gradient).pooled(
             "mean"
         )
+
+
+def with_gradient(video: Tensor, scores: Tensor, gradient: Tensor) -> Tensor:
+    """Scores ``[B]``, differentiable once: ``gradient`` is that of each with respect to its own ``video``."""
+    attached: Tensor = _AttachGradient.apply(video, scores, gradient)
+    return attached
 
 
 class _AttachGradient(torch.autograd.Function):
