@@ -28,7 +28,7 @@ class WorldModelEncoder:
 
     Each pair of frames is seen in the middle of a window of its own, so that every feature was made in the
     same place: features from different places of a window, or of a longer video than the encoder was trained
-    with, differ by that alone. (Measured with ``tiny``: benchmarks/intuitive_physics.)
+    with, may differ by that alone.
 
     Args:
         model: Either generation. Of a distilled model it is the small encoder, which needs no teacher.
