@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,21 +37,6 @@ class TextFeatures(NamedTuple):
 
     features: Tensor
     mask: Tensor
-
-
-class TextEncoder(Protocol):
-    """Turns prompts into features ``[B, max_length, width]``."""
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def max_length(self) -> int: ...
-
-    @property
-    def reader(self) -> PromptReader: ...
-
-    def encode(self, prompts: Sequence[str]) -> TextFeatures: ...
 
 
 class T5Encoder:

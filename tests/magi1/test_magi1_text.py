@@ -32,7 +32,6 @@ from magi1.prompt_tokens import (
 from magi1.text_encoder import (
     ByteEncoder,
     T5Encoder,
-    TextEncoder,
     TextFeatures,
     check_text_encoder,
     load_text_encoder,
@@ -207,7 +206,7 @@ def save_byte_t5(model: ByteT5, folder: Path, *, int8: bool = False) -> None:
 def test_byte_encoder_from_a_folder(tmp_path: Path) -> None:
     model = byte_t5()
     save_byte_t5(model, tmp_path)
-    encoder: TextEncoder = load_text_encoder(tmp_path)
+    encoder = load_text_encoder(tmp_path)
     assert (encoder.width, encoder.max_length) == (24, 40)
     features, mask = encoder.encode(["  A red\n\tBall  falls ", ""])
     assert features.shape == (2, 40, 24)

@@ -98,6 +98,45 @@ def test_whoever_finds_a_dead_lock_takes_no_living_one(tmp_path: Path) -> None:
     faster.beat()
 
 
+def test_nobody_takes_a_lock_while_another_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three that find a dead lock one is the holder, wherever the second stood when the third came."""
+    dead = held_by(replace(THIS, pid=2**22 + 1), tmp_path)
+    found = locks.read(dead.path)
+    assert found is not None
+    first, second, third = (lock_in(tmp_path) for _ in range(3))
+    first.acquire([THIS])
+    read, refused = locks.read, []
+
+    def third_comes(path: Path) -> dict[str, Any] | None:
+        content = read(path)
+        monkeypatch.setattr(locks, "read", read)
+        with pytest.raises(InUse) as caught:
+            third.acquire([THIS])
+        refused.append(caught.value)
+        return content
+
+    for act in (lambda: second._remove(dead.path, found), lambda: second.acquire([THIS])):
+        monkeypatch.setattr(locks, "read", third_comes)
+        with pytest.raises(InUse):
+            act()
+    assert len(refused) == 2
+    first.beat()
+    first.release()
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_who_died_while_taking_a_lock_is_no_hindrance(tmp_path: Path) -> None:
+    gone = replace(THIS, pid=2**22 + 1)
+    dead = held_by(gone, tmp_path)
+    Lock(dead.path.with_name(f".{dead.path.name}.taking"), dead.what).acquire([gone])
+    lock = lock_in(tmp_path)
+    lock.acquire([THIS])
+    lock.release()
+    assert not list(tmp_path.iterdir())
+
+
 def test_many_at_once(tmp_path: Path) -> None:
     held_by(replace(THIS, pid=2**22 + 1), tmp_path)
     begin, winners = threading.Barrier(8), []

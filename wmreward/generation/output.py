@@ -28,8 +28,6 @@ from wmweights import WeightsError, fingerprint_files, read_metadata, read_state
 LEAST_ROOM = 64 * 2**20
 """Bytes that must be free where the video goes."""
 
-_STEM_KEPT = 100
-
 _NOT_DECISIVE = ("load", "t5_pretrained", "vae_pretrained", "t5_device", "seed")
 """Where things lie and run, and what is recorded elsewhere: they do not decide the video."""
 

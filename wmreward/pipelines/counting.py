@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -51,10 +50,3 @@ class Counted(TorchDispatchMode):
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
-
-
-def peak_of(work: Callable[[], object]) -> int:
-    """Most bytes alive at once of what ``work`` makes."""
-    with Counted() as counted:
-        work()
-    return counted.peak

@@ -196,16 +196,21 @@ class Lock:
             self._remove(other, content)
 
     def _remove(self, other: Path, content: dict[str, Any]) -> None:
-        """Remove a dead one's lock, and no other: somebody else may have been faster."""
-        aside = temporary_beside(other)
+        """Remove a dead one's lock, and no other: somebody else may have been faster.
+
+        Looking and removing are two steps, so only one at a time may do them; what keeps the others out
+        is a lock again, and that of one who died in between is taken in the same way.
+        """
+        taking = Lock(other.with_name(fitted(f".{other.name}", ".taking")), self.what)
+        taking.acquire([Process.this()])
         try:
-            other.rename(aside)
-        except FileNotFoundError:
-            return
-        if (found := read(aside)) != content:
-            _link(aside, other)
-            raise self._in_use(other, found or {})
-        aside.unlink(missing_ok=True)
+            found = read(other)
+            if found == content:
+                other.unlink(missing_ok=True)
+            elif found is not None:
+                raise self._in_use(other, found)
+        finally:
+            taking.release()
 
     def _place(self) -> None:
         temporary = temporary_beside(self.path)
