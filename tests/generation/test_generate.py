@@ -337,6 +337,8 @@ def test_wrong_inputs(command: CommandLine, inputs: Path) -> None:
         ("i2v", "--init_image", "broken.png", "is not an image"),
         ("v2v", "--init_video", "broken.png", "broken.png"),
         ("v2v", "--init_video", "short.mp4", "has 2 frames at 24 per second"),
+        ("i2v", "--init_image", "video.mp4", "is a video, but --init_image takes an image"),
+        ("v2v", "--init_video", "image.png", "is an image, but --init_video takes a video"),
     ):
         assert says in command.fails("--mode", mode, flag, str(inputs / name), code=1)
 

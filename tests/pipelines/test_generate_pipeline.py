@@ -97,12 +97,9 @@ def test_the_best_guided_candidate_is_the_output(command: CommandLine, made: lis
         assert Path(name).exists(), name
     record = record_of("output")
     lines = candidates_in("output.candidates")
-    best = max(
-        lines,
-        key=lambda line: (
-            (line["settings"].get("guidance") is not None) * 1e3 + line["scores"]["surprise"]
-        ),
-    )
+    guided = [line for line in lines if "guidance" in line]
+    assert len(guided) == 2 and guided[0]["scores"] != guided[1]["scores"]
+    best = max(guided, key=lambda line: line["scores"]["surprise"])
     assert record["seed"] == best["seed"] and record["guidance"]["effect"]["gain"] > 0
     assert Path("output.mp4").read_bytes() == Path("output.candidates", best["path"]).read_bytes()
     assert {"torch", "diffusers"} <= record["versions"].keys()
@@ -201,6 +198,9 @@ def test_an_image_opens_the_video(command: CommandLine, tmp_path: Path) -> None:
     pipeline = str(tmp_path / "i2v")
     assert "starts from an image: give --init_image" in command.fails(*PROMPT, pipeline=pipeline)
     image().save("image.png")
+    image().save("moving.gif", save_all=True, append_images=[image().rotate(90)])
+    moving = command.fails(*PROMPT, "--init_image", "moving.gif", pipeline=pipeline, code=1)
+    assert "moving.gif: is a video, but --init_image takes an image" in moving
     # Its text encoder is missing, which the pipeline finds in its own words.
     code, _, err = command(*PROMPT, "--init_image", "image.png", pipeline=pipeline)
     assert code == 1 and "error:" in err

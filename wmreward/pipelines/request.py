@@ -17,10 +17,10 @@ from wmfiles import JSONError, parse_json
 from wmreward.commands.flags import Values
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.generation.inputs import opening_image
 from wmreward.generation.job import precision
 from wmreward.pipelines.loading import FoundPipeline, find_pipeline
 from wmreward.rewards.choice import RewardChoice
-from wmreward.video.images import read_image
 
 _OTHER_GENERATORS = (
     *("config_file", "init_video", "chunks_at_once", "text_scales", "prev_chunk_scales"),
@@ -137,7 +137,7 @@ class PipelineChoice:
             _check_known(call, self.found)
         if image is None:
             return PipelineRequest(prompt, call)
-        frames = np.ascontiguousarray(read_image(image))[None]
+        frames = np.ascontiguousarray(opening_image(image))[None]
         return PipelineRequest(prompt, call, torch.from_numpy(frames))
 
     @property
