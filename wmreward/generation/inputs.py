@@ -87,7 +87,8 @@ def opening_image(path: Path) -> UInt8Array:
 def _too_short(video: Path, frames: int, fps: int) -> VideoError:
     if probe(video).num_frames == 1:
         return VideoError(
-            video, "is an image, but --init_video takes a video; --init_image opens one with an image"
+            video,
+            "is an image, but --init_video takes a video; --init_image opens one with an image",
         )
     return VideoError(
         video, f"has {frames} frames at {fps} per second; at least 4 are needed to continue it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from magi1.pipeline import Request, cut_prompts, usable_frames
 from magi1.plan import RELEASED_VAE, plan
 from magi1.prompt_reader import CutPrompt, PromptReader
 from magi1.prompt_tokens import SpecialTokens, load_token_vectors
+from magi1.refusal import FieldError, shown
 from magi1.schedule import VideoLayout
 from magi1.text_features import FOLDER as TEXT_FOLDER
 from magi1.text_features import PromptFeatures
@@ -102,9 +104,27 @@ def configuration(values: Mapping[str, Any]) -> MagiConfig:
     if (processes := values["cp_size"]) is not None:
         strategy = "cp_ulysses" if processes > 1 else engine.cp_strategy
         engine = replace(engine, cp_size=processes, cp_strategy=strategy)
-    return replace(
-        config, runtime_config=replace(config.runtime_config, **changes), engine_config=engine
-    )
+    try:
+        return replace(
+            config, runtime_config=replace(config.runtime_config, **changes), engine_config=engine
+        )
+    except FieldError as error:
+        raise UsageError(error.told(partial(_as_flag, values))) from error
+
+
+_FLAGS = {number: flag for flag, number in OVERRIDES.items()} | {
+    name: name for name in (*SCALES, "cp_size")
+}
+"""Fields of the configuration, and the flags that replace them."""
+
+
+def _as_flag(values: Mapping[str, Any], field: str, value: Any) -> str:
+    """How a field of the configuration is called to who typed flags."""
+    flag = _FLAGS.get(field)
+    if flag is None:
+        return f"{field}={shown(value)}"
+    words = " ".join(f"{number:g}" for number in (value if isinstance(value, tuple) else [value]))
+    return f"--{flag} {words}" if values[flag] is not None else f"--{flag} (here {words})"
 
 
 _NOT_COUNTED = """
@@ -292,4 +312,13 @@ def check_parts(
 
 
 def _check_vae(config: MagiConfig) -> None:
-    Tiling(frames=config.runtime_config.fps // 2).on(read_vae_config(find_vae(config).folder))
+    vae, fps = read_vae_config(find_vae(config).folder), config.runtime_config.fps
+    unit = 2 * vae.patch_length
+    if fps // 2 % vae.patch_length:
+        below = fps // unit * unit
+        raise UsageError(
+            f"{fps} frames per second (--video_fps) do not fit the VAE, which takes half a second at a time "
+            f"in steps of {vae.patch_length} frames; {' and '.join(str(n) for n in (below, below + unit) if n)} "
+            "fit"
+        )
+    Tiling(frames=fps // 2).on(vae)
