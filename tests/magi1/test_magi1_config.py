@@ -329,7 +329,7 @@ def test_values_near_by_are_told() -> None:
         assert found.value.told(lambda name, _: f"<{name}>") == (
             f"<num_steps> must be a multiple of <window_size>; {fits}"
         )
-    with pytest.raises(FieldError, match="cp_size=5 must divide .*; 1, 3 and 6 fit$"):
+    with pytest.raises(FieldError, match=r"cp_size=5 must divide .*; 1, 3 and 6 fit$"):
         replace(
             config, engine_config=replace(config.engine_config, cp_size=5, cp_strategy="cp_ulysses")
         )

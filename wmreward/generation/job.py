@@ -318,7 +318,6 @@ def _check_vae(config: MagiConfig) -> None:
         below = fps // unit * unit
         raise UsageError(
             f"{fps} frames per second (--video_fps) do not fit the VAE, which takes half a second at a time "
-            f"in steps of {vae.patch_length} frames; {' and '.join(str(n) for n in (below, below + unit) if n)} "
-            "fit"
+            f"in steps of {vae.patch_length} frames; {below} and {below + unit} fit"
         )
     Tiling(frames=fps // 2).on(vae)

@@ -49,12 +49,12 @@ def draw_choice(
     title: str = "",
 ) -> None:
     """The contact sheet of a choice, the winner on top; needs the extra ``plot``."""
-    rows = []
+    rows, chosen = [], len(choice.candidates) > 1  # a lone candidate wins nothing
     for rank, place in enumerate(choice.order[:MOST_ROWS], 1):
         scores = {key: values[place] for key, values in choice.table.items()}
         told = in_words(scores, 4, "   ")
         if len(scores) > 1:
             told = f"reward {choice.totals[place]:.4f}   {told}"
         frames = sheet_frames(video(place))
-        rows.append(SheetRow(f"{rank}   {name(place)}", told, frames, wins=rank == 1))
+        rows.append(SheetRow(f"{rank}   {name(place)}", told, frames, wins=chosen and rank == 1))
     write_contact_sheet(path, rows, title=title)
