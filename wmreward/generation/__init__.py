@@ -11,6 +11,7 @@
     run.py              one video, or a choice
     candidate.py        making candidates, resumed where they stopped
     search_run.py       candidates made, judged, compared
+    compared.py         plain, guided and chosen side by side, and who says which is better
     output.py           the files of one video
     progress.py         what is said meanwhile
     batch/              whole job lists

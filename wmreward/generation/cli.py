@@ -66,6 +66,7 @@ def _generate(values: Values) -> int:
     from wmreward.generation.run import run
     from wmreward.generation.steering import foreign_judge
 
-    if note := foreign_judge(job.steering, config):
-        print(note, file=sys.stderr)
+    for rewards in (job.steering.rewards, job.search and job.search.judge):
+        if note := foreign_judge(rewards, config):
+            print(note, file=sys.stderr)
     return run(job)

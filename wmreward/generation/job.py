@@ -29,6 +29,7 @@ from magi1.tiling import Tiling
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
+from wmreward.generation.compared import check_compares, other_judge
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
 from wmreward.generation.inputs import GivenFrames, given_frames
 from wmreward.generation.output import Output, settings_of
@@ -164,6 +165,8 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     candidates = Candidates.of(values, config.runtime_config.seed)
     searches = candidates.searches
     steering = steering_from(values, config, judges=searches, measures=not searches)
+    check_compares(values, steering, len(candidates.seeds))
+    judge = other_judge(values, steering.rewards)
     dtype = precision(values["dtype"])
     tokens, special_tokens = _tokens(values)
     request = Request(
@@ -174,9 +177,9 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     if given is not None:
         request = replace(request, given=given.frames)
     context = context_of(request.given, steering.rewards, config)
-    if steering.rewards is not None:
-        _check_frames(config, request.given, context, steering.rewards)
-        check_rewards(steering.rewards, needed=searches)
+    for rewards in filter(None, (steering.rewards, judge)):
+        _check_frames(config, request.given, context, rewards)
+        check_rewards(rewards, needed=searches)
     settings = {
         "mode": values["mode"],
         "prompt": values["prompt"],
@@ -192,7 +195,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     if given is not None and given.faults:
         settings["given_faults"] = given.faults.to_json()
         doubts = f"{values['init_video']}: {given.faults}"
-    search, output = candidates.planned(settings, steering.rewards, context)
+    search, output = candidates.planned(settings, steering.rewards, judge, context)
     return Job(
         config=config,
         request=request,

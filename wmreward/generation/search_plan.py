@@ -23,6 +23,7 @@ class SearchPlan:
         batch: At once on a device; None: all, as particles.
         keep: How many videos stay; None: all.
         compare: Write the plain, the guided and the chosen one side by side.
+        judge: Another world model that says which of these is more plausible; None: what guides and chooses.
         settings: All that decides a candidate but its seed.
         context: Given frames before a continued video, which are judged with it, uint8 ``[T, H, W, 3]``.
     """
@@ -31,6 +32,7 @@ class SearchPlan:
     batch: int | None
     keep: int | None
     compare: bool
+    judge: RewardChoice | None
     settings: dict[str, Any]
     context: Tensor | None
 
@@ -84,6 +86,7 @@ class Candidates:
         self,
         settings: Mapping[str, Any],
         rewards: RewardChoice | None,
+        judge: RewardChoice | None = None,
         context: Tensor | None = None,
     ) -> tuple[SearchPlan | None, Output]:
         """What is chosen from, or None for a single video; and where the outcome goes.
@@ -91,7 +94,7 @@ class Candidates:
         Args:
             settings: All that decides a candidate but its seed.
             rewards: What judges; needed where anything is judged.
-            context: See `SearchPlan`.
+            judge, context: See `SearchPlan`.
 
         Raises:
             WMRewardError: see `Output.check`.
@@ -106,11 +109,14 @@ class Candidates:
                 batch=None if together else values["candidate_batch"],
                 keep=self.keep,
                 compare=values["compare"],
+                judge=judge,
                 settings={**settings, **({"together": seeds} if together else {})},
                 context=context,
             )
             judged = {"rewards": rewards.settings(), "combine": rewards.how}
             decisive = {"search": {"seeds": seeds, **judged}}
+            if judge is not None:
+                decisive["search"]["compared_by"] = judge.settings()
         output = Output.check(
             values["output"],
             overwrite=values["overwrite"],
