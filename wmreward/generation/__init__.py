@@ -14,6 +14,7 @@
     compared.py         plain, guided and chosen side by side, and who says which is better
     output.py           the files of one video
     progress.py         what is said meanwhile
+    termination.py      SIGTERM leaves everything in order
     batch/              whole job lists
 
 The only room that knows both `magi1` and the rest.
