@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -361,6 +364,56 @@ def test_wrong_inputs(command: CommandLine, inputs: Path) -> None:
         ("v2v", "--init_video", "image.png", "is an image, but --init_video takes a video"),
     ):
         assert says in command.fails("--mode", mode, flag, str(inputs / name), code=1)
+
+
+@pytest.mark.parametrize(
+    ("command_line", "flags", "says"),
+    [
+        ("generation", ("--init_image", "none.png"), "none.png: no such file"),
+        ("generation", ("--init_video", "none.mp4"), "none.mp4: no such file"),
+        ("generation", ("--prompt", "x", "--config_file", "none.json"), "none.json: no such file"),
+        ("generation", ("--plan", "--config_file", "none.json"), "none.json: no such file"),
+        ("generation", ("--mode", "i2v"), "--mode i2v needs --init_image"),
+        ("generation", (), "needs a --prompt"),
+        ("generation", ("--prompt", "x", "--keep", "few"), "--keep few must be"),
+        ("generation", ("--prompt", "x", "--seed", "1", "--seeds", "2"), "leave out one"),
+        ("generation", ("--pipeline", "p", "--cp_size", "2"), "--cp_size has no meaning with"),
+        ("generation.batch", ("--jobs", "none.jsonl"), "none.jsonl: no such file"),
+        ("generation.batch", ("--jobs", "x", "--config_file", "none.json"), "none.json: no such"),
+        (
+            "generation.batch",
+            ("--jobs", "x", "--pipeline", "p", "--compat", "released"),
+            "--compat",
+        ),
+    ],
+)
+def test_cheap_mistakes_are_told_before_torch_is_imported(
+    command_line: str,
+    flags: tuple[str, ...],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its import, and that of what stands on it, takes seconds."""
+    monkeypatch.chdir(tmp_path)
+    cli = import_module(f"wmreward.{command_line}.cli")
+    heavy = ("generation.job", "generation.batch.setup", "pipelines.workshop", "pipelines.batch")
+    for name in heavy:  # whoever imports one of these has lost
+        monkeypatch.setitem(sys.modules, f"wmreward.{name}", None)
+    assert cli.main(list(flags)) in (1, 2)
+    assert says in capsys.readouterr().err
+
+
+def test_nothing_heavy_is_imported_for_a_cheap_mistake(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from wmreward.generation import cli\n"
+        "from wmreward.generation.batch import cli as batch\n"
+        "assert cli.main(['--init_image', 'none.png']) == 1 and batch.main(['--jobs', 'none']) == 2\n"
+        "assert not {'torch', 'numpy', 'magi1', 'diffusers'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
 def test_missing_weights_are_all_named_before_anything_else(

@@ -171,6 +171,7 @@ def test_offloaded(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_wrong_flags(command: CommandLine, flags: tuple[str, ...], says: str) -> None:
+    image().save("image.png")
     assert says in command.fails(*flags)
 
 

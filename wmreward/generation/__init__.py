@@ -3,6 +3,7 @@
     cli.py              the command; begin here
     flags.py            its flags
     steering_flags.py   those of guidance, rewards and search
+    early.py            what is wrong at first sight, told at once
     job.py              from flags to what a run needs
     search_plan.py      one video, or several to choose from: what the flags of any generator say
     inputs.py           the image or video that it starts from

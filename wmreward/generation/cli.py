@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from wmreward.commands.ending import run_command
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
+from wmreward.generation.early import check_early
 from wmreward.generation.flags import build_parser
 from wmreward.generation.termination import EXIT_CODE, Terminated, terminable
+from wmreward.pipelines.flags import check_flags
 
 _GOES_ON = "the same command goes on from the last finished chunk"
 
@@ -50,6 +52,9 @@ def _mode_of(values: Values) -> str:
 
 
 def _generate(values: Values) -> int:
+    if values["pipeline"]:
+        check_flags(values)
+    check_early(values)
     if values["pipeline"]:
         from wmreward.pipelines.workshop import generate
 

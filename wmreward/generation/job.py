@@ -30,6 +30,7 @@ from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
 from wmreward.generation.compared import check_compares, other_judge
+from wmreward.generation.early import check_mode
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
 from wmreward.generation.inputs import GivenFrames, given_frames
 from wmreward.generation.output import Output, settings_of
@@ -37,8 +38,6 @@ from wmreward.generation.search_plan import Candidates, SearchPlan, check_reward
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.rewards.choice import RewardChoice
 from wmweights import WeightsError
-
-_NEEDS = {"t2v": None, "i2v": "init_image", "v2v": "init_video"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +158,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
         UsageError, MagiUsageError: flags that contradict each other, inputs that are not there or do not fit.
         WMRewardError: weights or packages that are missing, an output that cannot be written.
     """
-    _check_mode(values)
+    check_mode(values)
     find_device(values["device"])
     find_kernels(values["kernels"])
     candidates = Candidates.of(values, config.runtime_config.seed)
@@ -266,24 +265,6 @@ def _check_frames(
         raise UsageError(
             f"the video has {judged} frames, but the reward needs {rewards.min_frames}: raise --num_frames, "
             "or lower --window_size"
-        )
-
-
-def _check_mode(values: Mapping[str, Any]) -> None:
-    mode, needed = values["mode"], _NEEDS[values["mode"]]
-    for flag in filter(None, _NEEDS.values()):
-        if flag == needed and not values[flag]:
-            raise UsageError(
-                f"--mode {mode} needs --{flag}; for a video from text alone use --mode t2v"
-            )
-        if flag != needed and values[flag]:
-            raise UsageError(f"--{flag} has no meaning with --mode {mode}: leave it out")
-    for flag in ("prompt", "negative_prompt"):
-        if not values[flag].isascii() and any("\ud800" <= c <= "\udfff" for c in values[flag]):
-            raise UsageError(f"--{flag} holds bytes that are no UTF-8 text")
-    if mode == "t2v" and not values["prompt"].strip():
-        raise UsageError(
-            "a video from a text needs a --prompt (else give --init_image or --init_video)"
         )
 
 

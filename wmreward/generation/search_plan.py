@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.generation.early import kept, seeds
 from wmreward.generation.output import Output, settings_id
 from wmreward.pictures.extra import check_pictures
 from wmreward.rewards.choice import RewardChoice
@@ -63,7 +64,7 @@ class Candidates:
             UsageError: flags that contradict each other.
             WMRewardError: what draws pictures is not installed.
         """
-        asked = cls(values, _seeds(values, first), _kept(values["keep"]))
+        asked = cls(values, seeds(values, first), kept(values["keep"]))
         if values["preview"] and asked.searches:
             raise UsageError("--preview shows a single video as it grows: leave it out here")
         for flag in ("plot", "compare"):
@@ -136,24 +137,3 @@ def check_rewards(rewards: RewardChoice, *, needed: bool) -> None:
         raise WMRewardError(
             f"{error}; --guidance_scale 0 generates without a world model"
         ) from error
-
-
-def _seeds(values: Mapping[str, Any], first: int) -> tuple[int, ...]:
-    count, given = values["best_of"], values["seeds"]
-    if given is None:
-        return tuple(range(first, first + count))
-    if values["seed"] is not None:
-        raise UsageError("--seed and --seeds: leave out one")
-    if count not in (1, len(given)):
-        raise UsageError(f"--best_of {count} with {len(given)} --seeds: leave out one")
-    return tuple(given)
-
-
-def _kept(keep: str) -> int | None:
-    if keep == "all":
-        return None
-    if keep == "best":
-        return 1
-    if keep.isdecimal() and len(keep) < 10 and int(keep) > 0:
-        return int(keep)
-    raise UsageError(f"--keep {keep} must be all, best or a number from 1 on")

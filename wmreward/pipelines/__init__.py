@@ -9,6 +9,7 @@
     families/        what differs between pipelines; a new one is a class of ten lines
     slices.py        parts of a video along time
     loading.py       a pipeline by name, known before a weight is read
+    flags.py         which flags mean something to a pipeline
     request.py       from flags to what a pipeline is asked for
     job.py           a run of `wmreward generate --pipeline`
     workshop.py      the pipeline at work, its videos and their records

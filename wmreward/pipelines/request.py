@@ -19,15 +19,9 @@ from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.inputs import opening_image
 from wmreward.generation.job import precision
+from wmreward.pipelines.flags import check_flags
 from wmreward.pipelines.loading import FoundPipeline, find_pipeline
 from wmreward.rewards.choice import RewardChoice
-
-_OTHER_GENERATORS = (
-    *("config_file", "init_video", "chunks_at_once", "text_scales", "prev_chunk_scales"),
-    *("special_tokens", "compat", "preview", "save_latents", "cp_size", "kernels"),
-    *("particle_beta", "particle_every", "particle_range", "particle_threshold", "particle_churn"),
-)
-"""Flags of `wmreward generate` that mean something to MAGI-1 only."""
 
 _FLAGS = {
     "num_steps": "num_inference_steps",
@@ -96,7 +90,7 @@ class PipelineChoice:
             UsageError: flags that contradict each other or mean nothing to a pipeline.
             WMRewardError: no such pipeline, or no diffusers.
         """
-        _check_flags(values)
+        check_flags(values)
         device = find_device(values["device"])
         dtype = precision(values["dtype"])
         if dtype is None:
@@ -171,20 +165,6 @@ class PipelineChoice:
             "call": dict(self.common),
             "dtype": str(self.dtype),
         }
-
-
-def _check_flags(values: Values) -> None:
-    for name in _OTHER_GENERATORS:
-        if name in values.given:
-            raise UsageError(f"--{name} has no meaning with --pipeline: leave it out")
-    if values["search"] == "particles":
-        raise UsageError("--search particles has no meaning with --pipeline: use --best_of")
-    if values["guidance_through"] != "x0":
-        raise UsageError("--guidance_through dit cannot be had with --pipeline: use x0")
-    if values["candidate_batch"] != 1:
-        raise UsageError(
-            "--candidate_batch has no meaning with --pipeline: candidates come one by one"
-        )
 
 
 def _common(values: Values, found: FoundPipeline) -> dict[str, Any]:
