@@ -113,10 +113,10 @@ class Plan:
             "chunk forwards",
             f"{self.work.chunk_forwards:8d}   (all branches: {self.all_branches.chunk_forwards})",
         )
-        size, unit = unit_of(self.work.flop, OPERATIONS)
+        scale, unit = unit_of(self.work.flop, OPERATIONS)
         yield (
             "transformer",
-            f"{self.work.flop / size:8.1f} {unit} (all branches: {self.all_branches.flop / size:.1f})",
+            f"{self.work.flop / scale:8.1f} {unit} (all branches: {self.all_branches.flop / scale:.1f})",
         )
         yield "VAE", amount(self.vae_flop, OPERATIONS, "8.2f")
         yield (

@@ -17,6 +17,7 @@ from guided_fixtures import candidates_in, record_of
 from tiny_pipelines import image, tiny
 
 from wmreward.generation.cli import main
+from wmreward.pipelines.seam import tell_plain
 from wmreward.pipelines.workshop import WorkingPipeline
 from wmreward.search.best_of_n import ALL_FRAMES
 
@@ -138,6 +139,19 @@ def test_a_single_plain_video(command: CommandLine) -> None:
     assert len(read_all(Path("output.mp4"))) == 9
     changed = command.fails(*PROMPT, "--seed", "3")
     assert "made with other settings" in changed
+
+
+def test_seam_is_plain_surprise_and_says_so(
+    command: CommandLine, caplog: pytest.LogCaptureFixture
+) -> None:
+    tell_plain.cache_clear()
+    flags = (*PROMPT, "--reward", "seam", "--guidance_scale", "0.1", "--best_of", "2")
+    assert command(*flags)[0] == 0
+    told = [text for text in caplog.messages if "seam" in text]
+    assert told == [
+        "note: --reward seam is plain surprise here: WanPipeline has no given frames, and a window across "
+        "their end needs 4 or more"
+    ]
 
 
 def test_offloaded(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

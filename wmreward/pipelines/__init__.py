@@ -3,6 +3,7 @@
     guide.py         `guide_pipeline`; begin here
     borrowed.py      objects that behave otherwise for a while: how a pipeline and its scheduler are held
     coordinates.py   where a sample is between noise and data, for every scheduler
+    seam.py          where given frames end, for rewards that judge by it
     step.py          one step of a pipeline, as guidance sees it
     decoding.py      latents to video and back, in bounded memory
     checkpoints.py   the exact gradient of a decoder that keeps little

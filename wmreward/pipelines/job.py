@@ -56,6 +56,7 @@ def job_from(values: Values) -> PipelineJob:
     check_compares(values, steering, len(candidates.seeds))
     judge = other_judge(values, steering.rewards)
     for rewards in filter(None, (steering.rewards, judge)):
+        choice.tell_plain(rewards)
         choice.check_frames(rewards)
         check_rewards(rewards, needed=searches)
     settings = choice.settings() | {

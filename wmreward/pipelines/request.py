@@ -21,7 +21,9 @@ from wmreward.generation.inputs import opening_image
 from wmreward.generation.job import precision
 from wmreward.pipelines.flags import check_flags
 from wmreward.pipelines.loading import FoundPipeline, find_pipeline
+from wmreward.pipelines.seam import tell_plain
 from wmreward.rewards.choice import RewardChoice
+from wmreward.rewards.world import SeamReward
 
 _FLAGS = {
     "num_steps": "num_inference_steps",
@@ -156,6 +158,12 @@ class PipelineChoice:
                 f"the video has {frames} frames, but the reward needs {needed}: raise --num_frames, or lower "
                 "--window_size"
             )
+
+    def tell_plain(self, rewards: RewardChoice) -> None:
+        """Say that the reward ``seam`` is plain surprise: of a pipeline an image is given at most."""
+        given, needed = int(self.found.family.needs_image), rewards.config.context_frames
+        if SeamReward.name in rewards.weights and given < needed:
+            tell_plain(self.found.kind.__name__, given, needed)
 
     def settings(self) -> dict[str, Any]:
         """All that decides what any video shows, weights included."""
