@@ -54,7 +54,7 @@ def other_judge(values: Mapping[str, Any], rewards: RewardChoice | None) -> Rewa
     if name in [model.name for model in rewards.world_models]:
         raise UsageError(
             f"--judge {name} guides or chooses here: it would judge itself, whatever the rule; name another "
-            "model, such as vitb21"
+            "model, such as vitl"
         )
     model = ModelChoice(name=name, device=values["device"])
     judge = RewardChoice(
