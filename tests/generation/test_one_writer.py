@@ -78,7 +78,8 @@ def test_sigterm_leaves_no_lock(
     command: CommandLine, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
 ) -> None:
     """What is finished stays, the same command goes on, and the signal means again what it meant."""
-    noise, locks = Pipeline.noise, []
+    noise = Pipeline.noise
+    locks: list[Path] = []
 
     def stopped(self: Pipeline, layout: Any, seed: int) -> torch.Tensor:
         locks.extend(Path().rglob(".*.lock"))

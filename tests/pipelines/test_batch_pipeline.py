@@ -145,7 +145,7 @@ def _process(rank: int, port: int, flags: tuple[str, ...], command: CommandLine,
             waiting.pop().wait(60)
         return make(self, *rest)
 
-    WorkingPipeline.make = together  # type: ignore[method-assign]
+    WorkingPipeline.make = together  # type: ignore[method-assign, assignment]
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     raise SystemExit(command(*flags)[0])
@@ -153,14 +153,14 @@ def _process(rank: int, port: int, flags: tuple[str, ...], command: CommandLine,
 
 def test_two_processes_share_a_list(command: CommandLine) -> None:
     """Each makes videos of its own, judged, and they are those that one process makes."""
-    flags = (*BOTH, "--max_seeds", "1")
-    assert command(*flags)[0] == 0
+    one_each = (*BOTH, "--max_seeds", "1")
+    assert command(*one_each)[0] == 0
     alone = {name: record["files"]["video.mp4"] for name, record in command.records.items()}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     several = multiprocessing.get_context("fork")
-    flags, met = (*flags, "--run", "shared"), several.Barrier(2)
+    flags, met = (*one_each, "--run", "shared"), several.Barrier(2)
     team = [
         several.Process(target=_process, args=(rank, port, flags, command, met)) for rank in (0, 1)
     ]

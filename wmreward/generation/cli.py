@@ -81,7 +81,8 @@ def _generate(values: Values) -> int:
     from wmreward.generation.run import run
     from wmreward.generation.steering import foreign_judge
 
-    for rewards in (job.steering.rewards, job.search and job.search.judge):
+    judge = None if job.search is None else job.search.judge
+    for rewards in (job.steering.rewards, judge):
         if note := foreign_judge(rewards, config):
             print(note, file=sys.stderr)
     return run(job)
