@@ -52,6 +52,7 @@ from benchmarks.shared.claim import claim
 from benchmarks.shared.machine import describe
 from simworld import HIDDEN, VIOLATIONS, Pairs
 from vjepa2 import WorldModel, build_model, get_config, load_model
+from wmreward.errors import WMRewardError
 from wmreward.files import atomic_path
 
 FRAMES = 40
