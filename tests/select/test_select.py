@@ -212,7 +212,9 @@ def test_curves_are_recorded_and_drawn(select: Select, clips: Path) -> None:
     records = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
     for record in records:
         (curve,) = [record["curves"]["surprise"]]
-        places = [11.5 + 4 * n for n in range(len(curve["values"]))]  # the middles of what is predicted
+        places = [
+            11.5 + 4 * n for n in range(len(curve["values"]))
+        ]  # the middles of what is predicted
         assert curve["frames"] == places
         assert np.mean(curve["values"]) == pytest.approx(-record["scores"]["surprise"], rel=1e-4)
     anew = rescored("--rescore", "s.jsonl", "--plots", "again")
