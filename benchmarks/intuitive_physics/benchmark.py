@@ -165,10 +165,12 @@ def _judged(
 def summarise(kinds: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
     """Accuracy with its 95 % interval and AUROC, by kind and over all, of one rule."""
     by_kind: dict[str, dict[str, Any]] = {}
+    all_right = 0.0
     for kind, (possible, impossible) in kinds.items():
         right = (impossible > possible).double().sum() + 0.5 * (
             impossible == possible
         ).double().sum()
+        all_right += right.item()
         low, high = wilson(right.item(), len(possible))
         by_kind[kind] = {
             "accuracy": right.item() / len(possible),
@@ -181,6 +183,7 @@ def summarise(kinds: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
 
     return {
         "accuracy": mean(list(by_kind)),
+        "interval": list(wilson(all_right, sum(len(possible) for possible, _ in kinds.values()))),
         "accuracy_visible": mean([k for k in by_kind if k not in HIDDEN]),
         "accuracy_hidden": mean([k for k in by_kind if k in HIDDEN]),
         "pooled_auroc": auroc(
