@@ -440,7 +440,19 @@ def test_intuitive_physics_goes_on_from_its_parts(
 
     monkeypatch.setattr(intuitive_physics, "geometry_judge", noted)
     folder = tmp_path / "parts"
-    words = "--device cpu --splits id --kinds kick color --pairs 1 --judges geometry".split()
+    words = [
+        "--device",
+        "cpu",
+        "--splits",
+        "id",
+        "--kinds",
+        "kick",
+        "color",
+        "--pairs",
+        "1",
+        "--judges",
+        "geometry",
+    ]
     words += ["--cache", str(tmp_path / "pairs"), "--weights", str(weights), "--parts", str(folder)]
     with pytest.raises(KeyboardInterrupt):
         intuitive_physics.main(words)
