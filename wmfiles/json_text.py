@@ -117,8 +117,8 @@ def _is_deep(text: str) -> bool:
         left = left.replace(b"[]", b"").replace(b"{}", b"")
         if (
             len(left) == before
-        ):  # none, or unbalanced: what is opened and never closed, however deep
-            return left.count(b"[") + left.count(b"{") > MOST_LEVELS
+        ):  # nothing left, or unbalanced: the reader says where, if not only opened
+            return len(left) > MOST_LEVELS and not set(left) & set(b"]}")
     return b"[]" in left or b"{}" in left
 
 
