@@ -115,9 +115,8 @@ def _is_deep(text: str) -> bool:
     for _ in range(MOST_LEVELS):
         before = len(left)
         left = left.replace(b"[]", b"").replace(b"{}", b"")
-        if (
-            len(left) == before
-        ):  # nothing left, or unbalanced: the reader says where, if not only opened
+        if len(left) == before:
+            # Nothing, or unbalanced: the reader says where, unless all are opened only.
             return len(left) > MOST_LEVELS and not set(left) & set(b"]}")
     return b"[]" in left or b"{}" in left
 
