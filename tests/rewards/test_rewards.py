@@ -147,6 +147,15 @@ def test_frame_strides_count_alike_in_a_choice() -> None:
     assert alone.tolist() == pytest.approx([candidates[0].scores["seam"]])
 
 
+@pytest.mark.parametrize("how", ["sum", "rank"])
+def test_of_two_candidates_whose_strides_disagree_one_wins(how: Any) -> None:
+    """By spread or by rank both would be equal, and the first would win whatever it scored."""
+    candidates = [strided(1.0, 9.0), strided(2.0, 3.0)]
+    mix = RewardMix.parse(["seam"], surprise=scorer_of(frame_strides=(1, 2)), how=how)
+    assert mix.totals(candidates).argmax().item() == 1
+    assert mix.totals(candidates[::-1]).argmax().item() == 0
+
+
 def test_a_mix_tells_the_seam_what_was_given() -> None:
     scorer, video = scorer_of(), videos_of(1)[0]
     both = RewardMix.parse(["surprise", "seam=2"], surprise=scorer)

@@ -117,7 +117,11 @@ class Comparison:
 
         The strides differ in how much their surprise varies, so in a plain mean one would decide. By sum,
         each is scaled to their mean standard deviation over the candidates; by rank, their ranks are added.
+        Two candidates have no spread but their difference: where strides disagree both would be equal, so
+        the plain mean decides.
         """
+        if len(candidates) < 3:
+            return scores
         prefix = f"{name}.{OF_STRIDE}"
         parts = [{key for key in c.parts if key.startswith(prefix)} for c in candidates]
         if not parts[0] or any(own != parts[0] for own in parts):
