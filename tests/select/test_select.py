@@ -205,6 +205,17 @@ def test_table_records_copies_and_sheets(select: Select, clips: Path) -> None:
     assert len(read_frames("sheets/001-cat.png", [0])) == 1
 
 
+def test_candidates_seen_at_different_rates_are_told(select: Select, clips: Path) -> None:
+    kept = ("--output", "out.jsonl")
+    told = select("clips", "--group_by", "^[a-z]+", *kept).err
+    assert "note: the videos of group 'cat' were not seen at the same rate (8 to 9 frames" in told
+    assert "--rates F shows all at the same, with F up to 8 (the same of 1 more group)" in told
+    assert "same rate" in select("clips", *kept).err  # from the records
+    short = ("--window_size", 4, "--context_frames", 2)
+    assert "same rate" not in select("clips", "--rates", 8, *short).err
+    assert "same rate" not in select("clips", "--group_by", "_s.*", "--rates", 8, *short).err
+
+
 def test_what_is_judged_is_not_judged_again(select: Select, clips: Path, judged: list[str]) -> None:
     flags: tuple[object, ...] = ("--videos", clips, "--output", "s.jsonl")
     # Consensus compares videos of one length: the others are cut to the same number of frames.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from wmreward.files import user_path
 from wmreward.protocols import VideoFacts
 from wmreward.ranks import Ranks, joined
 from wmreward.records.lock import Lock, reserved
-from wmreward.records.scored import faults_of, video_sha256
+from wmreward.records.scored import Record, faults_of, video_sha256
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Comparison, Judged
 from wmreward.rewards.known import comparing
@@ -31,9 +31,10 @@ from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.ways import ways_of
 from wmreward.select.groups import in_groups, videos_of
 from wmreward.select.show import Showing, say
+from wmreward.surprise.result import Clock
 from wmreward.surprise.sampling import Sampling
 from wmreward.video.ahead import Feed, decode_ahead
-from wmreward.video_io import Clip, Faults, Reduction
+from wmreward.video_io import Clip, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,12 +192,12 @@ def _judge_all(
         try:
             name = str(feed.path)
             sha256, known = feed.plan()
-            faults: Faults | None
             if known is None:
                 asked = replace(judge, prompt=job.prompts.get(name))
-                judged, faults = _judged(asked, feed, store.missing(name, sha256))
+                judged, seen = _judged(asked, feed, store.missing(name, sha256))
             else:
-                judged, faults = Judged({}, {}, {}), faults_of(known.record)
+                judged, seen = Judged({}, {}, {}), known.record
+            faults = faults_of(seen)
             if faults and job.strict:
                 raise VideoError(feed.path, f"{faults} (--strict refuses it)")
         except VideoError as error:  # what is wrong with one video must not stop the others
@@ -208,7 +209,7 @@ def _judge_all(
         own = store.find(name)
         if known is None or own is None or own.sha256 != sha256:  # perhaps under another name
             lock.check()
-            told = {} if faults is None else {"faults": faults.to_json()}
+            told = {fact: seen[fact] for fact in _SEEN if fact in seen}
             store.add(name, sha256, judged, {"group": share[feed.path], **told})
 
     for feed in decode_ahead(share, plan, clips, workers):
@@ -216,17 +217,19 @@ def _judge_all(
     return failed
 
 
-def _judged(judge: FileJudge, feed: Feed[Any], only: Collection[str]) -> tuple[Judged, Faults]:
-    """What some rewards say of a video, and what is doubtful about it."""
-    faults = Faults()
+_SEEN = ("effective_fps", "source_fps", "faults")
+"""Of a record: how a video was seen, whatever judges it."""
 
-    def clips() -> Iterator[Clip]:
-        nonlocal faults
-        for clip in feed.clips():
-            faults = clip.faults
-            yield clip
 
-    return judge.of(clips(), feed.path, only), faults
+def _judged(judge: FileJudge, feed: Feed[Any], only: Collection[str]) -> tuple[Judged, Record]:
+    """What some rewards say of a video, and how it was seen."""
+    clock = Clock()
+    judged = judge.of(clock.noting(feed.clips()), feed.path, only)
+    return judged, {
+        "effective_fps": clock.effective_fps,
+        "source_fps": clock.source_fps,
+        "faults": clock.faults.to_json(),
+    }
 
 
 def _conclude(job: Job, store: CandidateStore, failed: Mapping[Path, str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wmreward.commands.flags import Values
 from wmreward.files import user_path
+from wmreward.records.rates import rates_note
 from wmreward.records.scored import to_json
 from wmreward.scoring.report import short_names
 from wmreward.search.best_of_n import Choice
@@ -35,6 +36,7 @@ class Showing:
     form: Format
     video: Callable[[str], Path] = Path
     _winners: dict[str, Path] = field(default_factory=dict)
+    _notes: list[str] = field(default_factory=list)
 
     @classmethod
     def from_flags(cls, values: Values, video: Callable[[str], Path] = Path) -> Showing:
@@ -55,11 +57,20 @@ class Showing:
         """Print a choice and draw its sheet."""
         self._winners[group] = self.video(choice.winner.name)
         self._print(group, choice)
+        who = f"the videos of group {group!r} were" if group else "the videos were"
+        if note := rates_note((candidate.record for candidate in choice.candidates), who):
+            self._notes.append(note)
         if self.sheets is not None:
             self._draw(self.sheets / f"{number:03d}-{slug(group)}.png", choice)
 
     def end(self) -> None:
-        """Copy the winners of all groups."""
+        """Say what is to be known of the groups, once; copy their winners."""
+        for note in self._notes[:1]:
+            more = len(self._notes) - 1
+            say(
+                note
+                + (f" (the same of {more} more {'group' if more == 1 else 'groups'})" * (more > 0))
+            )
         if self.copy_to is not None:
             for copy in copy_winners(self._winners, self.copy_to):
                 say(f"wrote {copy}")
