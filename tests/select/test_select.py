@@ -377,6 +377,45 @@ def test_copies_never_replace_what_is_there(tmp_path: Path) -> None:
     assert list(copy_winners(winners, best)) == copies and sorted(best.rglob("*")) == before
 
 
+def test_candidates_of_our_own_commands_are_known(select: Select, tmp_path: Path) -> None:
+    """Of a batch run the best of every job wins, of searches the best of every video; names say which."""
+    for i, (job, seed) in enumerate((("ramp", 1), ("ramp", 2), ("ball", 1))):
+        folder = tmp_path / f"run/candidates/{job}.plain.{seed}"
+        write_clip(folder / "video.mp4", 16, seed=i)
+        (folder / "record.json").write_text(json.dumps({"job": job, "seed": seed}))
+    result = select("run", "--group_by", "folder", "--json", "--copy_to", "best")
+    assert {line["group"]: len(line["candidates"]) for line in result.records} == {
+        f"run{os.sep}ball": 1,
+        f"run{os.sep}ramp": 2,
+    }
+    winner = next(Path(line["winner"]).parent.name for line in result.records[1:])
+    assert {p.name for p in Path("best").iterdir()} == {"ball.plain.1.mp4", f"{winner}.mp4"}
+
+    for video in ("box", "cube"):
+        for seed in (3, 4):
+            write_clip(tmp_path / f"out/{video}.candidates/0a1b2c3d-seed{seed}.mp4", 16, seed=seed)
+    result = select("out", "--group_by", "folder", "--json", "--copy_to", "won")
+    seed = Path(result.records[0]["winner"]).stem[-1]
+    assert {p.name for p in Path("won").iterdir()} == {f"{v}-seed{seed}.mp4" for v in ("box", "cube")}
+
+
+def test_copies_from_folders_far_away_have_short_names(tmp_path: Path) -> None:
+    winners = {}
+    for name in ("a/x", "b/x"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "v.mp4").write_bytes(name.encode())
+        winners[str(folder)] = folder / "v.mp4"
+    copies = list(copy_winners(winners, tmp_path / "best"))
+    assert [copy.name for copy in copies] == ["a-x-v.mp4", "b-x-v.mp4"]
+
+
+def test_of_a_single_candidate_nothing_is_chosen(select: Select, clips: Path) -> None:
+    alone = select(clips / "cat_s1.mp4").out
+    assert "only candidate: " in alone and "nothing to choose from" in alone
+    assert "winner" not in alone
+
+
 def test_long_names_are_copied(tmp_path: Path) -> None:
     for folder in "ab":
         (tmp_path / folder).mkdir()
@@ -470,7 +509,7 @@ def test_doubts_are_told_recorded_and_refused(
     found = [json.loads(line)["faults"] for line in Path("s.jsonl").read_text().splitlines()]
     assert sorted(faults["gaps"] for faults in found) == [0, 1] and len(judged) == 2
     strict = select(*flags, "--strict")
-    assert strict.code == 1 and "winner: sound.mp4" in strict.out and len(judged) == 2
+    assert strict.code == 1 and "only candidate: sound.mp4" in strict.out and len(judged) == 2
     assert "gap.mkv: gaps between frames: 1 (up to 5.125 s) (--strict refuses it)" in strict.err
 
 

@@ -36,8 +36,8 @@ _VIDEOS = (
     ),
     Flag(
         "group_by",
-        "which videos are candidates of one: prompt (of the tables), folder, or a regular expression on file "
-        "names, whose groups (or else whole match) they have in common",
+        "which videos are candidates of one: prompt (of the tables), folder (of a batch run: job), or a "
+        "regular expression on file names, whose groups (or else whole match) they have in common",
         metavar="HOW",
         usually="the prompt where there is one, else all are",
     ),

@@ -10,6 +10,7 @@ from typing import Any
 from wmfiles import csv_rows, json_lines, printable, short
 from wmreward.errors import UsageError
 from wmreward.files import misused, user_path
+from wmreward.select.made import job_of
 from wmreward.video_io import list_videos
 
 TABLES = (".csv", ".jsonl")
@@ -61,8 +62,8 @@ def group_of(path: Path, prompt: str | None, group_by: str | None) -> str:
         if prompt is None:
             raise UsageError(f"--group_by prompt: no table gives a prompt for {path}")
         return prompt
-    if group_by == "folder":
-        return str(path.parent)
+    if group_by == "folder":  # each candidate of a batch run has one: they belong together by job
+        return str(job_of(path) or path.parent)
     try:
         match = re.search(group_by, path.name)
     except re.error as error:

@@ -84,10 +84,11 @@ class Showing:
         if group:
             print(f"{group}:")
         print(choice_table(choice, "video", short.__getitem__, self.form))
-        if self.form == "text":
+        if self.form == "text" and len(choice.candidates) > 1:
             print(f"winner: {choice.winner.name}")
-            if len(choice.candidates) > 1:
-                print(choice_gain(choice))
+            print(choice_gain(choice))
+        elif self.form == "text":
+            print(f"only candidate: {choice.winner.name} (there was nothing to choose from)")
         print(flush=True)
 
     def _draw(self, path: Path, choice: Choice) -> None:
