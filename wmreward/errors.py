@@ -46,6 +46,10 @@ class FileError(WMRewardError):
         return f"{self.path}: {self.reason}"
 
 
+class RewardError(WMRewardError):
+    """A reward that fails, or says what is no score. Neither the video nor an argument is to blame."""
+
+
 _of_flags = False
 
 

@@ -396,7 +396,9 @@ def test_candidates_of_our_own_commands_are_known(select: Select, tmp_path: Path
             write_clip(tmp_path / f"out/{video}.candidates/0a1b2c3d-seed{seed}.mp4", 16, seed=seed)
     result = select("out", "--group_by", "folder", "--json", "--copy_to", "won")
     seed = Path(result.records[0]["winner"]).stem[-1]
-    assert {p.name for p in Path("won").iterdir()} == {f"{v}-seed{seed}.mp4" for v in ("box", "cube")}
+    assert {p.name for p in Path("won").iterdir()} == {
+        f"{v}-seed{seed}.mp4" for v in ("box", "cube")
+    }
 
 
 def test_copies_from_folders_far_away_have_short_names(tmp_path: Path) -> None:

@@ -224,11 +224,11 @@ def test_differentiable_score(nano: ModelChoice, batched: bool) -> None:
 @pytest.mark.parametrize(
     ("video", "value_range", "message"),
     [
-        (torch.rand(3, 20, 8, 8), None, "value_range one of -1,1, 0,1, 0,255"),
-        (torch.rand(3, 20, 8, 8), "0,2", "value_range one of .* not '0,2'"),
+        (torch.rand(3, 20, 8, 8), None, 'value_range="-1,1", "0,1" or "0,255"'),
+        (torch.rand(3, 20, 8, 8), "0,2", 'value_range="-1,1".*, not "0,2"'),
         (torch.full((3, 20, 8, 8), math.nan), "0,1", "NaN or infinity"),
         (torch.zeros(3, 20, 8, 8, dtype=torch.int32), "0,255", r"not torch\.int32"),
-        (torch.zeros(3, 20, 8, 8, dtype=torch.uint8), "0,1", "uint8 video is in 0,255"),
+        (torch.zeros(3, 20, 8, 8, dtype=torch.uint8), "0,1", "uint8 video go from 0 to 255"),
         (torch.rand(20, 3, 8, 8), "0,1", r"\[3, T, H, W\] .* not \[20, 3, 8, 8\]"),
         (torch.rand(8, 8), "0,1", r"not \[8, 8\]"),
         (torch.rand(3, 0, 8, 8), "0,1", "empty"),

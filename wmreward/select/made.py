@@ -1,7 +1,7 @@
 """Videos that our own commands left as candidates: of what, and what they are called.
 
-    RUN/candidates/JOB.VARIANT.SEED/video.mp4    of `wmreward batch`, with a record.json
-    NAME.candidates/HASH-seedSEED.mp4            of `wmreward generate --best_of`, for the video NAME
+RUN/candidates/JOB.VARIANT.SEED/video.mp4    of `wmreward batch`, with a record.json
+NAME.candidates/HASH-seedSEED.mp4            of `wmreward generate --best_of`, for the video NAME
 """
 
 from __future__ import annotations
