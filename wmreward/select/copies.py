@@ -23,8 +23,8 @@ def copy_winners(winners: Mapping[str, Path], folder: Path) -> Iterator[Path]:
     """Copy the winner of each group into a folder; gives where each is.
 
     They keep their names; candidates that our commands have left are called by job or video and seed. Where
-    two have the same name, that of their group stands before it, and if it is still taken, by another group's winner or by a file that was there, a number behind it. What is there
-    with the same content is left alone.
+    two have the same name, that of their group stands before it, and if it is still taken, by another group's
+    winner or by a file that was there, a number behind it. What is there with the same content is left alone.
 
     Raises:
         WMRewardError: one cannot be written.
