@@ -64,6 +64,24 @@ def test_a_ranking_of_videos_seen_at_different_rates_says_so(cli: Cli, tmp_path:
     assert "same rate" not in cli(slow, write_clip(tmp_path / "near.mp4", fps=8.2)).err
 
 
+def test_folders_of_images_are_told_of(cli: Cli, tmp_path: Path) -> None:
+    write_clip(tmp_path / "all" / "clip.mp4")
+    for number in range(20):
+        picture = np.full((24, 32, 3), 10 * number, dtype=np.uint8)
+        (tmp_path / "all" / "frames").mkdir(exist_ok=True)
+        write_png(tmp_path / "all" / "frames" / f"{number:02d}.png", picture)
+    passed = cli("all")
+    assert "all/frames was left out" in passed.err and len(passed.out.splitlines()) == 2
+    taken = cli("all/frames", "--json")
+    assert "taken as 24 frames a second; --image_fps F says another" in taken.err
+    assert taken.records[0]["source_fps"] == 24
+    stated = cli("all/frames", "--json", "--image_fps", 8, "--fps", 8)
+    assert "image_fps" not in stated.err
+    assert stated.records[0]["settings"]["sampling"]["image_fps"] == 8
+    assert stated.records[0]["num_frames"] == 20  # at 24 a second it would be a third of them
+    assert stated.records[0]["settings_id"] != taken.records[0]["settings_id"]
+
+
 def test_the_first_video_is_decoded_while_weights_load(
     cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ from wmreward.surprise import models
 from wmreward.surprise.compute import compute_vjepa_surprise
 from wmreward.surprise.result import SurpriseResult
 from wmreward.video import collect
-from wmreward.video_io import Clip, read_frames, read_uniform, write_video
+from wmreward.video_io import Clip, read_frames, read_uniform, write_png, write_video
 
 ROOT = Path(__file__).parents[2]
 Select = Callable[..., Result]
@@ -203,6 +203,19 @@ def test_table_records_copies_and_sheets(select: Select, clips: Path) -> None:
     sheets = sorted(path.name for path in Path("sheets").iterdir())
     assert sheets == ["001-cat.png", "002-dog.png"]
     assert len(read_frames("sheets/001-cat.png", [0])) == 1
+
+
+def test_folders_of_images_are_told_of(select: Select, clips: Path) -> None:
+    for folder in ("frames", "more"):
+        (clips / folder).mkdir()
+        for number in range(16):
+            write_png(
+                clips / folder / f"{number:02d}.png", np.full((24, 32, 3), 9 * number, np.uint8)
+            )
+    told = select("clips", "clips/frames")
+    assert "note: clips/more was left out" in told.err and "frames\n" not in told.err
+    assert "clips/frames is a folder of images" in told.err and "frames " in told.out
+    assert "a folder of images" not in select("clips/frames", "--image_fps", 8).err
 
 
 def test_candidates_seen_at_different_rates_are_told(select: Select, clips: Path) -> None:

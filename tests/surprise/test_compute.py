@@ -325,6 +325,10 @@ def test_video_tensor_keeps_gradients_and_memory() -> None:
 
 
 def test_sampling_is_checked() -> None:
+    assert "image_fps" not in Sampling().to_json()  # records from before it keep their hash
+    assert Sampling(image_fps=8).to_json()["image_fps"] == 8
+    with pytest.raises(UsageError, match="image_fps"):
+        Sampling(image_fps=0)
     assert Sampling() == Sampling(max_frames=49, fps=None, decoder="pyav")
     for fps in (-1.0, math.nan, math.inf, 1e6):
         with pytest.raises(UsageError, match="fps="):

@@ -46,6 +46,14 @@ FPS = Flag(
     metavar="F",
     kind=Number(0, 999, above=True),
 )
+IMAGE_FPS = Flag(
+    "image_fps",
+    "frames per second that a folder of images stands for: it says none itself",
+    metavar="F",
+    kind=Number(0, 999, above=True),
+    default=24.0,
+    rare=True,
+)
 STRICT = Flag(
     "strict",
     "refuse videos about which something is doubtful (errors while decoding, missing or repeated frames, "

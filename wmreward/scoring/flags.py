@@ -24,6 +24,7 @@ _VIDEOS = (
     shared.MAX_FRAMES,
     shared.FPS,
     shared.RATES,
+    shared.IMAGE_FPS,
     Flag(
         "decoder",
         "pyav or decord",

@@ -49,7 +49,7 @@ def run(job: Job) -> int:
         choice = replace(job.choice, device=ranks.device(job.choice.device))
         with _begun(job, choice, ranks) as early:
             scorer = ranks.in_turn(lambda: _scorer(job, choice))
-            for remark in scorer.loaded.info.remarks() if ranks.is_first else ():
+            for remark in (*job.notes, *scorer.loaded.info.remarks()) if ranks.is_first else ():
                 _say(remark)
             shift = Shift(job, ranks, scorer, lock, early)
             rows = shift.work()

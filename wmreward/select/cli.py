@@ -44,6 +44,7 @@ _VIDEOS = (
     shared.MAX_FRAMES,
     shared.FPS,
     shared.RATES,
+    shared.IMAGE_FPS,
     shared.STRICT,
 )
 
@@ -111,6 +112,9 @@ def _run(argv: Sequence[str]) -> int:
         return rescore(values)
     if not values["video_path"]:
         parser.error("which videos? name a VIDEO, a folder, a list or a table")
+    from wmreward.select.groups import videos_of
+
+    found, left_out = videos_of(values["video_path"])  # before PyTorch is loaded
     from wmreward.select.run import job_from, run
 
-    return run(job_from(values))
+    return run(job_from(values, found, left_out))

@@ -29,11 +29,12 @@ from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.ways import ways_of
-from wmreward.select.groups import in_groups, videos_of
+from wmreward.select.groups import in_groups
 from wmreward.select.show import Showing, say
 from wmreward.surprise.result import Clock
 from wmreward.surprise.sampling import Sampling
 from wmreward.video.ahead import Feed, decode_ahead
+from wmreward.video.find import notes_on
 from wmreward.video_io import Clip, Reduction
 
 
@@ -43,6 +44,7 @@ class Job:
 
     Attributes:
         groups: Candidates by what they have in common.
+        notes: What is to be known of the videos, a line each.
         prompts: Of videos, by their path, as far as a table says.
         rewards: How they are judged.
         sampling: Which of their frames.
@@ -53,6 +55,7 @@ class Job:
     """
 
     groups: Mapping[str, Sequence[Path]]
+    notes: tuple[str, ...]
     prompts: Mapping[str, str]
     rewards: RewardChoice
     sampling: Sampling
@@ -62,16 +65,20 @@ class Job:
     workers: int
 
 
-def job_from(flags: Values) -> Job:
-    """Check all flags and find the videos, before anything is loaded.
+def job_from(flags: Values, found: Mapping[Path, str | None], left_out: Sequence[Path] = ()) -> Job:
+    """Check all flags, before anything is loaded.
+
+    Args:
+        flags: Of the command line.
+        found, left_out: The videos that they name, see `videos_of`.
 
     Raises:
-        UsageError: flags that make no sense, videos that are not there.
+        UsageError: flags that make no sense.
         WMRewardError: weights that are not there.
     """
     values = with_rates(flags, flags.given)
     rewards = RewardChoice.from_flags(values, default_model="vitg")
-    sampling = Sampling(max_frames=values["max_frames"], fps=values["fps"])
+    sampling = Sampling(**{name: values[name] for name in ("max_frames", "fps", "image_fps")})
     if sampling.fps is None and sampling.max_frames < rewards.min_frames:
         raise UsageError(
             f"--max_frames {sampling.max_frames} is too few: the reward needs {rewards.min_frames}"
@@ -80,13 +87,15 @@ def job_from(flags: Values) -> Job:
     showing = Showing.from_flags(flags)
     if output is not None and output.suffix.lower() != ".jsonl":
         raise UsageError(f"--output {output} must end in .jsonl")
-    found = videos_of(values["video_path"])
     groups = in_groups(found, values["group_by"])
     for path, prompt in found.items():
         rewards.check_prompt(prompt, of=str(path))
     rewards.check_weights()
     return Job(
         groups=groups,
+        notes=notes_on(
+            list(found), left_out, None if "image_fps" in flags.given else sampling.image_fps
+        ),
         prompts={str(path): prompt for path, prompt in found.items() if prompt is not None},
         rewards=rewards,
         sampling=sampling,
@@ -107,7 +116,9 @@ def run(job: Job) -> int:
 
 
 def _run(job: Job, ranks: Ranks, lock: Lock, temporary: Path) -> int:
-    seen = {"sampling": vars(job.sampling)}
+    for note in job.notes if ranks.is_first else ():
+        say(note)
+    seen = {"sampling": job.sampling.to_json()}
     store = CandidateStore(
         job.output or temporary / "selection.jsonl",
         {**job.rewards.settings(), **seen},
