@@ -248,6 +248,7 @@ def test_wrong_videos(video: Any, value_range: Any, message: str) -> None:
     ("settings", "message"),
     [
         ({"model": "vit_large"}, "unknown model 'vit_large'; choose one of .*vitl"),
+        ({"model": "ViT-L"}, r"unknown model 'ViT-L'; .*; did you mean vitl\?$"),
         ({"mode": "best"}, "unknown mode 'best'"),
         ({"mode": "topk"}, "unknown mode 'topk'"),
         ({"stride": 0}, "stride=0"),

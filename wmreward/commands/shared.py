@@ -14,6 +14,7 @@ from wmreward.commands.kinds import (
     Whole,
     all_different,
     different,
+    model,
     place,
     rule,
     seed_range,
@@ -85,6 +86,7 @@ MODEL = Flag(
     "V-JEPA 2.1: vitb21 (80 M parameters), vitl21 (300 M), vitg21 (1 B) or vitG21 (2 B); or one of your own, "
     "package.module:factory",
     metavar="NAME",
+    kind=model,
     usually="vitg; for what the small generator makes, tiny",
 )
 WEIGHTS = Flag(
