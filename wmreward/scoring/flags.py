@@ -9,7 +9,7 @@ from wmreward.commands.kinds import OneOf, Whole, place
 _EPILOG = """\
 Every flag may also be written with dashes (--max-frames). Results go to standard output, all else
 to standard error. Exit code: 0 when all videos were scored, 1 when one failed, 2 for wrong flags,
-130 after Ctrl-C.
+130 after Ctrl-C, 143 after SIGTERM.
 
 examples:
   wmreward score clip.mp4 --model tiny --plot --map
