@@ -25,6 +25,9 @@ NUMBERS = [
     if isinstance(flag.kind, Whole | Number)
 ]
 
+MAGI = {"generate", "batch"}
+"""Commands that take configurations of MAGI-1, which lie in the clone."""
+
 KEPT = {"mode", "fps", "workers"}
 """Earlier spellings of the two scripts at the root that mean something else in other commands."""
 
@@ -75,6 +78,14 @@ def test_a_word_by_meaning_names_a_flag_that_is_there(word: str) -> None:
             parser.read([f"--{word}", "1"])
         said = re.findall(r"--([a-z_]+)", str(mistake.value))[1:]
         assert set(said) <= parser.flags.keys() | {"help"}, str(mistake.value)
+
+
+@pytest.mark.parametrize("prog", [prog for prog in EVERY if prog.split()[1] not in MAGI])
+def test_help_names_no_file_that_only_a_clone_has(prog: str) -> None:
+    told = EVERY[prog].format_help()
+    assert not re.search(
+        r"\b(example|prompt|docs|MAGI-1|generation)/|\b(compute|generate)_\w+\.py", told
+    )
 
 
 def test_the_names_of_models_are_those_there_are() -> None:

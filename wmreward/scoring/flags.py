@@ -14,7 +14,7 @@ to standard error. Exit code: 0 when all videos were scored, 1 when one failed, 
 examples:
   wmreward score clip.mp4 --model tiny --plot --map
   wmreward score a.mp4 b.mp4 'runs/**/*.mp4' list.txt --output scores.jsonl
-  torchrun --nproc_per_node 8 compute_wmreward.py --video_path videos/ --output scores.jsonl
+  torchrun --nproc_per_node 8 -m wmreward score videos/ --output scores.jsonl
 """
 
 _OLD = {"mode": "aggregate", "out_dir": "pictures", "workers": "read_ahead"}
