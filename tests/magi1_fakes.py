@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from magi1.byte_t5 import ByteT5, ByteT5Config
 from magi1.config import EngineConfig, MagiConfig, ModelConfig, RuntimeConfig
-from magi1.dit import DiT
+from magi1.text.byte_t5 import ByteT5, ByteT5Config
+from magi1.transformer.dit import DiT
 from magi1.vae import VAE, VAEConfig
 
 NANO_MODEL = ModelConfig(

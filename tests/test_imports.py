@@ -185,6 +185,34 @@ def test_rooms_import_downwards_only() -> None:
             assert other in ROOMS[room] | {room}, f"{file.relative_to(ROOT)} imports {module}"
 
 
+MODEL_ROOMS: dict[str, dict[str, set[str]]] = {
+    "magi1": {
+        "transformer": set(),
+        "parallel": {"transformer"},
+        "sampling": {"transformer"},
+        "files": {"transformer"},
+        "text": {"files"},
+        "planning": {"transformer", "sampling", "files"},
+    },
+    "vjepa2": {"files": set()},
+}
+"""The rooms of each model, the lowest first, and what each may import besides itself and its root."""
+
+
+@pytest.mark.parametrize("package", MODEL_ROOMS)
+def test_rooms_of_a_model_import_downwards_only(package: str) -> None:
+    rooms, place = MODEL_ROOMS[package], package_folders()[package]
+    assert rooms.keys() == {file.parent.name for file in place.glob("*/__init__.py")}
+    below: set[str] = set()
+    for room, allowed in rooms.items():
+        assert allowed <= below, f"{room} may import {allowed - below}, which stand above it"
+        below.add(room)
+        for file in (place / room).glob("*.py"):
+            found = [module.split(".") for module in imported_modules(file)]
+            others = {parts[1] for parts in found if parts[0] == package and len(parts) > 2}
+            assert others <= allowed | {room}, f"{file.relative_to(ROOT)} imports {others}"
+
+
 def imported_modules(file: Path) -> set[str]:
     """Full names of the modules that a file imports anywhere."""
     found: set[str] = set()
@@ -246,7 +274,7 @@ def test_every_module_imports_with_the_core_dependencies_alone(tmp_path: Path) -
         name for package, place in package_folders().items() for name in modules(package, place)
     ]
     assert {
-        "vjepa2.checkpoint",
+        "vjepa2.files.checkpoint",
         "wmreward.surprise.compute",
         "simworld.pairs",
         "training.world_model",

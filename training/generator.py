@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import simworld
-from magi1.byte_t5 import EOS, FIRST_BYTE, ByteT5, ByteT5Config, tokenize
 from magi1.config import EngineConfig, MagiConfig, ModelConfig, RuntimeConfig
-from magi1.dit import DiT
-from magi1.layers import ChunkTexts, TransformerLayer
-from magi1.prompt_tokens import NULL_LENGTH
+from magi1.text.byte_t5 import EOS, FIRST_BYTE, ByteT5, ByteT5Config, tokenize
+from magi1.text.chunk_texts import NULL_LENGTH
+from magi1.transformer.dit import DiT
+from magi1.transformer.layers import ChunkTexts, TransformerLayer
 from magi1.vae import VAE, VAEConfig
 from simworld.geometry import SHAPES
 from simworld.looks import VIVID

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 import simworld
-from magi1.byte_t5 import EOS, FIRST_BYTE, PAD
+from magi1.text.byte_t5 import EOS, FIRST_BYTE, PAD
 from magi1.vae import VAE
 from simworld import Split
 from training.videos import FRAMES, UNIT, Camera, Footage, shoot, to_model
@@ -36,7 +36,7 @@ class Examples(NamedTuple):
     fourth: Tensor
     """[B, 16, 8, 8] the fourth latent where 16 frames are given: of frames 12 to 15 alone."""
     ids: Tensor
-    """[B, 112] bytes of a prompt, see `magi1.byte_t5`."""
+    """[B, 112] bytes of a prompt, see `magi1.text.byte_t5`."""
     mask: Tensor
     """[B, 112] 1 where there is one."""
     said: Tensor
@@ -149,7 +149,7 @@ def prompts(footage: Footage, generator: torch.Generator) -> tuple[Tensor, Tenso
 
 
 def tokens_of(texts: Sequence[str]) -> Tensor:
-    """`magi1.byte_t5.tokenize` for tens of thousands of captions at once: int16 ids ``[N, 112]``."""
+    """`magi1.text.byte_t5.tokenize` for tens of thousands of captions at once: int16 ids ``[N, 112]``."""
     padded = b"".join(text.encode().ljust(CAPTION_TOKENS, b"\0") for text in texts)
     raw = torch.frombuffer(bytearray(padded), dtype=torch.uint8).view(len(texts), -1).short()
     written = raw != 0

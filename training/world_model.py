@@ -22,10 +22,10 @@ from training.clips import CLIP_FRAMES, LONG_FRAMES, ClipStream
 from training.loop import CHECK_EVERY, Process, command, joined, schedule, train
 from training.masks import block_masks, causal_masks
 from training.objectives import LatentModel, PixelModel, collapse_diagnostics
-from vjepa2.checkpoint import load_model
 from vjepa2.config import VJEPA2Config, get_config
+from vjepa2.files.checkpoint import load_model
+from vjepa2.files.quantise import quantise
 from vjepa2.layers import Block
-from vjepa2.quantise import quantise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """V-JEPA 2 and 2.1: the latent world models whose surprise is the physics score."""
 
 from vjepa2.build import build_model
-from vjepa2.checkpoint import WeightsInfo, load_model
 from vjepa2.config import (
     MODELS,
     ModelConfig,
@@ -11,6 +10,7 @@ from vjepa2.config import (
     get_config,
 )
 from vjepa2.errors import WeightsError
+from vjepa2.files.checkpoint import WeightsInfo, load_model
 from vjepa2.world_model import VJEPA2, Branches, FutureLatents, WorldModel
 from vjepa2.world_model21 import VJEPA21, Reading
 

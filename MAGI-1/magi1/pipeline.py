@@ -1,7 +1,7 @@
 """Prompt, image or video in, frames out: text encoder, VAE, transformer and sampler put together.
 
 Each network is loaded when it is first needed. The text encoder comes first and leaves again once the prompt
-is read (:mod:`magi1.text_features`); with ``offload`` the VAE and the transformer's layers are on the GPU
+is read (:mod:`magi1.text.features`); with ``offload`` the VAE and the transformer's layers are on the GPU
 only while they work.
 """
 
@@ -16,18 +16,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from magi1.blame import blamed, check_finite
-from magi1.checkpoint import LoadedWeights, load_dit, load_vae
 from magi1.config import MagiConfig
-from magi1.dit import DiT
 from magi1.errors import MagiError, MagiUsageError
-from magi1.kernels import KernelChoice, find_kernels
-from magi1.kv_cache import KVCache
-from magi1.offload import offload_layers, resident
+from magi1.files.blame import blamed, check_finite
+from magi1.files.checkpoint import LoadedWeights, load_dit, load_vae
 from magi1.pixels import from_uint8, to_uint8
-from magi1.prompt_reader import CutPrompt, PromptReader
-from magi1.prompt_tokens import ChunkText, SpecialTokens, chunk_text, load_token_vectors
-from magi1.sampler import (
+from magi1.sampling.sampler import (
     FinishedChunk,
     Guide,
     LoopState,
@@ -36,12 +30,18 @@ from magi1.sampler import (
     make_noise,
     with_prefix,
 )
-from magi1.schedule import ChunkCall, VideoLayout, chunk_calls, time_steps
-from magi1.text_encoder import TextFeatures
-from magi1.text_features import PromptFeatures
+from magi1.sampling.schedule import ChunkCall, VideoLayout, chunk_calls, time_steps
+from magi1.sampling.velocity import MagiVelocity, VideoTexts
+from magi1.text.chunk_texts import ChunkText, SpecialTokens, chunk_text, load_token_vectors
+from magi1.text.encoder import TextFeatures
+from magi1.text.features import PromptFeatures
+from magi1.text.reader import CutPrompt, PromptReader
 from magi1.tiling import TileMap, Tiling, map_tiles, tiled_decode, tiled_encode
+from magi1.transformer.dit import DiT
+from magi1.transformer.kernels import KernelChoice, find_kernels
+from magi1.transformer.kv_cache import KVCache
+from magi1.transformer.offload import offload_layers, resident
 from magi1.vae import VAE
-from magi1.velocity import MagiVelocity, VideoTexts
 from wmweights import first_not_finite
 
 MAX_PREFIX_FRAMES = 32

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as checkpointed
 
 from magi1.errors import MagiUsageError
-from magi1.kernels import sdpa
+from magi1.transformer.kernels import sdpa
 from wmfiles import short
 
 Grid = tuple[int, int, int]

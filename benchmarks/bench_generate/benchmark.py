@@ -50,14 +50,14 @@ from benchmarks.bench_generate.workload import (
     reference_way,
 )
 from benchmarks.shared.machine import describe, matmul_rate, median_and_peak
-from magi1.attention import OneDevice
 from magi1.config import RuntimeConfig
-from magi1.costs import vae_flop
-from magi1.kernels import sdpa
-from magi1.offload import offload_layers
 from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place, process_groups
+from magi1.planning.costs import vae_flop
 from magi1.tiling import TileMap, map_tiles, tiled_decode
+from magi1.transformer.attention import OneDevice
+from magi1.transformer.kernels import sdpa
+from magi1.transformer.offload import offload_layers
 
 PARTS = ("attention", "forward", "gradient", "vae", "offload")
 

@@ -13,17 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from magi1 import layers, velocity
-from magi1.attention import CacheUse
 from magi1.config import MagiConfig, ModelConfig
-from magi1.dit import DiT
-from magi1.fp8 import E4M3
-from magi1.kernels import TORCH, Kernels
-from magi1.plan import RELEASED_VAE
-from magi1.rope import default_bands
-from magi1.schedule import guidance_scales, plan_calls, time_steps
+from magi1.planning.plan import RELEASED_VAE
+from magi1.sampling import velocity
+from magi1.sampling.schedule import guidance_scales, plan_calls, time_steps
+from magi1.sampling.velocity import MagiVelocity, VideoTexts
+from magi1.transformer import layers
+from magi1.transformer.attention import CacheUse
+from magi1.transformer.dit import DiT
+from magi1.transformer.fp8 import E4M3
+from magi1.transformer.kernels import TORCH, Kernels
+from magi1.transformer.rope import default_bands
 from magi1.vae import VAE
-from magi1.velocity import MagiVelocity, VideoTexts
 
 CONFIGS = Path(__file__).parents[2] / "MAGI-1" / "example"
 MODELS = {

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from benchmarks.campaign.targets import Reading, Sample
-from magi1.checkpoint import read_vae_config
 from magi1.config import MagiConfig
 from magi1.errors import MagiError
-from magi1.zstd_shards import read_specs as read_packed_specs
+from magi1.files.checkpoint import read_vae_config
+from magi1.files.zstd_shards import read_specs as read_packed_specs
 from wmfiles.arrays import read_arrays
 from wmreward.errors import WMRewardError
 from wmreward.files import misused

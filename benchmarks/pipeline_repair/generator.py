@@ -17,7 +17,7 @@ from benchmarks.pipeline_repair.pipeline import MagiContinuation, MagiPipeline
 from benchmarks.shared import magi_generator
 from benchmarks.shared.magi_generator import Asked, MagiGenerator
 from magi1.errors import MagiUsageError
-from magi1.sampler import make_noise
+from magi1.sampling.sampler import make_noise
 from wmreward.pipelines import guide_pipeline
 from wmreward.pipelines.guide import MOST_VIDEOS
 from wmreward.steering.guidance import Guidance

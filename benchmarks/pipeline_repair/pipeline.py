@@ -19,9 +19,9 @@ from torch import Tensor
 
 from benchmarks.shared.magi_generator import Asked, MagiGenerator
 from magi1.errors import MagiUsageError
-from magi1.schedule import chunk_calls
+from magi1.sampling.schedule import chunk_calls
+from magi1.sampling.velocity import MagiVelocity
 from magi1.tiling import tiled_decode
-from magi1.velocity import MagiVelocity
 from wmreward.pipelines.families.base import Family
 
 

@@ -47,8 +47,8 @@ from benchmarks.rehearsal.machine import table as table_of_checks
 from benchmarks.rehearsal.weights import Stage
 from benchmarks.shared.machine import describe
 from magi1.config import MagiConfig
-from magi1.plan import plan
-from magi1.schedule import plan_calls, time_steps
+from magi1.planning.plan import plan
+from magi1.sampling.schedule import plan_calls, time_steps
 from wmreward.generation.steering_flags import GUIDANCE_RANGE, GUIDANCE_SCALE
 from wmreward.steering.schedule import GuidanceSchedule
 from wmreward.video_io import read_frames, write_png

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.rehearsal.weights import Stage
-from magi1.plan import plan
+from magi1.planning.plan import plan
 from wmreward.version import versions
 
 GIB = 2**30

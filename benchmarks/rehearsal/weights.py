@@ -21,16 +21,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmarks.bench_generate.workload import CONFIGS, MODELS, nano
-from magi1 import t5_files
-from magi1.byte_t5 import ByteT5, ByteT5Config
-from magi1.checkpoint import BANDS
 from magi1.config import MagiConfig
-from magi1.dit import DiT
-from magi1.folders import INDEX, T5_FOLDER, VAE_CONFIG, VAE_WEIGHTS, weights_subfolder
-from magi1.plan import RELEASED_VAE
+from magi1.files.checkpoint import BANDS
+from magi1.files.folders import INDEX, T5_FOLDER, VAE_CONFIG, VAE_WEIGHTS, weights_subfolder
+from magi1.planning.plan import RELEASED_VAE
+from magi1.text import t5_files
+from magi1.text.byte_t5 import ByteT5, ByteT5Config
+from magi1.transformer.dit import DiT
 from magi1.vae import VAE, VAEConfig
 from vjepa2 import VJEPA2, VJEPA2Config, get_config
-from vjepa2.sources import OFFICIAL_FILES, converted_path
+from vjepa2.files.sources import OFFICIAL_FILES, converted_path
 from wmweights import TensorSpec, blank, safetensors_file
 
 HOLLOW = "hollow"

@@ -21,12 +21,12 @@ from torch import Tensor
 from magi1.config import DTYPES, MagiConfig, RuntimeConfig
 from magi1.errors import MagiUsageError
 from magi1.pipeline import Pipeline
-from magi1.prompt_tokens import chunk_text
-from magi1.sampler import Guide, denoise, make_noise, with_prefix
-from magi1.schedule import SHIFT, TimeTransform, VideoLayout, chunk_calls, time_steps
-from magi1.text_encoder import TextFeatures
+from magi1.sampling.sampler import Guide, denoise, make_noise, with_prefix
+from magi1.sampling.schedule import SHIFT, TimeTransform, VideoLayout, chunk_calls, time_steps
+from magi1.sampling.velocity import MagiVelocity, VideoTexts
+from magi1.text.chunk_texts import chunk_text
+from magi1.text.encoder import TextFeatures
 from magi1.tiling import tiled_decode, tiled_encode
-from magi1.velocity import MagiVelocity, VideoTexts
 
 TINY = Path(__file__).parents[2] / "MAGI-1" / "example" / "tiny" / "tiny_config.json"
 
@@ -65,7 +65,7 @@ class MagiGenerator:
     Args:
         networks: What generates.
         runtime: How it samples.
-        transform, shift: Of the time steps (`magi1.schedule.time_steps`).
+        transform, shift: Of the time steps (`magi1.sampling.schedule.time_steps`).
         make_guide: Makes the guide of each batch.
         settings: What to tell about it.
     """

@@ -10,7 +10,7 @@ from cli_fixtures import write_weights
 from fakes import NANO
 
 import vjepa2.config
-import vjepa2.sources
+import vjepa2.files.sources
 from wmreward.surprise import models
 
 
@@ -20,7 +20,7 @@ def nano_tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     weights = write_weights(tmp_path_factory.mktemp("nano") / "nano.safetensors", NANO)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(vjepa2.config.MODELS, "tiny", replace(NANO, name="tiny"))
-        patch.setitem(vjepa2.sources.EMBEDDED, "tiny", weights)
+        patch.setitem(vjepa2.files.sources.EMBEDDED, "tiny", weights)
         models.load.cache_clear()
         yield
         models.load.cache_clear()

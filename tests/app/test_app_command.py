@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import vjepa2.sources
+import vjepa2.files.sources
 from vjepa2 import MODELS
 from wmreward.app import server
 from wmreward.app.cli import main
@@ -52,10 +52,10 @@ def test_models_whose_weights_are_here(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     assert offered() == ["tiny"]
     for name in ("vitl", "vitgac", "vitb21"):
-        (tmp_path / vjepa2.sources.OFFICIAL_FILES[name]).touch()
+        (tmp_path / vjepa2.files.sources.OFFICIAL_FILES[name]).touch()
     assert offered() == ["tiny", "vitl"], "vitb21 needs its teacher, vitgac what a robot did"
     assert offered("vitl") == ["vitl", "tiny"]
-    (tmp_path / vjepa2.sources.OFFICIAL_FILES["vitG21"]).touch()
+    (tmp_path / vjepa2.files.sources.OFFICIAL_FILES["vitG21"]).touch()
     assert set(offered()) == {"tiny", "vitl", "vitb21", "vitG21"}
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(tmp_path))
     assert set(offered()) >= {"vitg", "vith", "vitg384"}

@@ -14,9 +14,9 @@ import torch
 
 from benchmarks.bench_generate import benchmark as bench_generate
 from benchmarks.bench_generate.workload import Scene, bench_config, random_dit
-from magi1.costs import work_as_run
-from magi1.dit import DiT
-from magi1.schedule import VideoLayout
+from magi1.planning.costs import work_as_run
+from magi1.sampling.schedule import VideoLayout
+from magi1.transformer.dit import DiT
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--model", "nano", "--device", "cpu", "--sizes", "32x48", "--repeats", "1"]

@@ -18,7 +18,7 @@ from benchmarks.shared.generators import Generator
 from benchmarks.shared.magi_generator import MagiGenerator, tiny
 from magi1.errors import MagiUsageError
 from magi1.pipeline import Pipeline, Request
-from magi1.sampler import DenoiseStep
+from magi1.sampling.sampler import DenoiseStep
 
 PROMPTS = ["a red ball falls", "a very big blue box slides left", ""]
 SEEDS = [3, 5, 8]

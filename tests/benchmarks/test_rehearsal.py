@@ -12,14 +12,15 @@ import pytest
 import torch
 from fakes import NANO
 
-import magi1.t5_files
+import magi1.text.t5_files
 from benchmarks.rehearsal import benchmark, machine, phases
 from benchmarks.rehearsal.benchmark import Ran, Rehearsal
 from benchmarks.rehearsal.machine import checks
 from benchmarks.rehearsal.weights import Stage, fill_hollow_files, random_value
-from magi1.checkpoint import load_dit, load_vae
-from magi1.text_features import PromptFeatures
-from vjepa2 import MODELS, load_model, sources
+from magi1.files.checkpoint import load_dit, load_vae
+from magi1.text.features import PromptFeatures
+from vjepa2 import MODELS, load_model
+from vjepa2.files import sources
 from wmweights import TensorSpec, read_state, safetensors_file
 
 CPU = torch.device("cpu")
@@ -27,7 +28,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def filling(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (safetensors_file, magi1.t5_files):
+    for module in (safetensors_file, magi1.text.t5_files):
         monkeypatch.setattr(module, "read_tensors", safetensors_file.read_tensors)
     fill_hollow_files()
 

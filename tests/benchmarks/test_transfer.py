@@ -18,7 +18,7 @@ from benchmarks.transfer.scenes import FRAMES, Body, Break, Scene, mirrored, pla
 from benchmarks.transfer.twins import DIVERGENCE, KINDS, make_pair
 from simworld import VIOLATIONS
 from vjepa2 import VJEPA2
-from vjepa2.checkpoint import WeightsInfo
+from vjepa2.files.checkpoint import WeightsInfo
 
 pytest.importorskip("pymunk")
 pytest.importorskip("PIL")

@@ -15,9 +15,9 @@ from benchmarks.shared.continuation import TASKS, Examination
 from benchmarks.shared.held_out import HeldOut, held_out
 from benchmarks.shared.magi_generator import TINY, MagiGenerator, tiny
 from benchmarks.shared.object_detector import detect
-from magi1.checkpoint import load_vae
 from magi1.config import MagiConfig
-from magi1.folders import find_dit, find_t5, find_vae, missing_files
+from magi1.files.checkpoint import load_vae
+from magi1.files.folders import find_dit, find_t5, find_vae, missing_files
 from training.publish_generator import LARGEST_FILE, LARGEST_SUM, files_of
 from wmreward.generation.cli import main
 from wmreward.video_io import iter_frames_at_fps, write_png, write_video

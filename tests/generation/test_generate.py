@@ -17,12 +17,12 @@ from generate_fixtures import ROOT, T2V, CommandLine, script
 from magi1_fakes import nano_config, write_nano
 from torch import Tensor
 
-import magi1.text_features
+import magi1.text.features
 from magi1.errors import MagiUsageError
 from magi1.pipeline import Pipeline, Request, VideoChunk, usable_frames
-from magi1.prompt_tokens import SpecialTokens
-from magi1.sampler import DenoiseStep
-from magi1.text_encoder import load_text_encoder
+from magi1.sampling.sampler import DenoiseStep
+from magi1.text.chunk_texts import SpecialTokens
+from magi1.text.encoder import load_text_encoder
 from wmreward.generation.batch.cli import main as batch
 from wmreward.generation.flags import build_parser
 from wmreward.generation.inputs import given_frames
@@ -201,7 +201,7 @@ def test_a_text_is_read_once_for_all_videos_of_a_folder(
 ) -> None:
     """Another seed, and a list of jobs, find what the text encoder said; the videos are the same."""
     plain = command(*T2V, "--seed", "3", "--output", "plain.mp4", "--json")
-    monkeypatch.setattr(magi1.text_features, "LEAST_BYTES", 1)
+    monkeypatch.setattr(magi1.text.features, "LEAST_BYTES", 1)
     loads: list[Path] = []
 
     def counted(folder: Path, **options: Any) -> Any:
@@ -217,7 +217,7 @@ def test_a_text_is_read_once_for_all_videos_of_a_folder(
         pipelines.append(self)
 
     monkeypatch.setattr(Pipeline, "__init__", noted)
-    monkeypatch.setattr(magi1.text_features, "load_text_encoder", counted)
+    monkeypatch.setattr(magi1.text.features, "load_text_encoder", counted)
     for seed in ("3", "4"):
         assert command(*T2V, "--seed", seed, "--output", f"runs/{seed}.mp4", "--json")[0] == 0
     assert len(loads) == 1

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from video_fixtures import encode
 
 from magi1.config import MagiConfig
-from magi1.folders import TINY_CONFIG, located
+from magi1.files.folders import TINY_CONFIG, located
 from magi1.pipeline import Pipeline
 from wmreward.generation import flags
 from wmreward.generation.batch.cli import main as batch
@@ -224,7 +224,7 @@ def test_its_configuration_is_in_the_package(
 
 
 def test_half_precision_is_named_where_it_is_too_narrow() -> None:
-    from magi1.blame import blamed
+    from magi1.files.blame import blamed
 
     model = torch.nn.Linear(2, 2).to(torch.bfloat16)
     assert "--dtype float32" in str(blamed("frames are no numbers", "VAE", model, ()))

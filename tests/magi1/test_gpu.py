@@ -31,10 +31,10 @@ from test_magi1_dit import (
 from test_magi1_vae import FP32, GRADIENT, golden_vae
 from torch import Tensor, nn
 
-from magi1.dit import DiT
-from magi1.fp8 import FP8Linear
-from magi1.kernels import wide_linear
-from magi1.offload import offload_layers, resident
+from magi1.transformer.dit import DiT
+from magi1.transformer.fp8 import FP8Linear
+from magi1.transformer.kernels import wide_linear
+from magi1.transformer.offload import offload_layers, resident
 from wmreward.surprise.scorer import SurpriseScorer
 
 GPU = "cuda"

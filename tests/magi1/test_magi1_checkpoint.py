@@ -16,14 +16,14 @@ from magi1_goldens import COMPLETE, golden
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from magi1 import folders
-from magi1.checkpoint import load_dit, load_vae
 from magi1.config import MagiConfig
-from magi1.dit import DiT
-from magi1.download import download
 from magi1.errors import MagiError, MagiUsageError
-from magi1.folders import find_t5, located, missing_files, variant, weights_subfolder
-from magi1.rope import default_bands
+from magi1.files import folders
+from magi1.files.checkpoint import load_dit, load_vae
+from magi1.files.download import download
+from magi1.files.folders import find_t5, located, missing_files, variant, weights_subfolder
+from magi1.transformer.dit import DiT
+from magi1.transformer.rope import default_bands
 from magi1.vae import VAE, VAEConfig
 from wmweights import WeightsError, places, quantise
 
@@ -148,7 +148,7 @@ def test_layouts(
     config = tiny(fp8=fp8, distill=fp8)
     state = stored(config)
     sub = "inference_weight.fp8.distill" if fp8 else "inference_weight"
-    monkeypatch.setattr("magi1.folders.variant", lambda config: "24B_x")
+    monkeypatch.setattr("magi1.files.folders.variant", lambda config: "24B_x")
     base = tmp_path / ("ckpt/magi/24B_x" if place == "hub" else "mine")
     folder = base if place == "direct" else base / sub
     layout(folder, state)
@@ -530,7 +530,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHub:
     fake = FakeHub()
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: fake)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("magi1.download.MARGIN", 0)
+    monkeypatch.setattr("magi1.files.download.MARGIN", 0)
     monkeypatch.chdir(tmp_path)
     return fake
 

@@ -14,14 +14,14 @@ from magi1_fakes import NANO_MODEL
 from magi1_goldens import Golden, close, close_in_rms, golden, goldens
 from torch import Tensor
 
-from magi1.attention import CacheUse
 from magi1.config import ModelConfig
-from magi1.dit import SINUSOID, DiT, frequencies
-from magi1.fp8 import FP8Linear, PerTensorFP8Linear, SmoothFP8Linear
-from magi1.kernels import sdpa, silu_and_mul, wide_linear
-from magi1.kv_cache import KVCache
-from magi1.layers import ChunkTexts, LayerInputs
-from magi1.rope import RotaryEmbedding, default_bands, rotate
+from magi1.transformer.attention import CacheUse
+from magi1.transformer.dit import SINUSOID, DiT, frequencies
+from magi1.transformer.fp8 import FP8Linear, PerTensorFP8Linear, SmoothFP8Linear
+from magi1.transformer.kernels import sdpa, silu_and_mul, wide_linear
+from magi1.transformer.kv_cache import KVCache
+from magi1.transformer.layers import ChunkTexts, LayerInputs
+from magi1.transformer.rope import RotaryEmbedding, default_bands, rotate
 
 FLOAT32, BFLOAT16_MAX, BFLOAT16_RMS, GRADIENTS, EXACT = 2e-5, 3e-2, 6e-3, 5e-5, 1e-6
 

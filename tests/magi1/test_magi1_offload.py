@@ -10,9 +10,9 @@ import torch
 from test_magi1_dit import NANO, nano, nano_inputs
 from torch import Tensor, nn
 
-from magi1.dit import DiT
 from magi1.errors import MagiUsageError
-from magi1.offload import LayerStream, offload_layers, resident
+from magi1.transformer.dit import DiT
+from magi1.transformer.offload import LayerStream, offload_layers, resident
 
 
 def two_of_a_kind(ahead: int = 1) -> tuple[DiT, DiT, LayerStream]:

@@ -24,10 +24,10 @@ from magi1.config import EngineConfig
 from magi1.errors import MagiUsageError
 from magi1.parallel.context import Ulysses, _deal, parallelise, share_tiles
 from magi1.parallel.groups import Place, process_groups
-from magi1.sampler import denoise, make_noise
-from magi1.schedule import plan_calls, time_steps
+from magi1.sampling.sampler import denoise, make_noise
+from magi1.sampling.schedule import plan_calls, time_steps
+from magi1.sampling.velocity import MagiVelocity
 from magi1.tiling import map_tiles
-from magi1.velocity import MagiVelocity
 
 PROCESSES = 4
 FLOAT32, FLOAT64 = 1e-5, 1e-12

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from magi1.attention import CacheUse, ChunkRange
 from magi1.config import MagiConfig
-from magi1.costs import vae_flop
-from magi1.kv_cache import KVCache
-from magi1.layers import ChunkTexts
-from magi1.memory import cache_per_chunk
-from magi1.plan import GIB, PREFIX_LATENTS, RELEASED_VAE, Mode, Plan, plan
-from magi1.sampler import denoise, make_noise
-from magi1.schedule import plan_calls, time_steps
-from magi1.velocity import MagiVelocity, VideoTexts
+from magi1.planning.costs import vae_flop
+from magi1.planning.memory import cache_per_chunk
+from magi1.planning.plan import GIB, PREFIX_LATENTS, RELEASED_VAE, Mode, Plan, plan
+from magi1.sampling.sampler import denoise, make_noise
+from magi1.sampling.schedule import plan_calls, time_steps
+from magi1.sampling.velocity import MagiVelocity, VideoTexts
+from magi1.transformer.attention import CacheUse, ChunkRange
+from magi1.transformer.kv_cache import KVCache
+from magi1.transformer.layers import ChunkTexts
 
 EXAMPLES = Path(__file__).parents[2] / "MAGI-1" / "example"
 PETA, TERA = 1e15, 1e12

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from magi1.config import EngineConfig, MagiConfig, RuntimeConfig
 from magi1.errors import MagiError
-from magi1.kv_cache import KVCache
-from magi1.sampler import (
+from magi1.sampling.sampler import (
     DenoiseStep,
     FinishedChunk,
     LoopState,
@@ -25,7 +24,7 @@ from magi1.sampler import (
     denoise,
     make_noise,
 )
-from magi1.schedule import (
+from magi1.sampling.schedule import (
     ChunkCall,
     VideoLayout,
     chunk_calls,
@@ -35,7 +34,8 @@ from magi1.schedule import (
     prefix_span,
     time_steps,
 )
-from magi1.velocity import MagiVelocity, VideoTexts
+from magi1.sampling.velocity import MagiVelocity, VideoTexts
+from magi1.transformer.kv_cache import KVCache
 
 FORWARD, LOOPS, TABLES = 2e-5, 1e-4, 1e-6
 

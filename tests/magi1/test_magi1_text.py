@@ -18,24 +18,24 @@ from hypothesis import strategies as st
 from magi1_goldens import COMMITTED, COMPLETE, golden
 from torch import Tensor
 
-from magi1.byte_t5 import ByteT5, ByteT5Config, relative_buckets, tokenize
 from magi1.errors import MagiError, MagiUsageError
-from magi1.prompt_cleaning import clean_prompt
-from magi1.prompt_reader import PromptReader
-from magi1.prompt_tokens import (
+from magi1.text.byte_t5 import ByteT5, ByteT5Config, relative_buckets, tokenize
+from magi1.text.chunk_texts import (
     ChunkText,
     SpecialTokens,
     TokenVectors,
     chunk_text,
     load_token_vectors,
 )
-from magi1.text_encoder import (
+from magi1.text.cleaning import clean_prompt
+from magi1.text.encoder import (
     ByteEncoder,
     T5Encoder,
     TextFeatures,
     check_text_encoder,
     load_text_encoder,
 )
+from magi1.text.reader import PromptReader
 from wmweights import quantise, write_state
 
 CAN_CLEAN = find_spec("ftfy") is not None and find_spec("bs4") is not None
@@ -789,7 +789,7 @@ def test_packages_are_checked_before_anything_is_loaded(
 ) -> None:
     config = tmp_path / "config.json"
     save_byte_t5(byte_t5(), tmp_path)
-    monkeypatch.setattr("magi1.text_encoder.find_spec", lambda name: None)
+    monkeypatch.setattr("magi1.text.encoder.find_spec", lambda name: None)
     check_text_encoder(tmp_path)  # needs none
     config.write_text(json.dumps({"model_type": "t5"}))
     with pytest.raises(MagiError, match=r"transformers, ftfy, bs4, sentencepiece.*\[generate\]"):

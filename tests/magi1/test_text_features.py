@@ -16,10 +16,10 @@ import torch
 from magi1_fakes import nano_config, write_nano
 from safetensors.torch import load_file, save_file
 
-import magi1.text_features
+import magi1.text.features
 from magi1.errors import MagiError
-from magi1.text_encoder import load_text_encoder
-from magi1.text_features import PromptFeatures
+from magi1.text.encoder import load_text_encoder
+from magi1.text.features import PromptFeatures
 from wmfiles import alone
 
 A, B = "a red ball falls", "two boxes"
@@ -34,14 +34,14 @@ def nano(tmp_path: Path) -> Path:
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Each loading of the encoder, whose features count as expensive."""
-    monkeypatch.setattr(magi1.text_features, "LEAST_BYTES", 1)
+    monkeypatch.setattr(magi1.text.features, "LEAST_BYTES", 1)
     found: list[Path] = []
 
     def counted(folder: Path, **options: Any) -> Any:
         found.append(folder)
         return load_text_encoder(folder, **options)
 
-    monkeypatch.setattr(magi1.text_features, "load_text_encoder", counted)
+    monkeypatch.setattr(magi1.text.features, "load_text_encoder", counted)
     return found
 
 
@@ -154,7 +154,7 @@ def test_the_encoder_is_not_looked_at_where_all_is_known(
     file.write_bytes(whole)
     assert opened().check([A]).max_length == 32
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(magi1.text_features, "check_text_encoder", pytest.fail)
+        patch.setattr(magi1.text.features, "check_text_encoder", pytest.fail)
         opened().check([A])
     assert len(loads) == 1
 
@@ -176,7 +176,7 @@ def test_one_of_several_processes_reads(
         waiting = Thread(target=wait)
         waiting.start()
         assert not done.wait(0.2)
-        monkeypatch.setattr(magi1.text_features, "alone", lambda *_, **__: alone(tmp_path / "x"))
+        monkeypatch.setattr(magi1.text.features, "alone", lambda *_, **__: alone(tmp_path / "x"))
         opened().read([A, B])  # as if by the process that holds the lock
     assert done.wait(10)
     waiting.join()

@@ -12,7 +12,8 @@ from cli_fixtures import Cli
 from safetensors.torch import load_file
 from vjepa21_goldens import COMMITTED21, FILE_B, FILE_G, SCORES
 
-from vjepa2 import MODELS, sources
+from vjepa2 import MODELS
+from vjepa2.files import sources
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.rewards.choice import RewardChoice
 from wmreward.select.cli import build_parser

@@ -12,8 +12,8 @@ from torch import Tensor
 import simworld
 from benchmarks.intuitive_physics.benchmark import View, untrained
 from vjepa2 import VJEPA2, get_config, load_model
-from vjepa2.checkpoint import WeightsInfo
-from vjepa2.sources import EMBEDDED
+from vjepa2.files.checkpoint import WeightsInfo
+from vjepa2.files.sources import EMBEDDED
 from wmreward import SurpriseResult, compute_vjepa_surprise
 from wmreward.scoring.cli import main
 from wmreward.surprise.config import ScoreRule, SurpriseConfig

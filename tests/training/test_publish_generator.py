@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 from setuptools import Distribution
 
-from magi1 import folders
-from magi1.checkpoint import load_dit, load_vae
 from magi1.config import MagiConfig
-from magi1.folders import missing_files
+from magi1.files import folders
+from magi1.files.checkpoint import load_dit, load_vae
+from magi1.files.folders import missing_files
 from magi1.vae import VAE
 from training import publish_generator
 from training.autoencoder import SMOKE as SMOKE_AUTOENCODER

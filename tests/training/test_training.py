@@ -37,7 +37,7 @@ from training.objectives import (
 )
 from training.world_model import SMOKE, TrainConfig, Trainer, run
 from vjepa2 import VJEPA2, VJEPA2Config, load_model
-from vjepa2.quantise import dequantise, quantise
+from vjepa2.files.quantise import dequantise, quantise
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")

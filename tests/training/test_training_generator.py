@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from magi1.byte_t5 import ByteT5, ByteT5Config, tokenize
-from magi1.checkpoint import load_dit
 from magi1.config import MagiConfig
-from magi1.dit import DiT
-from magi1.schedule import time_steps
+from magi1.files.checkpoint import load_dit
+from magi1.sampling.schedule import time_steps
+from magi1.text.byte_t5 import ByteT5, ByteT5Config, tokenize
+from magi1.transformer.dit import DiT
 from magi1.vae import COLOURS, VAE, ColourConv, VAEConfig
 from simworld import Looks, Trajectories
 from training import autoencoder, generator, latents, videos

@@ -18,13 +18,14 @@ from fakes import NANO, random_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import vjepa2.checkpoint
+import vjepa2.files.checkpoint
 import wmweights.kept_hash
-from vjepa2 import MODELS, VJEPA2, Branches, WeightsError, load_model, sources
-from vjepa2.checkpoint import fingerprint
-from vjepa2.key_maps import from_official, from_transformers, is_transformers, is_vjepa21
-from vjepa2.quantise import dequantise, quantise
-from vjepa2.sources import converted_path
+from vjepa2 import MODELS, VJEPA2, Branches, WeightsError, load_model
+from vjepa2.files import sources
+from vjepa2.files.checkpoint import fingerprint
+from vjepa2.files.key_maps import from_official, from_transformers, is_transformers, is_vjepa21
+from vjepa2.files.quantise import dequantise, quantise
+from vjepa2.files.sources import converted_path
 from wmweights import safetensors_file
 
 State = dict[str, Tensor]
@@ -403,7 +404,7 @@ def test_hash_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         hashed.append(fingerprint(state))
         return hashed[-1]
 
-    monkeypatch.setattr(vjepa2.checkpoint, "fingerprint", counted)
+    monkeypatch.setattr(vjepa2.files.checkpoint, "fingerprint", counted)
     loads = [load_model("nano", weights=path) for _ in range(3)]
     assert len(hashed) == 1
     assert all(same(model, weights()) for model, _ in loads)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vjepa2 import VJEPA2, PredictorConfig, VJEPA2Config
-from vjepa2.checkpoint import fingerprint
-from vjepa2.key_maps import from_transformers
+from vjepa2.files.checkpoint import fingerprint
+from vjepa2.files.key_maps import from_transformers
 
 transformers = pytest.importorskip("transformers", reason="needs the extra 'dev' (transformers)")
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from magi1.parallel.groups import Place
-from magi1.schedule import ChunkCall
+from magi1.sampling.schedule import ChunkCall
 from wmreward.app.limits import LONGEST_PROMPT, check_clip, check_size
 from wmreward.app.models import SMALL
 from wmreward.devices import find_device

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vjepa2.config import MODELS, VJEPA21Config
-from vjepa2.sources import find_weights, is_here
+from vjepa2.files.sources import find_weights, is_here
 from wmreward.errors import UsageError
 from wmreward.surprise.models import ModelChoice
 

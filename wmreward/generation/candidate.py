@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from magi1.pipeline import Pipeline, Prepared
-from magi1.sampler import FinishedChunk, Guide, LoopState
-from magi1.schedule import ChunkCall, chunk_calls
+from magi1.sampling.sampler import FinishedChunk, Guide, LoopState
+from magi1.sampling.schedule import ChunkCall, chunk_calls
 from wmreward.generation.output import Output
 from wmreward.steering.guidance import Guidance, GuidedStep, effect
 from wmreward.steering.particles import ParticleSteering

@@ -54,7 +54,7 @@ def _generate(values: Values) -> int:
         print(plan_table(config, values))
         return 0
     if values["download"]:
-        from magi1.download import download
+        from magi1.files.download import download
 
         config = download(config)
     job = job_from(config, values)

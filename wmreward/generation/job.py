@@ -11,19 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magi1.checkpoint import check_weights, read_vae_config
 from magi1.config import MagiConfig
-from magi1.folders import HOW_TO_GET, find_vae, located, missing_files
-from magi1.folders import TINY_CONFIG as EMBEDDED_TINY
-from magi1.kernels import find_kernels
+from magi1.files.checkpoint import check_weights, read_vae_config
+from magi1.files.folders import HOW_TO_GET, find_vae, located, missing_files
+from magi1.files.folders import TINY_CONFIG as EMBEDDED_TINY
 from magi1.pipeline import Request, cut_prompts, usable_frames
-from magi1.plan import RELEASED_VAE, plan
-from magi1.prompt_reader import CutPrompt, PromptReader
-from magi1.prompt_tokens import SpecialTokens, load_token_vectors
-from magi1.schedule import VideoLayout
-from magi1.text_features import FOLDER as TEXT_FOLDER
-from magi1.text_features import PromptFeatures
+from magi1.planning.plan import RELEASED_VAE, plan
+from magi1.sampling.schedule import VideoLayout
+from magi1.text.chunk_texts import SpecialTokens, load_token_vectors
+from magi1.text.features import FOLDER as TEXT_FOLDER
+from magi1.text.features import PromptFeatures
+from magi1.text.reader import CutPrompt, PromptReader
 from magi1.tiling import Tiling
+from magi1.transformer.kernels import find_kernels
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path

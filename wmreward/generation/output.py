@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from magi1.config import MagiConfig
-from magi1.folders import find_dit, find_t5, find_vae
-from magi1.sampler import LoopState
+from magi1.files.folders import find_dit, find_t5, find_vae
+from magi1.sampling.sampler import LoopState
 from wmfiles import fitted, read_json
 from wmreward.errors import FileError, UsageError, WMRewardError
 from wmreward.files import atomic_path, user_path, write_text

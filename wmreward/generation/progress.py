@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from magi1.schedule import ChunkCall
+from magi1.sampling.schedule import ChunkCall
 
 
 class Progress:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 from magi1.config import MagiConfig
-from magi1.offload import resident
 from magi1.pipeline import Pipeline
 from magi1.tiling import map_tiles
+from magi1.transformer.offload import resident
 from wmreward.errors import UsageError
 from wmreward.generation.steering_flags import (
     CONTINUED_GUIDANCE,

@@ -14,7 +14,7 @@ from torch import Tensor
 from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place
 from magi1.pipeline import Pipeline, Prepared
-from magi1.text_features import FOLDER as TEXT_FOLDER
+from magi1.text.features import FOLDER as TEXT_FOLDER
 from wmreward.generation.candidate import Making, make_candidates
 from wmreward.generation.job import Job
 from wmreward.generation.output import Output

@@ -29,11 +29,15 @@ def posters(videos: Iterable[Path], budget: int) -> Mapping[Path, bytes]:
     The more there are, the smaller they become. Those for which nothing is left, and those of videos that
     cannot be read, are missing.
     """
+    from tqdm import tqdm
+
     paths = list(dict.fromkeys(videos))
     width = _width(len(paths), budget)
     found: dict[Path, bytes] = {}
     with ThreadPoolExecutor(_WORKERS) as pool:  # decoding lets go of the interpreter
-        for path, picture in zip(paths, pool.map(lambda p: _poster(p, width), paths), strict=True):
+        stills = pool.map(lambda path: _poster(path, width), paths)
+        shown = tqdm(stills, total=len(paths), unit="still", leave=False, disable=None)
+        for path, picture in zip(paths, shown, strict=True):
             if picture is not None and len(picture) <= budget:
                 found[path] = picture
                 budget -= len(picture)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vjepa2 import ModelConfig, VJEPA21Config
-from vjepa2.sources import WeightsSource, find_teacher, find_weights, standing_files
+from vjepa2.files.sources import WeightsSource, find_teacher, find_weights, standing_files
 from wmreward.errors import WMRewardError
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
 from wmreward.surprise.models.own import OwnInfo

@@ -19,11 +19,11 @@ from einops import rearrange
 from torch import Tensor
 from torch import distributed as dist
 
-from magi1.attention import ChunkAttention, OneDevice, Segment
-from magi1.dit import DiT
 from magi1.errors import MagiUsageError
-from magi1.kernels import Kernels
 from magi1.tiling import TileMap, map_tiles
+from magi1.transformer.attention import ChunkAttention, OneDevice, Segment
+from magi1.transformer.dit import DiT
+from magi1.transformer.kernels import Kernels
 
 
 def parallelise(dit: DiT, group: dist.ProcessGroup | None) -> None:

@@ -13,7 +13,7 @@ from magi1.errors import MagiError
 from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place
 from magi1.pipeline import Pipeline, Prepared
-from magi1.text_features import FOLDER as TEXT_FOLDER
+from magi1.text.features import FOLDER as TEXT_FOLDER
 from wmreward.batch.candidates import Candidate
 from wmreward.errors import one_line
 from wmreward.generation.batch.judge import BatchSteering

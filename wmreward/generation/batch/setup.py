@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from magi1.checkpoint import read_vae_config
 from magi1.config import EngineConfig, MagiConfig
-from magi1.folders import find_vae
-from magi1.kernels import find_kernels
+from magi1.files.checkpoint import read_vae_config
+from magi1.files.folders import find_vae
 from magi1.parallel.groups import Place
 from magi1.pipeline import Request, cut_prompts
-from magi1.plan import RELEASED_VAE, Mode, Plan, plan
-from magi1.prompt_reader import CutPrompt
-from magi1.prompt_tokens import SpecialTokens, load_token_vectors
+from magi1.planning.plan import RELEASED_VAE, Mode, Plan, plan
+from magi1.text.chunk_texts import SpecialTokens, load_token_vectors
+from magi1.text.reader import CutPrompt
+from magi1.transformer.kernels import find_kernels
 from wmreward.batch.candidates import Candidate, Maker
 from wmreward.devices import find_device
 from wmreward.errors import UsageError

@@ -11,7 +11,7 @@ from wmfiles import NameProblem, check_regular, short, user_path
 from wmweights import WeightsError, first_line, refused
 
 CHECKPOINT_DIR_VARIABLE = "VJEPA_CHECKPOINT_DIR"
-EMBEDDED = {"tiny": Path(__file__).parent / "weights" / "tiny.safetensors"}
+EMBEDDED = {"tiny": Path(__file__).parents[1] / "weights" / "tiny.safetensors"}
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/vjepa2"
 OFFICIAL_SUFFIXES = (".pt", ".pth")

@@ -15,10 +15,10 @@ from torch import Tensor
 from vjepa2.build import build_model
 from vjepa2.config import ModelConfig, get_config
 from vjepa2.errors import WeightsError
-from vjepa2.key_maps import from_transformers, is_transformers
-from vjepa2.official import official_part, part_file, stored_part
-from vjepa2.recognise import refuse_others
-from vjepa2.sources import OFFICIAL_SUFFIXES, WeightsSource, find_teacher, find_weights
+from vjepa2.files.key_maps import from_transformers, is_transformers
+from vjepa2.files.official import official_part, part_file, stored_part
+from vjepa2.files.recognise import refuse_others
+from vjepa2.files.sources import OFFICIAL_SUFFIXES, WeightsSource, find_teacher, find_weights
 from vjepa2.world_model import Branches, WorldModel
 from vjepa2.world_model21 import VJEPA21, Reading
 from wmweights import KeptHash, assemble, blank, check_fit, dequantise, fingerprint, read_state
@@ -134,7 +134,7 @@ def load_model(
     Args:
         model: One of :data:`vjepa2.config.MODELS`.
         weights: A file or folder to use instead of the places searched by
-            :func:`vjepa2.sources.find_weights`.
+            :func:`vjepa2.files.sources.find_weights`.
         branches: Which stored encoder serves the context and the target side; online for V-JEPA 2, as in
             every public loader, ema for V-JEPA 2.1.
         mask_token: Which mask token predicts; 1 for V-JEPA 2, as in every public loader, 0 for V-JEPA 2.1.

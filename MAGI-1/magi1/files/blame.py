@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from magi1.checkpoint import LoadedWeights
 from magi1.errors import MagiError
+from magi1.files.checkpoint import LoadedWeights
 from wmweights import first_not_finite
 
 

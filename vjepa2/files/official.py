@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vjepa2.config import ModelConfig, VJEPA21Config
 from vjepa2.errors import WeightsError
-from vjepa2.key_maps import from_official
-from vjepa2.recognise import OtherModelError, refuse_others
-from vjepa2.sources import ENCODERS, converted_path
+from vjepa2.files.key_maps import from_official
+from vjepa2.files.recognise import OtherModelError, refuse_others
+from vjepa2.files.sources import ENCODERS, converted_path
 from wmfiles import check_regular, short
 from wmweights import read_metadata, read_state, refused, write_state
 

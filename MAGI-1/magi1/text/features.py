@@ -19,17 +19,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from magi1.blame import check_finite
 from magi1.config import MagiConfig
-from magi1.folders import Place, find_t5
-from magi1.prompt_reader import PromptReader
-from magi1.text_encoder import (
+from magi1.files.blame import check_finite
+from magi1.files.folders import Place, find_t5
+from magi1.text.encoder import (
     TextFeatures,
     check_text_encoder,
     encoder_bytes,
     load_text_encoder,
     text_reader,
 )
+from magi1.text.reader import PromptReader
 from wmfiles import alone
 from wmweights import WeightsError, fingerprint_files, read_metadata, read_state, write_state
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from magi1.attention import CacheUse, ChunkAttention, ChunkRange, OneDevice
 from magi1.config import ModelConfig
-from magi1.kernels import TORCH, Kernels, wide
-from magi1.layers import ChunkTexts, LayerInputs, Norm, TransformerLayer
-from magi1.rope import RotaryEmbedding, Rotation
+from magi1.transformer.attention import CacheUse, ChunkAttention, ChunkRange, OneDevice
+from magi1.transformer.kernels import TORCH, Kernels, wide
+from magi1.transformer.layers import ChunkTexts, LayerInputs, Norm, TransformerLayer
+from magi1.transformer.rope import RotaryEmbedding, Rotation
 
 SINUSOID = 256
 ROUNDED_UP = [12, 106]

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from magi1.config import MagiConfig
-from magi1.costs import Work, frames_out, vae_flop, work_as_run, work_of_all_branches
-from magi1.dit import DiT
-from magi1.folders import variant
-from magi1.memory import device_memory, parameter_counts, size_of
-from magi1.schedule import plan_calls
+from magi1.files.folders import variant
+from magi1.planning.costs import Work, frames_out, vae_flop, work_as_run, work_of_all_branches
+from magi1.planning.memory import device_memory, parameter_counts, size_of
+from magi1.sampling.schedule import plan_calls
+from magi1.transformer.dit import DiT
 from magi1.vae import VAE, VAEConfig
 from wmweights import blank
 

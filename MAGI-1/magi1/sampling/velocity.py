@@ -9,12 +9,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from magi1.attention import CacheUse, ChunkRange
 from magi1.config import MagiConfig
-from magi1.dit import DiT
-from magi1.kv_cache import KVCache
-from magi1.layers import ChunkTexts
-from magi1.schedule import (
+from magi1.sampling.schedule import (
     ChunkCall,
     attention_range,
     distilled_step_size,
@@ -22,6 +18,10 @@ from magi1.schedule import (
     per_frame,
     prefix_span,
 )
+from magi1.transformer.attention import CacheUse, ChunkRange
+from magi1.transformer.dit import DiT
+from magi1.transformer.kv_cache import KVCache
+from magi1.transformer.layers import ChunkTexts
 
 PREVIOUS_CHUNK_SCALE = 0.7
 """Distilled models: share of the velocity with context; the rest is that of the chunk alone."""

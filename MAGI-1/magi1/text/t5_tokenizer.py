@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from magi1.errors import MagiError
-from magi1.prompt_reader import Tokenizer
+from magi1.text.reader import Tokenizer
 from wmweights import first_line
 
 

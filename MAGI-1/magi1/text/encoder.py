@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from magi1.byte_t5 import MODEL_TYPE as BYTE_T5
-from magi1.byte_t5 import Bytes, ByteT5, ByteT5Config
 from magi1.errors import MagiError, MagiUsageError
-from magi1.prompt_cleaning import clean_prompt
-from magi1.prompt_reader import PromptReader
-from magi1.t5_files import check_byte_t5, check_t5, load_t5, t5_parameters
-from magi1.t5_tokenizer import load_t5_tokenizer
+from magi1.text.byte_t5 import MODEL_TYPE as BYTE_T5
+from magi1.text.byte_t5 import Bytes, ByteT5, ByteT5Config
+from magi1.text.cleaning import clean_prompt
+from magi1.text.reader import PromptReader
+from magi1.text.t5_files import check_byte_t5, check_t5, load_t5, t5_parameters
+from magi1.text.t5_tokenizer import load_t5_tokenizer
 from wmfiles import read_json, short
 from wmweights import WeightsError, assemble, blank, dequantise, places, read_state
 
@@ -77,7 +77,7 @@ class T5Encoder:
         return cls(load_t5(folder, device, dtype), reader)
 
     def encode(self, prompts: Sequence[str]) -> TextFeatures:
-        """Features of each prompt after :func:`magi1.prompt_cleaning.clean_prompt`; zeros at most padding.
+        """Features of each prompt after :func:`magi1.text.cleaning.clean_prompt`; zeros at most padding.
 
         Most of 800 tokens are padding, which changes nothing of the others: only up to a multiple of
         ``T5_UNIT`` tokens is computed.

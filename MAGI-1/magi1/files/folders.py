@@ -157,7 +157,7 @@ def located(folder: str | Path) -> Path:
     """A path of a configuration: as given, from the home folder (``~``), or in this package."""
     text = str(folder)
     if text.startswith(EMBEDDED):
-        return Path(__file__).parent / text.removeprefix(EMBEDDED)
+        return Path(__file__).parents[1] / text.removeprefix(EMBEDDED)
     try:
         return user_path(text)
     except NameProblem as error:

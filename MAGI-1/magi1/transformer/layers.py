@@ -11,11 +11,11 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from magi1.attention import ChunkAttention, OneDevice, Segment
 from magi1.config import INTERLEAVED_GROUPS, ModelConfig
-from magi1.fp8 import PerTensorFP8Linear, SmoothFP8Linear
-from magi1.kernels import TORCH, Kernels, wide, wide_linear
-from magi1.rope import Rotation, rotate
+from magi1.transformer.attention import ChunkAttention, OneDevice, Segment
+from magi1.transformer.fp8 import PerTensorFP8Linear, SmoothFP8Linear
+from magi1.transformer.kernels import TORCH, Kernels, wide, wide_linear
+from magi1.transformer.rope import Rotation, rotate
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from magi1.byte_t5 import MODEL_TYPE as BYTE_T5
-from magi1.byte_t5 import ByteT5, ByteT5Config
 from magi1.errors import MagiError
+from magi1.text.byte_t5 import MODEL_TYPE as BYTE_T5
+from magi1.text.byte_t5 import ByteT5, ByteT5Config
 from wmweights import (
     WeightsError,
     blank,

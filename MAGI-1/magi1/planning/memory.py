@@ -8,9 +8,9 @@ from collections import Counter
 from torch import nn
 
 from magi1.config import MagiConfig
-from magi1.costs import is_doubled, oldest_read
-from magi1.dit import DiT
-from magi1.schedule import ChunkCall
+from magi1.planning.costs import is_doubled, oldest_read
+from magi1.sampling.schedule import ChunkCall
+from magi1.transformer.dit import DiT
 from wmweights import places
 
 LAYERS_ON_DEVICE = 2

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from magi1.errors import MagiError, MagiUsageError
-from magi1.text_encoder import TextFeatures
+from magi1.text.encoder import TextFeatures
 from wmfiles.arrays import read_arrays
 
 NULL_LENGTH = 50

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vjepa2.config import MODELS, ModelConfig, VJEPA2Config, VJEPA21Config
 from vjepa2.errors import WeightsError
-from vjepa2.key_maps import is_vjepa21
+from vjepa2.files.key_maps import is_vjepa21
 
 
 class OtherModelError(WeightsError):

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 import wmfiles
 import wmweights
-from magi1 import zstd_shards
 from magi1.config import MagiConfig
-from magi1.dit import DiT
 from magi1.errors import MagiUsageError
-from magi1.folders import VAE_CONFIG, ZSTD, find_dit, find_vae, variant
-from magi1.rope import default_bands
+from magi1.files import zstd_shards
+from magi1.files.folders import VAE_CONFIG, ZSTD, find_dit, find_vae, variant
+from magi1.transformer.dit import DiT
+from magi1.transformer.rope import default_bands
 from magi1.vae import VAE, VAEConfig
 from wmweights import WeightsError, safetensors_file
 

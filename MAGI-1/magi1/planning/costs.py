@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from magi1.attention import ChunkRange
 from magi1.config import VAE_STRIDE, MagiConfig, RuntimeConfig
-from magi1.schedule import (
+from magi1.sampling.schedule import (
     ChunkCall,
     VideoLayout,
     attention_range,
@@ -20,6 +19,7 @@ from magi1.schedule import (
     prefix_span,
     time_steps,
 )
+from magi1.transformer.attention import ChunkRange
 from magi1.vae import VAEConfig
 
 TILE, TILE_STRIDE = 256, 192

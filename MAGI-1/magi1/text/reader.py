@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from magi1.byte_t5 import padded
+from magi1.text.byte_t5 import padded
 
 _SHOWN = 60
 """Characters of what is not read that a message shows."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from magi1.errors import MagiError, MagiUsageError
-from magi1.schedule import ChunkCall, VideoLayout, per_frame
+from magi1.sampling.schedule import ChunkCall, VideoLayout, per_frame
 
 
 class Velocity(Protocol):

@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from magi1.attention import ChunkRange
 from magi1.config import MagiConfig, RuntimeConfig
+from magi1.transformer.attention import ChunkRange
 
 TimeTransform = Literal["sd3", "square", "piecewise", "identity"]
 

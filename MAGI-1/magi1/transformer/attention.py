@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from magi1.kernels import Kernels
-from magi1.kv_cache import KVCache
+from magi1.transformer.kernels import Kernels
+from magi1.transformer.kv_cache import KVCache
 
 ChunkRange = tuple[int, int]
 """Chunks first … last − 1, counted from the beginning of the video."""

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from magi1.dit import DiT
 from magi1.errors import MagiUsageError
+from magi1.transformer.dit import DiT
 
 ALIGNMENT = 256
 """Bytes between the beginnings of tensors: what a GPU's allocator keeps to and fast kernels rely on."""
