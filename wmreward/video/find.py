@@ -74,7 +74,7 @@ def _image_rate_note(videos: Sequence[Path], rate: float) -> str | None:
     first = printable(str(folders[0]))
     who = f"{first} is a folder" if len(folders) == 1 else f"{len(folders)} videos are folders"
     return (
-        f"note: {who} of images, which says no frame rate: taken as {rate:g} frames a second; --image_fps F "
+        f"note: {who} of images without a frame rate: taken as {rate:g} frames a second; --image_fps F "
         "says another"
     )
 
