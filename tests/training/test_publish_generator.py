@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, vae: Path) -> Path:
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the package's folders, empty, in which it looks for what it has."""
-    monkeypatch.setattr(folders, "__file__", str(tmp_path / "magi1" / "folders.py"))
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "magi1" / "files" / "folders.py"))
     return tmp_path
 
 

@@ -24,8 +24,8 @@ from vjepa2 import (
     WeightsError,
     build_model,
     load_model,
-    sources,
 )
+from vjepa2.files import sources
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.scorer import SurpriseScorer
 
