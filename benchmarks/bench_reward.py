@@ -104,7 +104,7 @@ def run(args: argparse.Namespace, name: str) -> dict[str, Any]:
     rate = matmul_rate(device, ours_dtype)
     head = describe(device)
     print("  ".join(f"{key} {value}" for key, value in head.items()), file=sys.stderr)
-    print(f"{str(ours_dtype)[6:]} matrix product: {rate / 1e12:.1f} TFLOP/s", file=sys.stderr)
+    print(f"{str(ours_dtype)[6:]} matrix product: {rate / 1e12:.3g} TFLOP/s", file=sys.stderr)
     rows: list[dict[str, Any]] = []
 
     def measure(

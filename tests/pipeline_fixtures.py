@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from cli_fixtures import write_weights
 from fakes import NANO
-from tiny_pipelines import wan_with_text
+from tiny_pipelines import drawn, wan_with_text
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a pipeline (`wan`) and a world model (`world.safetensors`)."""
     folder = tmp_path_factory.mktemp("saved")
-    wan_with_text().pipe.save_pretrained(folder / "wan")
+    drawn(wan_with_text).pipe.save_pretrained(folder / "wan")
     write_weights(folder / "world.safetensors", NANO)
     return folder

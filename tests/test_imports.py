@@ -111,6 +111,7 @@ ROOMS: dict[str, set[str]] = {
     "compare": {"records", "tables", "commands"},
     "select": {
         "tables",
+        "pictures",
         "search",
         "scoring",
         "rewards",

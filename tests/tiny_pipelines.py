@@ -44,11 +44,16 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {}
 """Each way that a family's pipeline can be, by name."""
 
 
-def tiny(name: str) -> Tiny:
-    """A new pipeline, always with the same weights."""
+def drawn(build: Callable[[], Tiny]) -> Tiny:
+    """A new pipeline, always with the same weights, whatever was drawn before."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = BUILDERS[name]()
+        return build()
+
+
+def tiny(name: str) -> Tiny:
+    """The same by name, ready to be called."""
+    made = drawn(BUILDERS[name])
     for module in made.pipe.components.values():
         if isinstance(module, nn.Module):
             module.requires_grad_(False).eval()

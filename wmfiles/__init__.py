@@ -11,6 +11,7 @@ names.py     names of files: what users write, what is derived from them, what i
 places.py    where files are kept that can be made again
 writing.py   files that appear complete or not at all; what killed processes left is removed
 locking.py   work that one process does while others wait
+amounts.py   bytes, operations and seconds in words, as plans tell them
 process.py   which process on which machine, and whether it has ended
 """
 

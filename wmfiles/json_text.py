@@ -115,8 +115,10 @@ def _is_deep(text: str) -> bool:
     for _ in range(MOST_LEVELS):
         before = len(left)
         left = left.replace(b"[]", b"").replace(b"{}", b"")
-        if len(left) == before:  # none, or unbalanced: the reader says where
-            return False
+        if (
+            len(left) == before
+        ):  # none, or unbalanced: what is opened and never closed, however deep
+            return left.count(b"[") + left.count(b"{") > MOST_LEVELS
     return b"[]" in left or b"{}" in left
 
 

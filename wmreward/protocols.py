@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -72,16 +72,30 @@ class WorldModel(Protocol):
         ...
 
 
+class RewardCurve(NamedTuple):
+    """When in a video something counts against it.
+
+    Attributes:
+        values: ``[B, S]``, higher is less plausible, without gradient.
+        places: The middle of what each of the S speaks of, in frames of the video.
+    """
+
+    values: Tensor
+    places: Sequence[float]
+
+
 class RewardScores(NamedTuple):
     """What a reward says of a batch of videos.
 
     Attributes:
         scores: ``[B]``, higher is better.
         parts: Numbers that it is made of or that explain it, ``[B]`` each, without gradient.
+        curve: The same over time, of a reward that knows it.
     """
 
     scores: Tensor
     parts: Mapping[str, Tensor]
+    curve: RewardCurve | None = None
 
 
 class Reward(Protocol):

@@ -6,16 +6,18 @@ The names are those of the released files, so that any of them can be used as it
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from itertools import pairwise
+from math import lcm
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
 from magi1.errors import MagiUsageError
+from magi1.refusal import Refusal, shown
 from wmfiles import JSONError, parse_json, read_text
 
 VAE_STRIDE = 8
@@ -77,7 +79,7 @@ class ModelConfig:
     gated_linear_unit: bool
 
     def __post_init__(self) -> None:
-        refuse = _Refusal("model_config", self)
+        refuse = Refusal("model_config", self)
         sizes = [f.name for f in fields(self) if f.type == "int"]
         refuse.unless_positive(*sizes, "layernorm_epsilon", "x_rescale_factor", "cond_hidden_ratio")
         refuse.unless_in("params_dtype", DTYPES)
@@ -168,7 +170,7 @@ class RuntimeConfig:
     temporal_downsample_factor: int
 
     def __post_init__(self) -> None:
-        refuse = _Refusal("runtime_config", self)
+        refuse = Refusal("runtime_config", self)
         refuse.unless_positive("video_size_h", "video_size_w", "num_steps", "window_size")
         refuse.unless_positive("chunk_width", "scale_factor", "temporal_downsample_factor")
         refuse.unless_in("cfg_number", (1, 3))
@@ -181,15 +183,13 @@ class RuntimeConfig:
         if self.num_frames < self.temporal_downsample_factor:
             refuse(
                 "num_frames",
-                f"must be at least temporal_downsample_factor={self.temporal_downsample_factor}",
+                f"must be at least {self.temporal_downsample_factor}, the frames of one latent",
             )
         shortest = 2 * self.temporal_downsample_factor
         if self.fps < shortest:
-            refuse(
-                "fps", f"must be at least {shortest}: the VAE works on fps // 2 frames at a time"
-            )
+            refuse("fps", f"must be at least {shortest}: the VAE works on half a second at a time")
 
-    def _check_guidance(self, refuse: _Refusal) -> None:
+    def _check_guidance(self, refuse: Refusal) -> None:
         edges = self.cfg_t_range
         if not edges or edges[0] != 0 or any(b <= a for a, b in pairwise(edges)):
             refuse("cfg_t_range", "must rise from 0")
@@ -197,15 +197,12 @@ class RuntimeConfig:
             if len(getattr(self, name)) != len(edges):
                 refuse(name, f"must have {len(edges)} entries, one for each of cfg_t_range")
 
-    def _check_steps(self, refuse: _Refusal) -> None:
-        if self.num_steps % self.window_size:
-            refuse("num_steps", f"must be a multiple of window_size={self.window_size}")
+    def _check_steps(self, refuse: Refusal) -> None:
         spans = self.noise2clean_kvrange
-        if spans and self.num_steps % len(spans):
-            refuse(
-                "num_steps",
-                f"must be a multiple of the {len(spans)} entries of noise2clean_kvrange",
-            )
+        why = "must be a multiple of {window_size}"
+        if spans and self.window_size % len(spans):
+            why += f" and of {len(spans)}, the entries of noise2clean_kvrange"
+        refuse.unless_multiple("num_steps", lcm(self.window_size, len(spans) or 1), why)
         if any(span < 1 for span in spans):
             refuse("noise2clean_kvrange", "must hold numbers of chunks, each at least 1")
         if self.clean_chunk_kvrange != -1 and self.clean_chunk_kvrange < 1:
@@ -255,7 +252,7 @@ class EngineConfig:
     enable_cuda_graph: bool
 
     def __post_init__(self) -> None:
-        refuse = _Refusal("engine_config", self)
+        refuse = Refusal("engine_config", self)
         refuse.unless_positive("distributed_timeout_minutes", "pp_size", "cp_size")
         refuse.unless_in("distributed_backend", ("nccl", "gloo"))
         refuse.unless_in("cp_strategy", ("none", "cp_ulysses", "cp_shuffle_overlap"))
@@ -280,25 +277,27 @@ class MagiConfig:
 
     def __post_init__(self) -> None:
         model, runtime, engine = self.model_config, self.runtime_config, self.engine_config
-        refuse = _Refusal("runtime_config", runtime)
+        refuse = Refusal("runtime_config", runtime)
         single = engine.distill or engine.fp8_quant
         if runtime.cfg_number != (1 if single else 3):
             kind = "distill or fp8_quant" if single else "a model that is neither distilled nor fp8"
             refuse("cfg_number", f"must be {1 if single else 3} with {kind}")
         unit = VAE_STRIDE * model.patch_size
         for name in ("video_size_h", "video_size_w"):
-            if getattr(runtime, name) % unit or getattr(runtime, name) < 2 * unit:
-                refuse(
-                    name,
-                    f"must be a multiple of {unit} (VAE {VAE_STRIDE} × patch {model.patch_size}), "
-                    f"at least {2 * unit}",
-                )
-        refuse = _Refusal("engine_config", engine)
+            refuse.unless_multiple(
+                name,
+                unit,
+                f"must be a multiple of {unit} (VAE {VAE_STRIDE} × patch {model.patch_size}), "
+                f"at least {2 * unit}",
+                least=2 * unit,
+            )
+        refuse = Refusal("engine_config", engine)
         heads, groups, processes = model.num_attention_heads, model.num_query_groups, engine.cp_size
-        if heads % processes or (groups % processes and processes % groups):
+        if not _shares(processes, heads, groups):
             refuse(
                 "cp_size",
                 f"must divide the {heads} heads, and divide the {groups} query groups or be a multiple",
+                [n for n in range(1, heads + 1) if _shares(n, heads, groups)],
             )
         if engine.fp8_quant and model.dtype != torch.bfloat16:
             refuse("fp8_quant", "needs params_dtype torch.bfloat16")
@@ -347,25 +346,9 @@ class MagiConfig:
         Path(path).write_text(self.to_json(), encoding="utf-8")
 
 
-class _Refusal:
-    """Refuses a field of a section, with its name and value."""
-
-    def __init__(self, section: str, values: object) -> None:
-        self.section = section
-        self.values = values
-
-    def __call__(self, name: str, why: str) -> NoReturn:
-        value = getattr(self.values, name)
-        raise MagiUsageError(f"{self.section}.{name}={_shown(value)} {why}")
-
-    def unless_positive(self, *names: str) -> None:
-        for name in names:
-            if not getattr(self.values, name) > 0:
-                self(name, "must be above 0")
-
-    def unless_in(self, name: str, allowed: Mapping[Any, object] | tuple[Any, ...]) -> None:
-        if getattr(self.values, name) not in allowed:
-            self(name, f"must be one of {', '.join(map(str, allowed))}")
+def _shares(processes: int, heads: int, groups: int) -> bool:
+    """Whether so many processes can share the heads of attention."""
+    return heads % processes == 0 and (groups % processes == 0 or processes % groups == 0)
 
 
 # --- strict building of dataclasses from JSON
@@ -416,7 +399,7 @@ def _value(kind: Any, given: object, where: str) -> Any:
             return tuple(item(value) for value in given)
     elif _fits(kind, given):
         return kind(given)
-    raise MagiUsageError(f"{where}={_shown(given)} must be {_ALLOWED[kind]}")
+    raise MagiUsageError(f"{where}={shown(given)} must be {_ALLOWED[kind]}")
 
 
 def _fits(kind: type, given: object) -> bool:
@@ -428,9 +411,4 @@ def _fits(kind: type, given: object) -> bool:
 
 
 def _kind(given: object) -> str:
-    return "a list" if isinstance(given, list) else _shown(given)
-
-
-def _shown(given: object) -> str:
-    text = json.dumps(given, default=str)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return "a list" if isinstance(given, list) else shown(given)

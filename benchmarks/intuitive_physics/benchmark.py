@@ -3,6 +3,7 @@
     python -m benchmarks.intuitive_physics                        # the embedded model and all baselines
     python -m benchmarks.intuitive_physics --pairs 20 --splits id # a quick look on a CPU
     python -m benchmarks.intuitive_physics --reward my_package.module:factory
+    python -m benchmarks.intuitive_physics --judges geometry --parts outputs/geometry  # can be stopped
 
 A pair counts as right if the impossible video gets the worse score (ties count half). Scenes come
 from unseen seeds of the training generator (``id``) and from outside its distribution (``ood``: other
@@ -11,6 +12,9 @@ machine judges the same videos.
 
 ``--reward`` names a factory without arguments; what it returns maps videos ``[B, 3, T, H, W]`` in
 [−1, 1] to scores ``[B]``, higher = more plausible.
+
+With ``--parts`` what each judge says of some pairs is kept as soon as it is known. The same command goes
+on from there, and one with other ``--judges`` adds theirs.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -44,11 +48,16 @@ from benchmarks.intuitive_physics.judges import (
     world_model_judge,
 )
 from benchmarks.intuitive_physics.pair_statistics import auroc, wilson
+from benchmarks.shared.claim import claim
 from benchmarks.shared.machine import describe
 from simworld import HIDDEN, VIOLATIONS, Pairs
 from vjepa2 import WorldModel, build_model, get_config, load_model
+from wmreward.errors import WMRewardError
+from wmreward.files import atomic_path
 
 FRAMES = 40
+JUDGES = ("surprise", "geometry", "untrained_surprise", "untrained_geometry", "baselines")
+"""What judges, unless ``--judges`` names some of them."""
 
 
 def cached_pairs(
@@ -101,35 +110,67 @@ class View:
 
 @torch.no_grad()
 def judge_pairs(
-    judges: dict[str, Judge], groups: list[Pairs], seed: int, view: View, batch: int
+    judges: Mapping[str, Judge],
+    groups: Sequence[Pairs],
+    seed: int,
+    view: View,
+    batch: int,
+    parts: Path | None = None,
 ) -> PairScores:
-    """Scores of the possible and the impossible videos, by rule and kind; higher = more surprising."""
+    """Scores of the possible and the impossible videos, by rule and kind; higher = more surprising.
+
+    Args:
+        judges: By name.
+        groups: Pairs of one kind each.
+        seed: Of the noise.
+        view: How they are shown.
+        batch: Pairs at once, in a part.
+        parts: A folder where what was judged is kept, and found again; None: nowhere.
+    """
     scores: dict[str, dict[str, list[tuple[Tensor, Tensor]]]] = {}
     for pairs in tqdm(groups, desc="judging", disable=not sys.stderr.isatty()):
         for start in range(0, len(pairs), batch):
-            part = pairs[list(range(start, min(start + batch, len(pairs))))]
-            possible, impossible = view.videos(part, seed + start)
-            for judge in judges.values():
-                sides = judge(possible), judge(impossible)
-                for rule in sides[0]:
-                    of_kind = scores.setdefault(rule, {}).setdefault(pairs.kind, [])
-                    of_kind.append((sides[0][rule].cpu(), sides[1][rule].cpu()))
+            stop = min(start + batch, len(pairs))
+            part = pairs[list(range(start, stop))]
+            videos = cache(partial(view.videos, part, seed + start))
+            for name, judge in judges.items():
+                words = f"{name}_{pairs.split}_{pairs.kind}_{start:05d}-{stop:05d}.pt"
+                found = _judged(judge, videos, parts and parts / words)
+                for rule, sides in found.items():
+                    scores.setdefault(rule, {}).setdefault(pairs.kind, []).append(sides)
     return {
         rule: {
-            kind: (torch.cat([p for p, _ in parts]), torch.cat([i for _, i in parts]))
-            for kind, parts in kinds.items()
+            kind: (torch.cat([p for p, _ in found]), torch.cat([i for _, i in found]))
+            for kind, found in kinds.items()
         }
         for rule, kinds in scores.items()
     }
 
 
+def _judged(
+    judge: Judge, videos: Callable[[], tuple[Tensor, Tensor]], file: Path | None
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """What a judge says of both sides, by rule; from the file if that is there, else into it."""
+    if file and file.exists():
+        stored: dict[str, tuple[Tensor, Tensor]] = torch.load(file, weights_only=True)
+        return stored
+    possible, impossible = map(judge, videos())
+    found = {rule: (score.cpu(), impossible[rule].cpu()) for rule, score in possible.items()}
+    if file:
+        with atomic_path(file) as temporary:
+            torch.save(found, temporary)
+    return found
+
+
 def summarise(kinds: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
     """Accuracy with its 95 % interval and AUROC, by kind and over all, of one rule."""
     by_kind: dict[str, dict[str, Any]] = {}
+    all_right = 0.0
     for kind, (possible, impossible) in kinds.items():
         right = (impossible > possible).double().sum() + 0.5 * (
             impossible == possible
         ).double().sum()
+        all_right += right.item()
         low, high = wilson(right.item(), len(possible))
         by_kind[kind] = {
             "accuracy": right.item() / len(possible),
@@ -142,6 +183,7 @@ def summarise(kinds: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
 
     return {
         "accuracy": mean(list(by_kind)),
+        "interval": list(wilson(all_right, sum(len(possible) for possible, _ in kinds.values()))),
         "accuracy_visible": mean([k for k in by_kind if k not in HIDDEN]),
         "accuracy_hidden": mean([k for k in by_kind if k in HIDDEN]),
         "pooled_auroc": auroc(
@@ -219,6 +261,18 @@ def untrained(name: str, device: torch.device) -> WorldModel:
     return build_model(get_config(name)).to(device).requires_grad_(False)
 
 
+def judges_of(names: Sequence[str], model: WorldModel, nothing: WorldModel) -> dict[str, Judge]:
+    """Those of :data:`JUDGES` that are named, by a model and by an untrained one."""
+    every = {
+        "surprise": world_model_judge(model),
+        "geometry": geometry_judge(model),
+        "untrained_surprise": world_model_judge(nothing, prefix="untrained "),
+        "untrained_geometry": geometry_judge(nothing, prefix="untrained "),
+        "baselines": baselines,
+    }
+    return {name: every[name] for name in JUDGES if name in names}
+
+
 def _factory(path: str) -> Callable[[Tensor], Tensor]:
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)()
@@ -244,10 +298,19 @@ def main(argv: list[str] | None = None) -> int:
         metavar="KIND",
         help="default all",
     )
+    add(
+        "--judges",
+        nargs="+",
+        default=JUDGES,
+        choices=JUDGES,
+        metavar="JUDGE",
+        help=f"of {', '.join(JUDGES)}; default all",
+    )
     add("--condition", default="clean", choices=CONDITIONS, help="default %(default)s")
     add("--size", type=int, default=64, help="of the rendered videos, default %(default)s")
     add("--seed", type=int, default=0, help="of the pairs, default %(default)s")
     add("--cache", type=Path, default=Path("outputs/pairs"), help="default %(default)s")
+    add("--parts", type=Path, help="a folder where what was judged is kept, and found again")
     add("--batch", type=int, default=50, help="pairs rendered at once, default %(default)s")
     add("--out", type=Path, help="also write the tables (.md) and the numbers (.json) here")
     add(
@@ -259,14 +322,7 @@ def main(argv: list[str] | None = None) -> int:
     device = torch.device(args.device)
     view = View(device, args.size, CONDITIONS[args.condition])
     model, info = load_model(args.model, weights=args.weights, device=device)
-    nothing = untrained(args.model, device)
-    judges = {
-        args.model: world_model_judge(model),
-        "geometry": geometry_judge(model),
-        "untrained": world_model_judge(nothing, prefix="untrained "),
-        "untrained geometry": geometry_judge(nothing, prefix="untrained "),
-        "baselines": baselines,
-    }
+    judges = judges_of(args.judges, model, untrained(args.model, device))
     if args.reward:
         judges["user"] = user_judge(_factory(args.reward), args.reward)
     record: dict[str, Any] = {
@@ -277,22 +333,29 @@ def main(argv: list[str] | None = None) -> int:
         "seed": args.seed,
         "condition": args.condition,
         "size": args.size,
-        **describe(device),
     }
+    if args.parts:
+        of_parts = {"reward": args.reward, "batch": args.batch, "device": device.type}
+        try:
+            claim(args.parts, record | of_parts, "--parts")
+        except WMRewardError as error:
+            parser.error(str(error))
+    record |= describe(device)
     tables = []
     for split in args.splits:
         groups = cached_pairs(args.cache, split, args.kinds, args.pairs, args.seed)
-        scores = judge_pairs(judges, groups, args.seed, view, args.batch)
+        scores = judge_pairs(judges, groups, args.seed, view, args.batch, args.parts)
         for prefix in ("", "untrained "):
             scores = {**scores, **by_ranks(scores, prefix)}
         record[split] = {rule: summarise(kinds) for rule, kinds in scores.items()}
-        record[f"{split}_frozen_future"] = frozen_future(
-            world_model_judge(model), groups, args.seed, device
-        )
+        if "surprise" in judges:
+            record[f"{split}_frozen_future"] = frozen_future(
+                judges["surprise"], groups, args.seed, device
+            )
         tables.append(table(record[split], split))
     text = "\n\n".join(tables)
     print(text)
-    for split in args.splits:
+    for split in args.splits if "surprise" in judges else ():
         print(
             f"\n{split}: surprise of the true future, of a frozen one, share that prefers the true one"
         )

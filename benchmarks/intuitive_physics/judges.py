@@ -34,9 +34,15 @@ RULES = (
 )
 
 
-def world_model_judge(model: WorldModel, prefix: str = "", batch: int = 128) -> Judge:
+def _at_once(model: WorldModel) -> int:
+    """Windows in one pass: on a CPU as many as its caches hold, which is the faster there."""
+    return 128 if model.device.type == "cuda" else 4
+
+
+def world_model_judge(model: WorldModel, prefix: str = "", batch: int | None = None) -> Judge:
     """Every rule from one forward pass per window."""
     config = SurpriseConfig()
+    batch = batch or _at_once(model)
 
     def judge(videos: Tensor) -> dict[str, Tensor]:
         pixels = model.preprocess(videos)
@@ -62,9 +68,9 @@ def world_model_judge(model: WorldModel, prefix: str = "", batch: int = 128) -> 
     return judge
 
 
-def geometry_judge(model: WorldModel, prefix: str = "", batch: int = 128) -> Judge:
+def geometry_judge(model: WorldModel, prefix: str = "") -> Judge:
     """The five signals of the features' trajectory, and what stands for them where a clip is judged alone."""
-    reward = GeometryReward(Trajectory(of_world_model(model, 16), batch_size=batch))
+    reward = GeometryReward(Trajectory(of_world_model(model, 16), batch_size=_at_once(model)))
 
     def judge(videos: Tensor) -> dict[str, Tensor]:
         if videos.shape[2] < reward.min_frames:

@@ -28,7 +28,6 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,6 +68,7 @@ from benchmarks.physics_repair.rows import (
 )
 from benchmarks.physics_repair.scores import Judges
 from benchmarks.physics_repair.tuning import grid, tune, tuned_variants
+from benchmarks.shared.claim import claim
 from benchmarks.shared.held_out import held_out
 from benchmarks.shared.machine import describe
 from magi1.errors import MagiError
@@ -323,28 +323,6 @@ def _workers(count: int) -> Iterator[Executor | None]:
         yield pool
 
 
-def _claim(folder: Path, head: Mapping[str, Any]) -> None:
-    """Parts of other settings must not be mixed with these.
-
-    Raises:
-        WMRewardError: the folder belongs to a run with other settings.
-    """
-    file = folder / "settings.json"
-    ours = json.loads(json.dumps(for_json(dict(head)), default=str))
-    for key in ("machine", "rules"):
-        ours.pop(key)
-    if file.exists():
-        theirs = json.loads(file.read_text())
-        different = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
-        if different:
-            raise WMRewardError(
-                f"{folder} holds parts of a run with another {', '.join(different)}; "
-                "give another folder with --parts or --out, or delete this one"
-            )
-    else:
-        write_text(file, json.dumps(ours, indent=2) + "\n")
-
-
 def judge(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Tables and record, also written to ``--out`` after every part."""
     complete(args)
@@ -352,7 +330,9 @@ def judge(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     with _workers(args.workers) as workers:
         bench = Bench(args, workers)
         if args.parts:
-            _claim(args.parts, bench.head())
+            head = for_json(dict(bench.head()))
+            claimed = {name: head[name] for name in head.keys() - {"machine", "rules"}}
+            claim(args.parts, claimed, "--parts or --out")
         name = f"{NAME}_tuning" if args.tune else NAME
         for found in bench.tune() if args.tune else bench.run():
             record = for_json(found)

@@ -33,23 +33,24 @@ class Choice:
     Attributes:
         scores: Of each candidate, the less the better.
         ranked: Whether ranks in the set are added instead of scores that are scaled to the same spread in it.
-        consensus: Whether the rank of the nearness to the others is added, with the same weight as they all.
+        also: Scores of sets whose ranks are added, each with the same weight as they all.
     """
 
     scores: tuple[str, ...]
     ranked: bool = False
-    consensus: bool = False
+    also: tuple[str, ...] = ()
 
     def total(self, values: Values, size: int) -> Tensor:
         """[N, S], the less the better; comparable within sets of `size`."""
         parts = [values[name] for name in self.scores]
-        if not (self.ranked or self.consensus):
+        if not (self.ranked or self.also):
             own = parts if len(parts) == 1 else [_scaled(part, size) for part in parts]
             return torch.stack(own).mean(dim=0)
         total = torch.stack([_ranks(part, size) for part in parts]).mean(dim=0)
-        if not self.consensus:
+        if not self.also:
             return total
-        return _ranks(total, size) + _ranks(-values[f"{CONSENSUS}@{size}"], size)
+        others = (_ranks(-values[f"{name}@{size}"], size) for name in self.also)
+        return sum(others, _ranks(total, size))
 
 
 def _sums(values: Values) -> Iterator[tuple[str, ...]]:
@@ -75,16 +76,18 @@ def choices(values: Values, rules: tuple[str, ...] = RULES) -> dict[str, Choice]
     The names of the windows' scores are those of `scores.horizons`; a rule alone is of the whole clip.
     """
     found = {}
+    judged = any(name.startswith(f"{GEOMETRY}@") for name in values)
+    others = (CONSENSUS, GEOMETRY) if judged else (CONSENSUS,)
     for rule in rules:
         if rule in values:
             found[rule] = Choice((rule,))
-            found[f"{rule} + {CONSENSUS}"] = Choice((rule,), consensus=True)
+            found |= {f"{rule} + {other}": Choice((rule,), also=(other,)) for other in others}
         for parts in _sums(values):
             name = score_name(rule, _sum_name(parts))
             scores = tuple(rule if part == "clip" else score_name(rule, part) for part in parts)
             found[name] = Choice(scores)
             if rule in values:
-                found[f"{name} + {CONSENSUS}"] = Choice(scores, consensus=True)
+                found |= {f"{name} + {other}": Choice(scores, also=(other,)) for other in others}
     return found
 
 

@@ -159,6 +159,7 @@ def shortlist(values: Values, rule: str) -> list[str]:
     score = score if score in RULES else RULES[0]
     wanted = (
         f"{rule} + {CONSENSUS}",
+        f"{rule} + {GEOMETRY}",
         *(score_name(score, h) for h in HORIZONS),
     )
     found = (name for name in wanted if name in own)

@@ -103,5 +103,9 @@ class MagiContinuation(Family):
         return int(self.pipe.context_frames + new * self.temporal_factor)
 
     @property
+    def given_frames(self) -> int:
+        return int(self.pipe.context_frames)
+
+    @property
     def temporal_factor(self) -> int:
         return int(self.pipe.magi.runtime.temporal_downsample_factor)

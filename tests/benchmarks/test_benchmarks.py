@@ -418,6 +418,59 @@ def test_intuitive_physics_from_end_to_end(
     assert out.startswith((saved / "intuitive_physics.md").read_text())
 
 
+def test_intuitive_physics_goes_on_from_its_parts(
+    made: list[tuple[Any, ...]],
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    judged: list[str] = []
+
+    def noted(model: VJEPA2, prefix: str = "") -> Judge:
+        judge = geometry_judge(model, prefix)
+
+        def of(videos: Tensor) -> dict[str, Tensor]:
+            judged.append(prefix)
+            if len(judged) == 4:
+                raise KeyboardInterrupt
+            return judge(videos)
+
+        return of
+
+    monkeypatch.setattr(intuitive_physics, "geometry_judge", noted)
+    folder = tmp_path / "parts"
+    words = [
+        "--device",
+        "cpu",
+        "--splits",
+        "id",
+        "--kinds",
+        "kick",
+        "color",
+        "--pairs",
+        "1",
+        "--judges",
+        "geometry",
+    ]
+    words += ["--cache", str(tmp_path / "pairs"), "--weights", str(weights), "--parts", str(folder)]
+    with pytest.raises(KeyboardInterrupt):
+        intuitive_physics.main(words)
+    assert [file.name for file in folder.glob("*.pt")] == ["geometry_id_kick_00000-00001.pt"]
+    assert intuitive_physics.main(words) == 0
+    assert len(judged) == 4 + 2  # both sides of the other kind
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert "geometry/ranks" in record["id"] and "plain/mean" not in record["id"]
+    low, high = record["id"]["geometry/ranks"]["interval"]
+    assert low <= record["id"]["geometry/ranks"]["accuracy"] <= high + 1e-9 and high - low < 0.8
+    words[words.index("geometry")] = "untrained_geometry"  # is added to what is there
+    assert intuitive_physics.main(words) == 0
+    assert judged[6:] == ["untrained "] * 4
+    with pytest.raises(SystemExit):
+        intuitive_physics.main([*words, "--seed", "1"])
+    assert "parts of a run with another seed; give another folder" in capsys.readouterr().err
+
+
 def test_intuitive_physics_of_other_kinds_and_conditions(
     made: list[tuple[Any, ...]],
     weights: Path,

@@ -224,6 +224,18 @@ def test_choices_follow_their_scores() -> None:
     assert chosen(values, RANK_SUM, 4).tolist() == highest
 
 
+def test_geometry_is_mixed_in_by_its_rank() -> None:
+    score = torch.tensor([[3.0, 1, 2, 4, 8, 7, 6, 5]])
+    values = {"plain": score, "consensus@4": score}
+    assert "plain + geometry" not in choices(values)
+    # 1 is the second smoothest, 3 the smoothest and the last by surprise.
+    values["geometry@4"] = torch.tensor([[0.2, 0.6, 0.4, 0.8, 0.1, 0.2, 0.3, 0.4]])
+    assert chosen(values, "plain + geometry", 4).tolist() == [[1, 7]]
+    assert choices(values)["plain + geometry"].total(values, 4).tolist() == [
+        [5, 1, 3, 3, 6, 4, 2, 0]
+    ]
+
+
 def test_horizons_are_put_together_as_rewards_are() -> None:
     """What the benchmark calls `seam 1 + 2 + 3` is what `--reward seam --frame_strides 1 2 3` chooses."""
     generator = torch.Generator().manual_seed(1)
@@ -629,7 +641,7 @@ def test_the_whole_table(
             f"best of 4 by top, {end}"
             for end in (
                 "seam 1", "long", "seam 1 + 2 + 3", "seam 1 + 2 + 3 + consensus",
-                "seam 1 + 2 + 3 + long",
+                "seam 1 + 2 + 3 + geometry", "seam 1 + 2 + 3 + long",
             )
         ),
         *(

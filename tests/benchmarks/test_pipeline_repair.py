@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -41,11 +42,15 @@ def made(way: str, nano: Path, maker: GuideMaker | None = None) -> Tensor:
     return generator.continue_video(prefix(), 24, PROMPTS, SEEDS)
 
 
-@pytest.mark.parametrize("stride", [8, 4])
-def test_both_ways_make_the_same_videos(nano: Path, stride: int) -> None:
-    """Also the guided ones, whose rewards see 8 or 12 given frames; guidance is no trifle."""
+@pytest.mark.parametrize(
+    "changes", [{"stride": 8}, {"stride": 4}, {"reward": "seam", "frame_strides": (1, 2, 3)}]
+)
+def test_both_ways_make_the_same_videos(nano: Path, changes: dict[str, Any]) -> None:
+    """Also the guided ones, whose rewards see 8 or 12 given frames, or all where these end; guidance is no
+    trifle.
+    """
     model = random_model(NANO_TINY, dtype=torch.float32)
-    settings = GuideSettings(**BEFORE | {"scale": 0.3, "times": (0.0, 0.9), "stride": stride})
+    settings = GuideSettings(**BEFORE | {"scale": 0.3, "times": (0.0, 0.9)} | changes)
     plain, guided, steps = [], [], []
     for way in WAYS:
         plain.append(made(way, nano))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -314,10 +317,30 @@ def test_dashes_and_numbers_of_the_configuration(command: CommandLine) -> None:
         (("--mode", "v2v"), "--mode v2v needs --init_video"),
         (("--mode", "t2v"), "needs a --prompt"),
         ((*T2V, "--init_image", "x.png"), "--init_image has no meaning with --mode t2v"),
-        ((*T2V, "--video_size_h", "20"), "video_size_h=20 must be a multiple of 8"),
-        ((*T2V, "--num_steps", "6"), "num_steps=6 must be a multiple of window_size=4"),
-        ((*T2V, "--text_scales", "1", "2"), "text_scales=[1.0, 2.0] must have 5 entries"),
-        ((*T2V, "--fps", "22"), "frames = 11 must be a multiple of 4"),
+        ((*T2V, "--video_size_h", "20"), "--video_size_h 20 must be a multiple of 8"),
+        ((*T2V, "--video_size_w", "8"), "at least 16; 16 fits"),
+        (
+            (*T2V, "--num_steps", "6"),
+            "--num_steps 6 must be a multiple of --chunks_at_once (here 4); 4 and 8 fit",
+        ),
+        (
+            (*T2V, "--chunks_at_once", "5"),
+            "--num_steps (here 8) must be a multiple of --chunks_at_once 5 and of 4, the entries of "
+            "noise2clean_kvrange; 20 fits",
+        ),
+        (
+            (*T2V, "--num_frames", "3"),
+            "--num_frames 3 must be at least 4, the frames of one latent",
+        ),
+        ((*T2V, "--text_scales", "1", "2.5"), "--text_scales 1 2.5 must have 5 entries"),
+        ((*T2V, "--fps", "22"), "22 frames per second (--video_fps) do not fit the VAE"),
+        ((*T2V, "--fps", "22"), "in steps of 4 frames; 16 and 24 fit"),
+        ((*T2V, "--cp_size", "64"), "--cp_size 64 must divide the"),
+        ((*T2V, "--guidance_steps", "2x8"), "--guidance_steps 2x8 must hold 0 and 1 only"),
+        (
+            (*T2V, "--guidance_scale", "1", "--guidance_range", "0.5", "0.2"),
+            "--guidance_range 0.5 0.2 must rise",
+        ),
         ((*T2V, "--output_path", "video.txt"), "must end in .mp4"),
         ((*T2V, "--output_path", "."), "must end in .mp4"),
         ((*T2V, "--device", "cuda:99"), "is not there"),
@@ -337,8 +360,60 @@ def test_wrong_inputs(command: CommandLine, inputs: Path) -> None:
         ("i2v", "--init_image", "broken.png", "is not an image"),
         ("v2v", "--init_video", "broken.png", "broken.png"),
         ("v2v", "--init_video", "short.mp4", "has 2 frames at 24 per second"),
+        ("i2v", "--init_image", "video.mp4", "is a video, but --init_image takes an image"),
+        ("v2v", "--init_video", "image.png", "is an image, but --init_video takes a video"),
     ):
         assert says in command.fails("--mode", mode, flag, str(inputs / name), code=1)
+
+
+@pytest.mark.parametrize(
+    ("command_line", "flags", "says"),
+    [
+        ("generation", ("--init_image", "none.png"), "none.png: no such file"),
+        ("generation", ("--init_video", "none.mp4"), "none.mp4: no such file"),
+        ("generation", ("--prompt", "x", "--config_file", "none.json"), "none.json: no such file"),
+        ("generation", ("--plan", "--config_file", "none.json"), "none.json: no such file"),
+        ("generation", ("--mode", "i2v"), "--mode i2v needs --init_image"),
+        ("generation", (), "needs a --prompt"),
+        ("generation", ("--prompt", "x", "--keep", "few"), "--keep few must be"),
+        ("generation", ("--prompt", "x", "--seed", "1", "--seeds", "2"), "leave out one"),
+        ("generation", ("--pipeline", "p", "--cp_size", "2"), "--cp_size has no meaning with"),
+        ("generation.batch", ("--jobs", "none.jsonl"), "none.jsonl: no such file"),
+        ("generation.batch", ("--jobs", "x", "--config_file", "none.json"), "none.json: no such"),
+        (
+            "generation.batch",
+            ("--jobs", "x", "--pipeline", "p", "--compat", "released"),
+            "--compat",
+        ),
+    ],
+)
+def test_cheap_mistakes_are_told_before_torch_is_imported(
+    command_line: str,
+    flags: tuple[str, ...],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its import, and that of what stands on it, takes seconds."""
+    monkeypatch.chdir(tmp_path)
+    cli = import_module(f"wmreward.{command_line}.cli")
+    heavy = ("generation.job", "generation.batch.setup", "pipelines.workshop", "pipelines.batch")
+    for name in heavy:  # whoever imports one of these has lost
+        monkeypatch.setitem(sys.modules, f"wmreward.{name}", None)
+    assert cli.main(list(flags)) in (1, 2)
+    assert says in capsys.readouterr().err
+
+
+def test_nothing_heavy_is_imported_for_a_cheap_mistake(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from wmreward.generation import cli\n"
+        "from wmreward.generation.batch import cli as batch\n"
+        "assert cli.main(['--init_image', 'none.png']) == 1 and batch.main(['--jobs', 'none']) == 2\n"
+        "assert not {'torch', 'numpy', 'magi1', 'diffusers'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
 def test_missing_weights_are_all_named_before_anything_else(

@@ -17,7 +17,10 @@ from torch import Tensor
 from wmreward.generation import workshop
 from wmreward.generation.candidate import make_candidates
 from wmreward.generation.cli import main
+from wmreward.generation.compared import sentence, verdict
+from wmreward.generation.flags import build_parser
 from wmreward.generation.steering import LoadedSteering
+from wmreward.rewards.choice import RewardChoice
 from wmreward.select.cli import main as select
 from wmreward.video_io import probe, write_png, write_video
 
@@ -25,6 +28,8 @@ nano = guided_fixtures.nano
 small_world = guided_fixtures.small_world
 command = guided_fixtures.command
 made = guided_fixtures.made
+
+VALUES = build_parser().defaults
 
 
 # --- best of N ----------------------------------------------------------------------------------------
@@ -180,13 +185,81 @@ def test_plain_guided_and_winner_side_by_side(command: Guided, made: list[list[i
     assert code == 0 and made == [[1234], [1235], [1234]]
     assert "plain (seed 1234): surprise" in err and "guided (seed 1234): surprise" in err
     assert "guidance acted on 2 steps" in err and Path("output.guidance.png").exists()
-    columns = 2 + (record_of("output")["seed"] != 1234)
+    record = record_of("output")
+    said, last = record["search"]["compared"], err.strip().splitlines()[-1]
+    assert last == sentence(
+        RewardChoice.from_flags(VALUES, default_model="tiny"), None, said["scores"]
+    )
+    assert "plain, says tiny, which was asked for just that" in last and not said["independent"]
+    columns = 2 + (record["seed"] != 1234)
     shown = probe("output.compare.mp4")
     assert shown.width == columns * (256 + 8) - 8 and shown.num_frames == 24
     plain = [line for line in candidates_in("output.candidates") if "guidance" not in line]
     assert len(plain) == 1
     Path("output.compare.mp4").unlink()
     assert command(*flags)[0] == 0 and Path("output.compare.mp4").exists()
+
+
+def test_another_judge_says_which_is_more_plausible(
+    command: Guided, made: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that neither guided nor chose; candidates that are there are not made again for it."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    flags = (
+        *T2V,
+        *SHORT,
+        "--guidance_scale",
+        "0.05",
+        "--best_of",
+        "2",
+        "--compare",
+        "--keep",
+        "all",
+    )
+    assert command(*flags)[0] == 0 and len(made) == 3
+    code, _, err = command(*flags, "--judge", "example.my_world_model:StraightOn")
+    assert code == 0 and len(made) == 3
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("example.my_world_model:StraightOn, which neither guided nor chose: ")
+    said = record_of("output")["search"]["compared"]
+    assert said["independent"] and said["by"]["model"] == "example.my_world_model:StraightOn"
+    assert verdict(said["scores"]) in last
+    plain = [line for line in candidates_in("output.candidates") if "guidance" not in line]
+    assert said["scores"]["plain"] != plain[0]["scores"]
+    assert f"plain surprise {-said['scores']['plain']['surprise']:.6f}" in last
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--compare",), "--compare has nothing to compare with: this video is not guided"),
+        (("--best_of", "2", "--judge", "vitb21"), "--judge is asked about what --compare shows"),
+        (("--best_of", "2", "--compare", "--judge", "tiny"), "--judge tiny guides or chooses here"),
+        (("--best_of", "2", "--compare", "--judge", "vitgac"), "it cannot judge videos"),
+        (("--best_of", "2", "--compare", "--judge", "tinny"), "tinny"),
+    ],
+)
+def test_what_cannot_be_compared(command: Guided, flags: tuple[str, ...], says: str) -> None:
+    assert says in command.fails(*T2V, *SHORT, *flags)
+    assert not list(Path().iterdir())
+
+
+def test_the_sentence_of_a_comparison() -> None:
+    plain, better, worse = (
+        {"surprise": -s, "bright": b} for s, b in ((0.5, 1), (0.4, 2), (0.6, 0))
+    )
+    mixed = {"surprise": -0.4, "bright": 0.0}
+    for others, says in (
+        ({"guided": better, "winner": better}, "guided and winner are more plausible than plain"),
+        (
+            {"guided": worse, "winner": better},
+            "guided is less plausible than plain, winner is more plausible than plain",
+        ),
+        ({"guided": mixed}, "guided is neither more nor less plausible than plain"),
+        ({"guided": plain}, "guided is neither more nor less plausible than plain"),
+        ({}, "the plain video is the winner itself, so nothing stands beside it"),
+    ):
+        assert verdict({"plain": plain, **others}) == says
 
 
 def test_continued_videos_are_judged_with_what_they_continue(

@@ -105,7 +105,8 @@ def test_plan_on_one_machine(nano: Path, jobs: Path) -> None:
     table = {row.split()[0]: " ".join(row.split()[1:]) for row in plan}
     assert table["jobs"] == "4 (i2v, t2v)" and table["candidates"] == "10 (plain)"
     assert table["GPUs"] == "4: 2 videos at a time, 2 GPUs each"
-    assert "GiB per GPU" in table["memory"] and table["hours"].startswith("0.00 at")
+    assert "KiB per GPU" in table["memory"] and "s at 0.40 PFLOP/s" in table["time"]
+    assert not table["memory"].startswith("0.0") and not table["time"].startswith("0.0 ")
     assert not (jobs.parent / "outputs").exists()
 
 

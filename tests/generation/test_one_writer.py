@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import generate_fixtures
 import pytest
@@ -69,3 +71,26 @@ def test_a_run_that_lost_its_place_writes_nothing(
     code, _, err = command(*T2V, *PLAIN, "--output", "ball.mp4")
     assert code == 2 and "ball.mp4 is in use by somebody" in err
     assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("flags", [(), ("--best_of", "2", "--reward", "run_rewards:bright")])
+def test_sigterm_leaves_no_lock(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    """What is finished stays, the same command goes on, and the signal means again what it meant."""
+    noise = Pipeline.noise
+    locks: list[Path] = []
+
+    def stopped(self: Pipeline, layout: Any, seed: int) -> torch.Tensor:
+        locks.extend(Path().rglob(".*.lock"))
+        signal.raise_signal(signal.SIGTERM)
+        return noise(self, layout, seed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "noise", stopped)
+        code, out, err = command(*T2V, *PLAIN, *flags, "--output", "ball.mp4")
+    assert code == 143 and not out
+    assert err.splitlines()[-1] == "stopped; the same command goes on from the last finished chunk"
+    assert len(locks) == (2 if flags else 1) and not list(Path().rglob(".*"))
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert command(*T2V, *PLAIN, *flags, "--output", "ball.mp4")[0] == 0

@@ -14,6 +14,8 @@ from magi1_goldens import COMPLETE, golden
 
 from magi1.config import EngineConfig, MagiConfig, ModelConfig, RuntimeConfig
 from magi1.errors import MagiError, MagiUsageError
+from magi1.files.folders import TINY_CONFIG, located
+from magi1.refusal import FieldError
 
 EXAMPLES = Path(__file__).parents[2] / "MAGI-1" / "example"
 KINDS = ("base", "distill", "distill_quant")
@@ -250,12 +252,12 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("runtime_config.prev_chunk_scales", [1.5], "5 entries"),
     ("runtime_config.text_scales", [1.5] * 6, "5 entries"),
     ("runtime_config.noise2clean_kvrange", [5, 4, 0, 2], "at least 1"),
-    ("runtime_config.noise2clean_kvrange", [5, 4, 3], "multiple of the 3 entries"),
+    ("runtime_config.noise2clean_kvrange", [5, 4, 3], "of 3, the entries of noise2clean_kvrange"),
     ("runtime_config.clean_chunk_kvrange", 0, "-1 or at least 1"),
     ("runtime_config.clean_t", 1.5, "at most 1"),
     ("runtime_config.clean_t", 0.0, "above 0"),
     ("runtime_config.seed", -1, "at least 0"),
-    ("runtime_config.num_frames", 3, "temporal_downsample_factor=4"),
+    ("runtime_config.num_frames", 3, "at least 4, the frames of one latent"),
     ("runtime_config.video_size_h", 728, "multiple of 16"),
     ("runtime_config.video_size_w", 16, "at least 32"),
     ("runtime_config.video_size_w", -32, "above 0"),
@@ -316,3 +318,18 @@ def test_changes_are_checked_like_files() -> None:
         replace(config, model_config=replace(config.model_config, params_dtype="torch.float32"))
     with pytest.raises(MagiUsageError, match=r"cp_strategy=\"none\" must be cp_ulysses"):
         replace(config.engine_config, cp_strategy="none")
+
+
+def test_values_near_by_are_told() -> None:
+    """Of a number that must be a multiple; and other fields by their names."""
+    config = MagiConfig.load(located(TINY_CONFIG))
+    for steps, fits in ((3, "4 fits"), (7, "4 and 8 fit"), (9, "8 and 12 fit")):
+        with pytest.raises(FieldError, match=f"multiple of window_size=4; {fits}$") as found:
+            replace(config.runtime_config, num_steps=steps)
+        assert found.value.told(lambda name, _: f"<{name}>") == (
+            f"<num_steps> must be a multiple of <window_size>; {fits}"
+        )
+    with pytest.raises(FieldError, match=r"cp_size=5 must divide .*; 1, 3 and 6 fit$"):
+        replace(
+            config, engine_config=replace(config.engine_config, cp_size=5, cp_strategy="cp_ulysses")
+        )

@@ -178,7 +178,7 @@ def test_alone_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_processes_that_cannot_be_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "6")
-    with pytest.raises(MagiUsageError, match="cp_size: 6 processes are not a multiple of 4"):
+    with pytest.raises(MagiUsageError, match="6 processes are not a multiple of the 4 that share"):
         process_groups(engine(4), "cpu").__enter__()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")

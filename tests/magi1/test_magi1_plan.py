@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from magi1.config import MagiConfig
+from magi1.files.folders import TINY_CONFIG, located
 from magi1.planning.costs import vae_flop
 from magi1.planning.memory import cache_per_chunk
-from magi1.planning.plan import GIB, PREFIX_LATENTS, RELEASED_VAE, Mode, Plan, plan
+from magi1.planning.plan import PREFIX_LATENTS, RELEASED_VAE, Mode, Plan, plan
 from magi1.sampling.sampler import denoise, make_noise
 from magi1.sampling.schedule import plan_calls, time_steps
 from magi1.sampling.velocity import MagiVelocity, VideoTexts
@@ -24,7 +25,7 @@ from magi1.transformer.kv_cache import KVCache
 from magi1.transformer.layers import ChunkTexts
 
 EXAMPLES = Path(__file__).parents[2] / "MAGI-1" / "example"
-PETA, TERA = 1e15, 1e12
+PETA, TERA, GIB = 1e15, 1e12, 2**30
 
 
 def released(name: str, **runtime: Any) -> MagiConfig:
@@ -355,6 +356,15 @@ def test_table_and_json() -> None:
     again = json.loads(counted.to_json())
     assert Plan(**again | {"work": counted.work, "all_branches": counted.all_branches}) == counted
     assert again["work"]["chunk_forwards"] == 349
+
+
+def test_a_small_model_is_told_in_small_units() -> None:
+    """Nothing that it takes is 0.00 of a large one."""
+    table = plan(MagiConfig.load(located(TINY_CONFIG))).table()
+    rows = {line[:24].strip(): line[24:].strip() for line in table.splitlines()[1:]}
+    assert rows["parameters"].endswith(" M") and rows["weights"].endswith(" MiB")
+    assert " ms at 0.40 PFLOP/s" in rows["time"] and "GFLOP (all" in rows["transformer"]
+    assert not [name for name, text in rows.items() if text.startswith(("0 ", "0.0"))], table
 
 
 def test_a_model_of_our_own_has_no_name_and_no_t5() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +132,49 @@ def test_a_list_is_made_judged_told_of_and_gone_on_with(
     assert main(["status", "run"]) == 0 and report(["run", "--no_maps"]) == 0
     assert command(*BOTH)[0] == 0 and len(made) == 6
     assert "was made with other settings" in command.fails(*BOTH, "--num_steps", "4")
+
+
+def _process(rank: int, port: int, flags: tuple[str, ...], command: CommandLine, met: Any) -> None:
+    """One of two, as `torchrun` starts them, but with everything imported; both have drawn before one goes
+    on.
+    """
+    make, waiting = WorkingPipeline.make, [met]
+
+    def together(self: Any, *rest: Any) -> Any:
+        if waiting:
+            waiting.pop().wait(60)
+        return make(self, *rest)
+
+    WorkingPipeline.make = together  # type: ignore[method-assign, assignment]
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    raise SystemExit(command(*flags)[0])
+
+
+def test_two_processes_share_a_list(command: CommandLine) -> None:
+    """Each makes videos of its own, judged, and they are those that one process makes."""
+    one_each = (*BOTH, "--max_seeds", "1")
+    assert command(*one_each)[0] == 0
+    alone = {name: record["files"]["video.mp4"] for name, record in command.records.items()}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    several = multiprocessing.get_context("fork")
+    flags, met = (*one_each, "--run", "shared"), several.Barrier(2)
+    team = [
+        several.Process(target=_process, args=(rank, port, flags, command, met)) for rank in (0, 1)
+    ]
+    for process in team:
+        process.start()
+    for process in team:
+        process.join(60)
+    assert [process.exitcode for process in team] == [0, 0]
+    lines = Path("shared/manifest.jsonl").read_text().splitlines()
+    records = {Path(record["path"]).name: record for record in map(json.loads, lines)}
+    assert {name: record["files"]["video.mp4"] for name, record in records.items()} == alone
+    assert {record["rank"] for record in records.values()} == {0, 1}
+    assert all(record["scores"] for record in records.values())
+    assert not list(Path("shared/.locks").iterdir())
 
 
 def test_a_share_makes_its_part(command: CommandLine, made: list[tuple[str, int, bool]]) -> None:

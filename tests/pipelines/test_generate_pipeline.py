@@ -17,6 +17,7 @@ from guided_fixtures import candidates_in, record_of
 from tiny_pipelines import image, tiny
 
 from wmreward.generation.cli import main
+from wmreward.pipelines.seam import tell_plain
 from wmreward.pipelines.workshop import WorkingPipeline
 from wmreward.search.best_of_n import ALL_FRAMES
 
@@ -97,12 +98,9 @@ def test_the_best_guided_candidate_is_the_output(command: CommandLine, made: lis
         assert Path(name).exists(), name
     record = record_of("output")
     lines = candidates_in("output.candidates")
-    best = max(
-        lines,
-        key=lambda line: (
-            (line["settings"].get("guidance") is not None) * 1e3 + line["scores"]["surprise"]
-        ),
-    )
+    guided = [line for line in lines if "guidance" in line]
+    assert len(guided) == 2 and guided[0]["scores"] != guided[1]["scores"]
+    best = max(guided, key=lambda line: line["scores"]["surprise"])
     assert record["seed"] == best["seed"] and record["guidance"]["effect"]["gain"] > 0
     assert Path("output.mp4").read_bytes() == Path("output.candidates", best["path"]).read_bytes()
     assert {"torch", "diffusers"} <= record["versions"].keys()
@@ -143,6 +141,19 @@ def test_a_single_plain_video(command: CommandLine) -> None:
     assert "made with other settings" in changed
 
 
+def test_seam_is_plain_surprise_and_says_so(
+    command: CommandLine, caplog: pytest.LogCaptureFixture
+) -> None:
+    tell_plain.cache_clear()
+    flags = (*PROMPT, "--reward", "seam", "--guidance_scale", "0.1", "--best_of", "2")
+    assert command(*flags)[0] == 0
+    told = [text for text in caplog.messages if "seam" in text]
+    assert told == [
+        "note: --reward seam is plain surprise here: WanPipeline has no given frames, and a window across "
+        "their end needs 4 or more"
+    ]
+
+
 def test_offloaded(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     offloaded: list[Any] = []
     import diffusers
@@ -174,6 +185,7 @@ def test_offloaded(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_wrong_flags(command: CommandLine, flags: tuple[str, ...], says: str) -> None:
+    image().save("image.png")
     assert says in command.fails(*flags)
 
 
@@ -201,6 +213,9 @@ def test_an_image_opens_the_video(command: CommandLine, tmp_path: Path) -> None:
     pipeline = str(tmp_path / "i2v")
     assert "starts from an image: give --init_image" in command.fails(*PROMPT, pipeline=pipeline)
     image().save("image.png")
+    image().save("moving.gif", save_all=True, append_images=[image().rotate(90)])
+    moving = command.fails(*PROMPT, "--init_image", "moving.gif", pipeline=pipeline, code=1)
+    assert "moving.gif: is a video, but --init_image takes an image" in moving
     # Its text encoder is missing, which the pipeline finds in its own words.
     code, _, err = command(*PROMPT, "--init_image", "image.png", pipeline=pipeline)
     assert code == 1 and "error:" in err

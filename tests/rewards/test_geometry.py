@@ -235,3 +235,21 @@ def test_another_encoder_serves_geometry_and_consensus() -> None:
     assert judged[0].embeddings["consensus"].shape == (5 * 2 * 3,)
     assert mix.table(judged)["consensus"].argmin() == 2
     assert not mix.differentiable and mix.guiding().rewards.keys() == {"geometry"}
+
+
+def test_the_curve_is_judged_and_recorded_with_the_score() -> None:
+    """Of both kinds of rewards, each from the forward passes of its score, in frames of the video."""
+    model = random_model(NANO)
+    scorer = SurpriseScorer(model, SurpriseConfig(window_size=6, context_frames=2, stride=3))
+    mix = RewardMix.parse(["surprise", "geometry", "consensus"], surprise=scorer)
+    video = videos_of(1, 15, NANO.crop)
+    judged = mix.judge(video[0])
+    assert judged.curves.keys() == {"surprise", "geometry"}
+    by_windows = scorer.score_windows(video).values[0]
+    assert judged.curves["surprise"]["values"] == pytest.approx(by_windows.tolist(), rel=1e-5)
+    # Of 6 frames the last four are predicted: 2 … 5, then 5 … 8.
+    assert judged.curves["surprise"]["frames"] == [3.5, 6.5, 9.5, 12.5]
+    bent = GeometryReward(Trajectory(of_world_model(model, 6))).curve(video)
+    assert judged.curves["geometry"]["values"] == pytest.approx(bent.values[0].tolist(), rel=1e-5)
+    assert judged.curves["geometry"]["frames"] == list(bent.places)
+    assert mix.judging()(video).curve is None  # a sum of rewards has no curve

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.protocols import ContinuationReward, Reward, RewardScores, SetReward, VideoFacts
+from wmreward.protocols import (
+    ContinuationReward,
+    Reward,
+    RewardCurve,
+    RewardScores,
+    SetReward,
+    VideoFacts,
+)
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Judged
 from wmreward.rewards.mix import RewardMix
@@ -402,6 +409,14 @@ def returning(value: Any) -> RewardMix:
             r"part 'a' must be \[1\] .* not \[2\]",
         ),
         (RewardScores(torch.zeros(1), {"a": torch.tensor([float("nan")])}), "gives a = nan"),
+        (
+            RewardScores(torch.zeros(1), {}, RewardCurve(torch.zeros(1, 3), [0.0, 1.0])),
+            r"its curve must have values \[1, 2\] for 1 videos and 2 places, not \[1, 3\]",
+        ),
+        (
+            RewardScores(torch.zeros(1), {}, RewardCurve(torch.full((1, 1), torch.inf), [0.0])),
+            "gives a curve with inf",
+        ),
     ],
 )
 def test_what_a_reward_must_return(value: Any, says: str) -> None:

@@ -86,6 +86,14 @@ def test_weights_info_shows_norms_and_both_hashes(cli: Cli) -> None:
     assert result.out.count("sha256  ") >= 2 and "norms: " in result.out
 
 
+def test_help_names_models_and_their_files() -> None:
+    told = "".join(build_parser().format_help().split())  # as it wraps
+    newer = {name: file for name, file in sources.OFFICIAL_FILES.items() if name.endswith("21")}
+    assert len(newer) == 4
+    for model, file in newer.items():
+        assert model in told and file in told
+
+
 @pytest.mark.parametrize(
     ("model", "flags", "message"),
     [

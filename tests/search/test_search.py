@@ -272,6 +272,13 @@ def test_the_contact_sheet_marks_the_winner(tmp_path: Path) -> None:
     assert len(sheet) == line + 96 + GAP + line  # the other's video is gone, its scores are not
 
 
+def test_a_lone_candidate_wins_nothing(tmp_path: Path) -> None:
+    choice, _ = run(tmp_path, [3])
+    path = tmp_path / "sheet.png"
+    draw_choice(path, choice, lambda i: tmp_path / choice.candidates[i].name, lambda i: f"seed {i}")
+    assert not (read_frames(path, [0])[0] == WINNER).all(axis=-1).any()
+
+
 # --- particles ----------------------------------------------------------------------------------------
 
 

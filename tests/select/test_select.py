@@ -229,6 +229,33 @@ def test_candidates_seen_at_different_rates_are_told(select: Select, clips: Path
     assert "same rate" not in select("clips", "--group_by", "_s.*", "--rates", 8, *short).err
 
 
+def test_curves_are_recorded_and_drawn(select: Select, clips: Path) -> None:
+    flags = ("--videos", clips, "--group_by", "^[a-z]+", "--output", "s.jsonl")
+    result = select(*flags, "--plots", "plots")
+    assert result.code == 0 and "wrote plots/001-cat.png" in result.err
+    records = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
+    for record in records:
+        (curve,) = [record["curves"]["surprise"]]
+        places = [
+            11.5 + 4 * n for n in range(len(curve["values"]))
+        ]  # the middles of what is predicted
+        assert curve["frames"] == places
+        assert np.mean(curve["values"]) == pytest.approx(-record["scores"]["surprise"], rel=1e-4)
+    anew = rescored("--rescore", "s.jsonl", "--plots", "again")
+    assert anew.code == 0 and len(read_frames("again/002-dog.png", [0])) == 1
+    for record in records:
+        record.pop("curves")  # as earlier versions wrote them
+    Path("old.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    old = rescored("--rescore", "old.jsonl", "--plots", "none")
+    assert old.code == 0 and "the records hold no curves" in old.err and not Path("none").exists()
+
+
+def test_what_has_no_curve_is_not_drawn(select: Select, clips: Path) -> None:
+    result = select("--videos", clips, "--reward", "consensus", "--plots", "plots")
+    assert result.code == 2
+    assert "consensus" in result.err and "add one of surprise, seam, geometry" in result.err
+
+
 def test_what_is_judged_is_not_judged_again(select: Select, clips: Path, judged: list[str]) -> None:
     flags: tuple[object, ...] = ("--videos", clips, "--output", "s.jsonl")
     # Consensus compares videos of one length: the others are cut to the same number of frames.

@@ -67,3 +67,15 @@ def test_whatever_a_file_does_is_its_own_error(error: Exception, message: str) -
     with pytest.raises(VideoError) as raised:
         list(feed.clips())
     assert str(raised.value) == message
+
+
+def test_threads_end_before_the_interpreter_does() -> None:
+    def clips(path: Path, plan: int) -> Any:
+        yield from range(1000)
+
+    feed = ahead.Feed(Path("endless"), lambda path: 0, clips)
+    feed.plan()
+    name = "decode endless"
+    assert name in [thread.name for thread in threading.enumerate()]
+    ahead.end_all()
+    assert name not in [thread.name for thread in threading.enumerate()]

@@ -83,8 +83,9 @@ READ_AHEAD = Flag(
 MODEL = Flag(
     "model",
     "world model: vitg (the paper's), vitl, vith, vitg384 or tiny (built in, for simulated videos); "
-    "V-JEPA 2.1: vitb21 (80 M parameters), vitl21 (300 M), vitg21 (1 B) or vitG21 (2 B); or one of your own, "
-    "package.module:factory",
+    "V-JEPA 2.1: vitb21 (80 M parameters, from vjepa2_1_vitb_dist_vitG_384.pt), vitl21 (300 M, "
+    "vjepa2_1_vitl_dist_vitG_384.pt), vitg21 (1 B, vjepa2_1_vitg_384.pt) or vitG21 (2 B, "
+    "vjepa2_1_vitG_384.pt); or one of your own, package.module:factory",
     metavar="NAME",
     kind=model,
     usually="vitg; for what the small generator makes, tiny",

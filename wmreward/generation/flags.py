@@ -12,7 +12,7 @@ TINY_CONFIG = "./MAGI-1/example/tiny/tiny_config.json"
 _EPILOG = """\
 Every flag may also be written with dashes (--config-file). Results go to standard output, all else
 to standard error. Exit code: 0 when the video is there, 1 when something failed, 2 for wrong flags,
-130 after Ctrl-C; the same command then goes on from the last finished chunk.
+130 after Ctrl-C, 143 after SIGTERM; the same command then goes on from the last finished chunk.
 
 examples:
   wmreward generate --prompt "a red ball falls and bounces on the floor" --output ball.mp4

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from magi1.pipeline import MAX_PREFIX_FRAMES, usable_frames
 from wmreward.errors import VideoError
-from wmreward.video.images import read_image
+from wmreward.video.images import probe_image, read_image
 from wmreward.video.resize import resize_frames
 from wmreward.video.types import UInt8Array
-from wmreward.video_io import Faults, stream_fps
+from wmreward.video_io import Faults, probe, stream_fps
 
 LATENT_FRAMES = 4
 """Frames of video that one latent frame stands for: a continued video is used in such steps."""
@@ -56,14 +56,11 @@ def given_frames(
     """
     faults = Faults()
     if image:
-        pictures = [resize_frames(read_image(Path(image))[None], *size)[0]]
+        pictures = [resize_frames(opening_image(Path(image))[None], *size)[0]]
     elif video:
         pictures, faults = _part_of(video, size, fps, released)
         if len(pictures) < LATENT_FRAMES:
-            raise VideoError(
-                Path(video),
-                f"has {len(pictures)} frames at {fps} per second; at least 4 are needed to continue it",
-            )
+            raise _too_short(Path(video), len(pictures), fps)
     else:
         return None
     used = usable_frames(len(pictures), LATENT_FRAMES)
@@ -71,6 +68,31 @@ def given_frames(
     frames = np.stack(pictures)
     digest = hashlib.sha256(repr(frames.shape).encode() + frames.tobytes()).hexdigest()
     return GivenFrames(torch.from_numpy(frames), digest, faults)
+
+
+def opening_image(path: Path) -> UInt8Array:
+    """The image that opens a video, uint8 ``[H, W, 3]``.
+
+    Raises:
+        VideoError: it cannot be read, or is a video, of which the first frame would be taken.
+    """
+    picture = read_image(path)
+    if probe_image(path).num_frames != 1:
+        raise VideoError(
+            path, "is a video, but --init_image takes an image; --init_video continues a video"
+        )
+    return picture
+
+
+def _too_short(video: Path, frames: int, fps: int) -> VideoError:
+    if probe(video).num_frames == 1:
+        return VideoError(
+            video,
+            "is an image, but --init_video takes a video; --init_image opens one with an image",
+        )
+    return VideoError(
+        video, f"has {frames} frames at {fps} per second; at least 4 are needed to continue it"
+    )
 
 
 def _part_of(

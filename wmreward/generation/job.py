@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from magi1.files.folders import HOW_TO_GET, find_vae, located, missing_files
 from magi1.files.folders import TINY_CONFIG as EMBEDDED_TINY
 from magi1.pipeline import Request, cut_prompts, usable_frames
 from magi1.planning.plan import RELEASED_VAE, plan
+from magi1.refusal import FieldError, shown
 from magi1.sampling.schedule import VideoLayout
 from magi1.text.chunk_texts import SpecialTokens, load_token_vectors
 from magi1.text.features import FOLDER as TEXT_FOLDER
@@ -27,6 +29,8 @@ from magi1.transformer.kernels import find_kernels
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
+from wmreward.generation.compared import check_compares, other_judge
+from wmreward.generation.early import check_mode
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
 from wmreward.generation.inputs import GivenFrames, given_frames
 from wmreward.generation.output import Output, settings_of
@@ -34,8 +38,6 @@ from wmreward.generation.search_plan import Candidates, SearchPlan, check_reward
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.rewards.choice import RewardChoice
 from wmweights import WeightsError
-
-_NEEDS = {"t2v": None, "i2v": "init_image", "v2v": "init_video"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +104,27 @@ def configuration(values: Mapping[str, Any]) -> MagiConfig:
     if (processes := values["cp_size"]) is not None:
         strategy = "cp_ulysses" if processes > 1 else engine.cp_strategy
         engine = replace(engine, cp_size=processes, cp_strategy=strategy)
-    return replace(
-        config, runtime_config=replace(config.runtime_config, **changes), engine_config=engine
-    )
+    try:
+        return replace(
+            config, runtime_config=replace(config.runtime_config, **changes), engine_config=engine
+        )
+    except FieldError as error:
+        raise UsageError(error.told(partial(_as_flag, values))) from error
+
+
+_FLAGS = {number: flag for flag, number in OVERRIDES.items()} | {
+    name: name for name in (*SCALES, "cp_size")
+}
+"""Fields of the configuration, and the flags that replace them."""
+
+
+def _as_flag(values: Mapping[str, Any], field: str, value: Any) -> str:
+    """How a field of the configuration is called to who typed flags."""
+    flag = _FLAGS.get(field)
+    if flag is None:
+        return f"{field}={shown(value)}"
+    words = " ".join(f"{number:g}" for number in (value if isinstance(value, tuple) else [value]))
+    return f"--{flag} {words}" if values[flag] is not None else f"--{flag} (here {words})"
 
 
 _NOT_COUNTED = """
@@ -138,12 +158,14 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
         UsageError, MagiUsageError: flags that contradict each other, inputs that are not there or do not fit.
         WMRewardError: weights or packages that are missing, an output that cannot be written.
     """
-    _check_mode(values)
+    check_mode(values)
     find_device(values["device"])
     find_kernels(values["kernels"])
     candidates = Candidates.of(values, config.runtime_config.seed)
     searches = candidates.searches
     steering = steering_from(values, config, judges=searches, measures=not searches)
+    check_compares(values, steering, len(candidates.seeds))
+    judge = other_judge(values, steering.rewards)
     dtype = precision(values["dtype"])
     tokens, special_tokens = _tokens(values)
     request = Request(
@@ -154,9 +176,9 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     if given is not None:
         request = replace(request, given=given.frames)
     context = context_of(request.given, steering.rewards, config)
-    if steering.rewards is not None:
-        _check_frames(config, request.given, context, steering.rewards)
-        check_rewards(steering.rewards, needed=searches)
+    for rewards in filter(None, (steering.rewards, judge)):
+        _check_frames(config, request.given, context, rewards)
+        check_rewards(rewards, needed=searches)
     settings = {
         "mode": values["mode"],
         "prompt": values["prompt"],
@@ -172,7 +194,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     if given is not None and given.faults:
         settings["given_faults"] = given.faults.to_json()
         doubts = f"{values['init_video']}: {given.faults}"
-    search, output = candidates.planned(settings, steering.rewards, context)
+    search, output = candidates.planned(settings, steering.rewards, judge, context)
     return Job(
         config=config,
         request=request,
@@ -246,24 +268,6 @@ def _check_frames(
         )
 
 
-def _check_mode(values: Mapping[str, Any]) -> None:
-    mode, needed = values["mode"], _NEEDS[values["mode"]]
-    for flag in filter(None, _NEEDS.values()):
-        if flag == needed and not values[flag]:
-            raise UsageError(
-                f"--mode {mode} needs --{flag}; for a video from text alone use --mode t2v"
-            )
-        if flag != needed and values[flag]:
-            raise UsageError(f"--{flag} has no meaning with --mode {mode}: leave it out")
-    for flag in ("prompt", "negative_prompt"):
-        if not values[flag].isascii() and any("\ud800" <= c <= "\udfff" for c in values[flag]):
-            raise UsageError(f"--{flag} holds bytes that are no UTF-8 text")
-    if mode == "t2v" and not values["prompt"].strip():
-        raise UsageError(
-            "a video from a text needs a --prompt (else give --init_image or --init_video)"
-        )
-
-
 def check_parts(
     config: MagiConfig, dtype: torch.dtype | None, texts: Sequence[str], outputs: Path
 ) -> PromptReader:
@@ -292,4 +296,12 @@ def check_parts(
 
 
 def _check_vae(config: MagiConfig) -> None:
-    Tiling(frames=config.runtime_config.fps // 2).on(read_vae_config(find_vae(config).folder))
+    vae, fps = read_vae_config(find_vae(config).folder), config.runtime_config.fps
+    unit = 2 * vae.patch_length
+    if fps // 2 % vae.patch_length:
+        below = fps // unit * unit
+        raise UsageError(
+            f"{fps} frames per second (--video_fps) do not fit the VAE, which takes half a second at a time "
+            f"in steps of {vae.patch_length} frames; {below} and {below + unit} fit"
+        )
+    Tiling(frames=fps // 2).on(vae)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.generation.early import kept, seeds
 from wmreward.generation.output import Output, settings_id
 from wmreward.pictures.extra import check_pictures
 from wmreward.rewards.choice import RewardChoice
@@ -23,6 +24,7 @@ class SearchPlan:
         batch: At once on a device; None: all, as particles.
         keep: How many videos stay; None: all.
         compare: Write the plain, the guided and the chosen one side by side.
+        judge: Another world model that says which of these is more plausible; None: what guides and chooses.
         settings: All that decides a candidate but its seed.
         context: Given frames before a continued video, which are judged with it, uint8 ``[T, H, W, 3]``.
     """
@@ -31,6 +33,7 @@ class SearchPlan:
     batch: int | None
     keep: int | None
     compare: bool
+    judge: RewardChoice | None
     settings: dict[str, Any]
     context: Tensor | None
 
@@ -61,7 +64,7 @@ class Candidates:
             UsageError: flags that contradict each other.
             WMRewardError: what draws pictures is not installed.
         """
-        asked = cls(values, _seeds(values, first), _kept(values["keep"]))
+        asked = cls(values, seeds(values, first), kept(values["keep"]))
         if values["preview"] and asked.searches:
             raise UsageError("--preview shows a single video as it grows: leave it out here")
         for flag in ("plot", "compare"):
@@ -84,6 +87,7 @@ class Candidates:
         self,
         settings: Mapping[str, Any],
         rewards: RewardChoice | None,
+        judge: RewardChoice | None = None,
         context: Tensor | None = None,
     ) -> tuple[SearchPlan | None, Output]:
         """What is chosen from, or None for a single video; and where the outcome goes.
@@ -91,7 +95,7 @@ class Candidates:
         Args:
             settings: All that decides a candidate but its seed.
             rewards: What judges; needed where anything is judged.
-            context: See `SearchPlan`.
+            judge, context: See `SearchPlan`.
 
         Raises:
             WMRewardError: see `Output.check`.
@@ -106,11 +110,14 @@ class Candidates:
                 batch=None if together else values["candidate_batch"],
                 keep=self.keep,
                 compare=values["compare"],
+                judge=judge,
                 settings={**settings, **({"together": seeds} if together else {})},
                 context=context,
             )
             judged = {"rewards": rewards.settings(), "combine": rewards.how}
             decisive = {"search": {"seeds": seeds, **judged}}
+            if judge is not None:
+                decisive["search"]["compared_by"] = judge.settings()
         output = Output.check(
             values["output"],
             overwrite=values["overwrite"],
@@ -130,24 +137,3 @@ def check_rewards(rewards: RewardChoice, *, needed: bool) -> None:
         raise WMRewardError(
             f"{error}; --guidance_scale 0 generates without a world model"
         ) from error
-
-
-def _seeds(values: Mapping[str, Any], first: int) -> tuple[int, ...]:
-    count, given = values["best_of"], values["seeds"]
-    if given is None:
-        return tuple(range(first, first + count))
-    if values["seed"] is not None:
-        raise UsageError("--seed and --seeds: leave out one")
-    if count not in (1, len(given)):
-        raise UsageError(f"--best_of {count} with {len(given)} --seeds: leave out one")
-    return tuple(given)
-
-
-def _kept(keep: str) -> int | None:
-    if keep == "all":
-        return None
-    if keep == "best":
-        return 1
-    if keep.isdecimal() and len(keep) < 10 and int(keep) > 0:
-        return int(keep)
-    raise UsageError(f"--keep {keep} must be all, best or a number from 1 on")

@@ -8,26 +8,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import distributed as dist
 
 from magi1.parallel.groups import Place
+from wmreward.generation.compared import Compared, sentence
 from wmreward.generation.output import Output
 from wmreward.generation.progress import Progress, say
 from wmreward.generation.workshop import Makes, told_and_drawn
 from wmreward.pictures.extra import has_pictures
-from wmreward.pictures.side_by_side import Side, write_side_by_side
 from wmreward.rewards.shown import in_words
-from wmreward.search.best_of_n import ALL_FRAMES, Choice, FileJudge, prune, search
+from wmreward.search.best_of_n import Choice, FileJudge, prune, search
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.report import choice_gain, choice_table, draw_choice
 from wmreward.search.ways import content_hash, ways_of
 
 _PATIENCE = timedelta(days=30)
 """Groups wait for the slowest one, which may have a long video more to make."""
-
-_SHOWN_BEFORE = 16
-"""Given frames that a comparison begins with."""
 
 _FACTS = ("frames", "fps", "size", "seconds", "batch", "peak_memory_bytes", "device")
 
@@ -204,15 +200,20 @@ def _concluded(
     own = best.record()
     assert own is not None, f"{best.path} was just made"
     told_and_drawn(job, own)
+    found: dict[str, Any] = {"folder": str(maker.folder), "candidates": choice.rows()}
+    last = ""
     if plan.compare:
-        files.append(_compared(workshop, maker, choice, plain))
+        files.append(job.output.beside(f".compare{job.output.path.suffix}"))
+        found["compared"], last = _compared(workshop, maker.folder, choice, plain, files[-1])
     for path in files:
         say(f"wrote {path}")
+    if last:
+        say(last)
     record = {
         **own,
         "candidates_id": plan.candidates_id,
         "seed": own["seed"],
-        "search": {"folder": str(maker.folder), "candidates": choice.rows()},
+        "search": found,
     }
     output = replace(job.output, guard=maker.guard)
     whole = output.adopt(best, {k: v for k, v in record.items() if k not in _OWN})
@@ -224,29 +225,20 @@ _OWN = ("output", "settings_id", "settings")
 """What a record says of the file it stands beside."""
 
 
-def _compared(workshop: Makes, maker: SeedMaker, choice: Choice, plain: Choice | None) -> Path:
-    """Plain, guided and chosen side by side; those that are the same once."""
-    job, first = workshop.job, choice.candidates[0]
+def _compared(
+    workshop: Makes, folder: Path, choice: Choice, plain: Choice | None, path: Path
+) -> tuple[dict[str, Any], str]:
+    """Write plain, guided and chosen side by side; what a record keeps of it, and one sentence."""
+    job, plan = workshop.job, workshop.job.search
+    assert plan is not None and job.steering.rewards is not None
     steered = "guided" if job.steering.guidance is not None else "particle"
-    shown: dict[str, Candidate] = {}
-    if plain is not None:
-        shown["plain"] = plain.winner
-    shown[steered if plain is not None else "plain"] = first
-    if choice.winner.name != first.name:
-        shown["winner"] = choice.winner
-    scores = {name: candidate.record["scores"] for name, candidate in shown.items()}
-    for name, own in scores.items():
-        say(f"{name} (seed {shown[name].record['seed']}): {in_words(own)}")
-    path = job.output.beside(f".compare{job.output.path.suffix}")
-    given = job.request.given
-    # A video that is continued is seen first; an image is the first frame of what was made of it.
-    before = [] if given is None or len(given) == 1 else [given[-_SHOWN_BEFORE:].numpy()]
-    sides = []
-    for name, candidate in shown.items():
-        made = next(ALL_FRAMES.clips(maker.folder / candidate.name)).frames
-        note = f"seed {candidate.record['seed']}   {in_words(scores[name], 4, '   ')}"
-        wins = len(choice.candidates) > 1 and candidate.name == choice.winner.name
-        sides.append(Side(name, np.concatenate([*before, made]), note, wins=wins))
-    count = sum(map(len, before))
-    write_side_by_side(path, sides, first.record["fps"], given=count)
-    return path
+    compared = Compared.of(choice, plain, steered)
+    for line in compared.lines():
+        say(line)
+    compared.write(path, folder, job.request.given)
+    said, by = compared.scores, job.steering.rewards
+    if plan.judge is not None:
+        by = plan.judge
+        said = compared.judged(by, folder, workshop.device, plan.context)
+    kept = {"by": by.settings(), "independent": plan.judge is not None, "scores": said}
+    return kept, sentence(job.steering.rewards, plan.judge, said)

@@ -151,9 +151,8 @@ def steering_of(
     return Steering(guidance=guidance, particles=particles, rewards=rewards)
 
 
-def foreign_judge(steering: Steering, config: MagiConfig) -> str | None:
+def foreign_judge(rewards: RewardChoice | None, config: MagiConfig) -> str | None:
     """One line if the embedded world model is to judge videos whose like it never saw."""
-    rewards = steering.rewards
     if rewards is None or not rewards.needs_model or rewards.model.weights is not None:
         return None
     if rewards.model.name != SMALL_GENERATOR or config.model_config.model_name == SMALL_GENERATOR:

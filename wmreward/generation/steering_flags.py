@@ -176,6 +176,14 @@ _SEARCH = (
         "compare",
         "also write a video with the plain, the guided and the chosen one side by side",
     ),
+    Flag(
+        "judge",
+        "a world model that has no part in guiding and choosing (a name as of --model): with --compare it "
+        "says which videos are more plausible than the plain one",
+        metavar="NAME",
+        usually="what guides and chooses says it, which proves little",
+        rare=True,
+    ),
 )
 
 _PARTICLES = (

@@ -3,12 +3,14 @@
     guide.py         `guide_pipeline`; begin here
     borrowed.py      objects that behave otherwise for a while: how a pipeline and its scheduler are held
     coordinates.py   where a sample is between noise and data, for every scheduler
+    seam.py          where given frames end, for rewards that judge by it
     step.py          one step of a pipeline, as guidance sees it
     decoding.py      latents to video and back, in bounded memory
     checkpoints.py   the exact gradient of a decoder that keeps little
     families/        what differs between pipelines; a new one is a class of ten lines
     slices.py        parts of a video along time
     loading.py       a pipeline by name, known before a weight is read
+    flags.py         which flags mean something to a pipeline
     request.py       from flags to what a pipeline is asked for
     job.py           a run of `wmreward generate --pipeline`
     workshop.py      the pipeline at work, its videos and their records

@@ -63,6 +63,7 @@ class PipelineBatch(Wanted):
                     f"{starts} ({mode})"
                 )
         if self.steering.rewards is not None:
+            self.choice.tell_plain(self.steering.rewards)
             self.choice.check_frames(self.steering.rewards)
         self.check_files()
         return []

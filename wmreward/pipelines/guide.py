@@ -29,6 +29,7 @@ from wmreward.pipelines.coordinates import places_of
 from wmreward.pipelines.decoding import Decoder, Economy
 from wmreward.pipelines.families.base import Family
 from wmreward.pipelines.families.known import family_of
+from wmreward.pipelines.seam import continued
 from wmreward.pipelines.step import PipelineStep
 from wmreward.protocols import Reward
 from wmreward.rewards.mix import RewardMix, cutters_of
@@ -209,7 +210,7 @@ class _Call:
         """The guidance of this call, whose steps and frames are known now."""
         self._check_steps(steps)
         latents = self.family.complete(self.family.unpack(sample))
-        frames = self.family.frames(latents.shape[2])
+        frames = whole = self.family.frames(latents.shape[2])
         if turns := self.decoder.turns(latents.shape[2]):
             frames = min(part.count(self.family.temporal_factor) for part in turns)
         needed = getattr(self.reward, "min_frames", 1)
@@ -224,7 +225,14 @@ class _Call:
         if not isinstance(config, GuidanceConfig):
             schedule = GuidanceSchedule((config,) * steps, GUIDANCE_RANGE)
             config = GuidanceConfig(schedule=schedule, keep="edges", measure=False)
-        return Guidance(self.reward, config, reliefs=_reliefs(self.reward, self.guided.economy))
+        judged = continued(
+            self.reward,
+            type(self.family.pipe).__name__,
+            whole,
+            self.family.given_frames,
+            sliced=bool(turns),
+        )
+        return Guidance(judged, config, reliefs=_reliefs(self.reward, self.guided.economy))
 
     def _check_steps(self, steps: int) -> None:
         if isinstance(self.config, GuidanceConfig):

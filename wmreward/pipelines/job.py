@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
+from wmreward.generation.compared import check_compares, other_judge
 from wmreward.generation.output import Output
 from wmreward.generation.search_plan import Candidates, SearchPlan, check_rewards
 from wmreward.generation.steering import Steering, steering_of
@@ -52,15 +53,18 @@ def job_from(values: Values) -> PipelineJob:
     steering = steering_of(
         values, choice.steps, default_model="vitg", judges=searches, measures=not searches
     )
-    if steering.rewards is not None:
-        choice.check_frames(steering.rewards)
-        check_rewards(steering.rewards, needed=searches)
+    check_compares(values, steering, len(candidates.seeds))
+    judge = other_judge(values, steering.rewards)
+    for rewards in filter(None, (steering.rewards, judge)):
+        choice.tell_plain(rewards)
+        choice.check_frames(rewards)
+        check_rewards(rewards, needed=searches)
     settings = choice.settings() | {
         "call": dict(request.call),
         "given_sha256": request.given_sha256,
         **steering.settings(),
     }
-    search, output = candidates.planned(settings, steering.rewards)
+    search, output = candidates.planned(settings, steering.rewards, judge)
     return PipelineJob(
         choice=choice,
         request=request,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -60,10 +61,18 @@ class FoundPipeline:
         files = [*self.folder.rglob("*.json"), *self.folder.rglob("*.safetensors")]
         return fingerprint_files(sorted(files))
 
-    def load(self, device: torch.device, dtype: torch.dtype, *, offload: bool) -> Any:
-        """The pipeline, on the device, or waiting on the host until each part is used."""
+    def load(
+        self, device: torch.device, dtype: torch.dtype, *, offload: bool, shown: bool = True
+    ) -> Any:
+        """The pipeline, on the device, or waiting on the host until each part is used.
+
+        Args:
+            device, dtype: Where and how it runs.
+            offload: Whether its parts wait on the host.
+            shown: Whether bars tell of the loading.
+        """
         try:
-            with warnings.catch_warnings():
+            with nullcontext() if shown else _without_bars(), warnings.catch_warnings():
                 # Later versions call it dtype, and drop this name with 1.0; the oldest know no other.
                 warnings.filterwarnings("ignore", ".*torch_dtype", FutureWarning)
                 pipe = self.kind.from_pretrained(
@@ -79,6 +88,22 @@ class FoundPipeline:
         else:
             pipe.to(device)
         return pipe
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Of diffusers and transformers; every process of a batch would show its own."""
+    from diffusers.utils import logging as diffusers
+    from transformers.utils import logging as transformers
+
+    shown = [library for library in (diffusers, transformers) if library.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in shown:
+            library.enable_progress_bar()
 
 
 def find_pipeline(

@@ -16,14 +16,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from wmfiles.amounts import BYTES, NUMBERS, amount
 from wmreward.commands.flags import Values
 from wmreward.errors import WMRewardError
 from wmreward.generation.steering import steering_of
 from wmreward.pipelines.counting import Counted
 from wmreward.pipelines.decoding import Decoder, Economy
 from wmreward.pipelines.request import PipelineChoice
-
-GIB = 2**30
 
 _NOT_COUNTED = """\
 not counted               what the transformer computes with, usually less than decoding; the world model, its
@@ -88,17 +87,22 @@ class PipelinePlan:
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         for name, size in self.weights.items():
-            yield name, f"{size / GIB:8.2f} GiB, {self.parameters[name] / 1e9:.2f} B parameters"
-        yield "decoding", f"{self.decoding / GIB:8.2f} GiB"
+            yield name, f"{_wide(size)}, {amount(self.parameters[name], NUMBERS)} parameters"
+        yield "decoding", _wide(self.decoding)
         if self.gradient is not None and self.waiting is not None:
             yield (
                 "the decoder's gradient",
-                f"{self.gradient / GIB:8.2f} GiB; {self.waiting / GIB:.2f} GiB wait while the reward works",
+                f"{_wide(self.gradient)}; {amount(self.waiting, BYTES)} wait while the reward works",
             )
         kept = "weights of the decoder" if self.offload else "all weights"
-        yield "plain", f"{self.plain / GIB:8.2f} GiB: {kept} and decoding"
+        yield "plain", f"{_wide(self.plain)}: {kept} and decoding"
         if self.guided is not None:
-            yield "guided", f"{self.guided / GIB:8.2f} GiB: {kept} and the decoder's gradient"
+            yield "guided", f"{_wide(self.guided)}: {kept} and the decoder's gradient"
+
+
+def _wide(size: int) -> str:
+    """Bytes of a row of the table."""
+    return amount(size, BYTES, "8.2f")
 
 
 def plan_table(values: Values) -> str:

@@ -17,17 +17,13 @@ from wmfiles import JSONError, parse_json
 from wmreward.commands.flags import Values
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.generation.inputs import opening_image
 from wmreward.generation.job import precision
+from wmreward.pipelines.flags import check_flags
 from wmreward.pipelines.loading import FoundPipeline, find_pipeline
+from wmreward.pipelines.seam import tell_plain
 from wmreward.rewards.choice import RewardChoice
-from wmreward.video.images import read_image
-
-_OTHER_GENERATORS = (
-    *("config_file", "init_video", "chunks_at_once", "text_scales", "prev_chunk_scales"),
-    *("special_tokens", "compat", "preview", "save_latents", "cp_size", "kernels"),
-    *("particle_beta", "particle_every", "particle_range", "particle_threshold", "particle_churn"),
-)
-"""Flags of `wmreward generate` that mean something to MAGI-1 only."""
+from wmreward.rewards.world import SeamReward
 
 _FLAGS = {
     "num_steps": "num_inference_steps",
@@ -96,7 +92,7 @@ class PipelineChoice:
             UsageError: flags that contradict each other or mean nothing to a pipeline.
             WMRewardError: no such pipeline, or no diffusers.
         """
-        _check_flags(values)
+        check_flags(values)
         device = find_device(values["device"])
         dtype = precision(values["dtype"])
         if dtype is None:
@@ -137,7 +133,7 @@ class PipelineChoice:
             _check_known(call, self.found)
         if image is None:
             return PipelineRequest(prompt, call)
-        frames = np.ascontiguousarray(read_image(image))[None]
+        frames = np.ascontiguousarray(opening_image(image))[None]
         return PipelineRequest(prompt, call, torch.from_numpy(frames))
 
     @property
@@ -163,6 +159,12 @@ class PipelineChoice:
                 "--window_size"
             )
 
+    def tell_plain(self, rewards: RewardChoice) -> None:
+        """Say that the reward ``seam`` is plain surprise: of a pipeline an image is given at most."""
+        given, needed = int(self.found.family.needs_image), rewards.config.context_frames
+        if SeamReward.name in rewards.weights and given < needed:
+            tell_plain(self.found.kind.__name__, given, needed)
+
     def settings(self) -> dict[str, Any]:
         """All that decides what any video shows, weights included."""
         return {
@@ -171,20 +173,6 @@ class PipelineChoice:
             "call": dict(self.common),
             "dtype": str(self.dtype),
         }
-
-
-def _check_flags(values: Values) -> None:
-    for name in _OTHER_GENERATORS:
-        if name in values.given:
-            raise UsageError(f"--{name} has no meaning with --pipeline: leave it out")
-    if values["search"] == "particles":
-        raise UsageError("--search particles has no meaning with --pipeline: use --best_of")
-    if values["guidance_through"] != "x0":
-        raise UsageError("--guidance_through dit cannot be had with --pipeline: use x0")
-    if values["candidate_batch"] != 1:
-        raise UsageError(
-            "--candidate_batch has no meaning with --pipeline: candidates come one by one"
-        )
 
 
 def _common(values: Values, found: FoundPipeline) -> dict[str, Any]:

@@ -55,7 +55,9 @@ class WorkingPipeline:
     def pipe(self) -> Any:
         """The pipeline."""
         choice = self.choice
-        pipe = choice.found.load(self.device, choice.dtype, offload=choice.offload)
+        pipe = choice.found.load(
+            self.device, choice.dtype, offload=choice.offload, shown=self.shown
+        )
         pipe.set_progress_bar_config(disable=not self.shown, leave=False)
         return pipe
 

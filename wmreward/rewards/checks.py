@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wmreward.errors import RewardError, WMRewardError
-from wmreward.protocols import RewardScores
+from wmreward.protocols import RewardCurve, RewardScores
 from wmreward.surprise.models.fault import fault_of
 
 
@@ -38,7 +38,7 @@ def blamed(name: str, reward: object) -> Iterator[None]:
 
 
 def checked(name: str, reward: object, judged: Any, videos: Tensor) -> RewardScores:
-    """Scores and parts, ``[B]`` each and finite, of videos ``[B, 3, T, H, W]``.
+    """Scores and parts, ``[B]`` each, and perhaps a curve, all finite, of videos ``[B, 3, T, H, W]``.
 
     Raises:
         RewardError: another shape.
@@ -61,7 +61,23 @@ def checked(name: str, reward: object, judged: Any, videos: Tensor) -> RewardSco
             )
         check_finite(name, reward, value, videos, f"{part} = ")
     check_finite(name, reward, scores, videos)
-    return RewardScores(scores, parts)
+    curve = getattr(judged, "curve", None)
+    if curve is not None:
+        _check_curve(name, reward, curve, videos)
+    return RewardScores(scores, parts, curve)
+
+
+def _check_curve(name: str, reward: object, curve: RewardCurve, videos: Tensor) -> None:
+    """A value ``[B]`` for each place."""
+    wanted = (len(videos), len(curve.places))
+    if not isinstance(curve.values, Tensor) or curve.values.shape != wanted:
+        values = curve.values
+        found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise RewardError(
+            f"reward {name!r}: its curve must have values {list(wanted)} for {wanted[0]} videos and "
+            f"{wanted[1]} places, not {found}"
+        )
+    check_finite(name, reward, curve.values, videos, "a curve with ")
 
 
 def check_finite(name: str, reward: object, values: Tensor, videos: Tensor, of: str = "") -> None:

@@ -76,7 +76,7 @@ class RewardChoice:
             encoder=_encoder(values),
             vlm=_vlm(values),
         )
-        choice._check()
+        choice.check()
         return choice
 
     @property
@@ -198,7 +198,8 @@ class RewardChoice:
         """Whether an encoder that sees single frames was chosen."""
         return self.encoder is not None and self.encoder.world_model is None
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise ``UsageError`` for what cannot judge, as far as is known before anything is loaded."""
         self.model.torch_device()
         self._check_others()
         if not self.needs_model:

@@ -8,19 +8,24 @@ So a finished set can be compared by another mix of rewards as often as one like
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from wmreward.errors import UsageError
+from wmreward.protocols import RewardCurve
 from wmreward.rewards.checks import blamed, checked_set
 from wmreward.rewards.geometry import SIGNALS, GeometryReward
 from wmreward.rewards.world import OF_STRIDE
 
 How = Literal["sum", "rank"]
 Compare = Callable[[Tensor], Tensor]
+Recorded = Mapping[str, Sequence[float]]
+"""A curve as records have it."""
+_DIGITS = 6
+"""Significant digits of a recorded curve: as many as float32 has."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,19 @@ class Judged:
         scores: Of each reward that judges by itself.
         parts: What explains them.
         embeddings: ``[D]`` for each reward that compares candidates.
+        curves: Of each reward that has one, see :func:`recorded`.
     """
 
     scores: dict[str, float]
     parts: dict[str, float]
     embeddings: dict[str, Tensor]
+    curves: dict[str, Recorded] = field(default_factory=dict)
+
+
+def recorded(curve: RewardCurve) -> Recorded:
+    """The curve of a single video for its record: ``frames``, the places, and the ``values`` there."""
+    values = [float(f"{value:.{_DIGITS}g}") for value in curve.values[0].tolist()]
+    return {"frames": list(curve.places), "values": values}
 
 
 class Comparison:

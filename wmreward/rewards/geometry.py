@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wmreward.errors import UsageError
-from wmreward.protocols import RewardScores
+from wmreward.protocols import RewardCurve, RewardScores
 from wmreward.rewards.features import Trajectory
 
 LEAST_FEATURES = 4
@@ -150,8 +150,13 @@ class GeometryReward:
     def __call__(self, videos: Tensor) -> RewardScores:
         """``[B, 3, T, H, W]`` in [−1, 1]; raises ``UsageError`` for videos too short."""
         if not (videos.requires_grad and torch.is_grad_enabled()):
-            signals = Bends.of(self.trajectory(videos)).signals()
-            return RewardScores(signals.plausibility().to(videos.dtype), _parts(signals))
+            bends = Bends.of(self.trajectory(videos))
+            signals = bends.signals()
+            return RewardScores(
+                signals.plausibility().to(videos.dtype),
+                _parts(signals),
+                self._over_time(bends, videos),
+            )
         found: list[Signals] = []
 
         def score(features: Tensor) -> Tensor:
@@ -162,12 +167,12 @@ class GeometryReward:
         return RewardScores(scores, _parts(found[-1]))
 
     @torch.no_grad()
-    def curve(self, videos: Tensor) -> tuple[Tensor, list[float]]:
-        """When videos are irregular: ``[B, S − 2]`` (see :meth:`Bends.curve`), and the middle of what each
-        place speaks of, in frames of the video.
-        """
-        curve = Bends.of(self.trajectory(videos)).curve()
-        return curve, self.trajectory.places(videos.shape[2])[1:-1]
+    def curve(self, videos: Tensor) -> RewardCurve:
+        """When videos are irregular, ``[B, S − 2]``; see :meth:`Bends.curve`."""
+        return self._over_time(Bends.of(self.trajectory(videos)), videos)
+
+    def _over_time(self, bends: Bends, videos: Tensor) -> RewardCurve:
+        return RewardCurve(bends.curve(), self.trajectory.places(videos.shape[2])[1:-1])
 
 
 def _parts(signals: Signals) -> dict[str, Tensor]:

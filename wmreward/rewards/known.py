@@ -30,6 +30,8 @@ DESCRIBES = (GeometryReward.name, Consensus.name)
 """Rewards that go by what an encoder sees: the world model's, unless another is chosen."""
 ASKS = ("vlm", "adherence")
 """Rewards that ask a vision-language model."""
+CURVED = (*PREDICTS, GeometryReward.name)
+"""Rewards of ours that say when a video is implausible."""
 OWN = (PREDICTS[0], PREDICTS[1], *DESCRIBES, *ASKS)
 """All rewards of ours."""
 FINISHED_ONLY = frozenset({Consensus.name, *ASKS})

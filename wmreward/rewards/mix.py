@@ -23,7 +23,7 @@ from wmreward.protocols import (
     VideoFacts,
 )
 from wmreward.rewards.checks import blamed, check_finite, checked, network_of
-from wmreward.rewards.compare import Compare, Comparison, How, Judged
+from wmreward.rewards.compare import Compare, Comparison, How, Judged, recorded
 from wmreward.rewards.features import FrameEncoder, Trajectory
 from wmreward.rewards.geometry import GeometryReward
 from wmreward.rewards.known import AnyReward, Judges, parse_weights
@@ -162,9 +162,9 @@ class RewardMix:
                 raise UsageError(f"reward {name!r} judges finished videos: it cannot guide")
             with blamed(name, reward):
                 found = _after(reward, videos, given) if given is not None else reward(videos)
-            scores, own = checked(name, reward, found, videos)
-            total = total + self.weights[name] * scores
-            parts.update({f"{name}.{part}": value for part, value in own.items()})
+            own = checked(name, reward, found, videos)
+            total = total + self.weights[name] * own.scores
+            parts.update({f"{name}.{part}": value for part, value in own.parts.items()})
         return RewardScores(total, parts)
 
     @torch.no_grad()
@@ -181,7 +181,7 @@ class RewardMix:
             facts: What else is known of it.
             only: The rewards that are wanted; all by default.
         """
-        scores, parts, embeddings = {}, {}, {}
+        scores, parts, embeddings, curves = {}, {}, {}, {}
         for name, reward in self.rewards.items():
             if only is not None and name not in only:
                 continue
@@ -199,7 +199,9 @@ class RewardMix:
             judged = checked(name, reward, found, one)
             scores[name] = judged.scores[0].item()
             parts.update({f"{name}.{k}": v[0].item() for k, v in judged.parts.items()})
-        return Judged(scores, parts, embeddings)
+            if judged.curve is not None:
+                curves[name] = recorded(judged.curve)
+        return Judged(scores, parts, embeddings, curves)
 
     def totals(self, candidates: Sequence[Judged]) -> Tensor:
         """Scores ``[N]`` of a set of candidates; the highest is the winner."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from wmreward.rewards.geometry import GeometryReward
 from wmreward.rewards.world import SeamReward, SurpriseReward
 
 _SURPRISES = {SurpriseReward.name: "surprise", SeamReward.name: "seam surprise"}
@@ -20,6 +21,13 @@ def shown_name(reward: str) -> str:
 def shown_score(reward: str, score: float) -> float:
     """A score under that name."""
     return -score if reward in _SURPRISES else score
+
+
+def shown_curve(reward: str) -> str:
+    """Of the axis of its curve."""
+    if reward == GeometryReward.name:
+        return "irregularity\n(1: the video's mean)"
+    return shown_name(reward)
 
 
 def in_words(scores: Mapping[str, float], digits: int = 6, between: str = ", ") -> str:

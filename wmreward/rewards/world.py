@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wmreward.protocols import RewardScores, VideoFacts
+from wmreward.protocols import RewardCurve, RewardScores, VideoFacts
 from wmreward.rewards.features import Trajectory
 from wmreward.surprise.aggregate import WindowScores, aggregate
 from wmreward.surprise.scorer import SurpriseScorer
@@ -71,7 +71,15 @@ class SurpriseReward:
         strides = windows[rule].by_stride()
         if len(strides) > 1:
             parts |= {f"{OF_STRIDE}{step}": aggregate(v, mode) for step, v in strides.items()}
-        return RewardScores(-parts[rule], {"surprise": parts[rule], **parts})
+        over_time = RewardCurve(
+            windows[rule].values, [self._place(w) for w in windows[rule].windows]
+        )
+        return RewardScores(-parts[rule], {"surprise": parts[rule], **parts}, over_time)
+
+    def _place(self, window: Window) -> float:
+        """The middle of what a window predicts."""
+        predicted = self.scorer.target_offset, self.scorer.config.window_size - 1
+        return window.start + window.frame_stride * sum(predicted) / 2
 
 
 class SeamReward(SurpriseReward):

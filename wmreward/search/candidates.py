@@ -16,7 +16,7 @@ from wmfiles import fitted
 from wmreward.errors import WMRewardError
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import Record
-from wmreward.rewards.compare import Judged
+from wmreward.rewards.compare import Judged, Recorded
 from wmreward.search.ways import Ways, settings_hash
 from wmweights import WeightsError, read_state, write_state
 
@@ -39,7 +39,7 @@ class Candidate:
         return str(self.record["video_sha256"])
 
 
-_JUDGED = frozenset({"ways", "scores", "parts", "embeddings", "settings"})
+_JUDGED = frozenset({"ways", "scores", "parts", "curves", "embeddings", "settings"})
 """Of a record: what belongs to its mix of rewards; the rest is about the video."""
 
 
@@ -118,6 +118,7 @@ class CandidateStore:
             "ways": {reward: ways[reward] for reward in (*judged.scores, *judged.embeddings)},
             "scores": judged.scores,
             "parts": judged.parts,
+            "curves": judged.curves,
             **facts,
             "settings": self.settings,
         }
@@ -146,7 +147,7 @@ class CandidateStore:
             reward: read_state(self.folder / file)[reward]
             for reward, file in embedding_files(record).items()
         }
-        return Judged(record["scores"], record["parts"], embeddings)
+        return Judged(record["scores"], record["parts"], embeddings, record.get("curves", {}))
 
     def rewrite(self, candidates: Iterable[Candidate]) -> None:
         """Replace the records of these candidates, at once; those of others and of other settings stay."""
@@ -183,15 +184,17 @@ class CandidateStore:
         known, own = self._known(name, sha256), self._records[sha256]
         latest = next((r for r in reversed(own) if r["path"] == name), own[-1])
         scores, parts, embeddings = dict[str, float](), dict[str, float](), dict[str, str]()
+        curves = dict[str, Recorded]()
         for reward in self.ways(name):
             said = known[reward]
             if reward in said["scores"]:
                 scores[reward] = said["scores"][reward]
                 own_part = f"{reward}."
                 parts |= {k: v for k, v in said["parts"].items() if k.startswith(own_part)}
+                curves |= {k: v for k, v in said.get("curves", {}).items() if k == reward}
             else:
                 embeddings[reward] = embedding_files(said)[reward]
-        judged = {"ways": dict(self.ways(name)), "scores": scores, "parts": parts}
+        judged = {"ways": dict(self.ways(name)), "scores": scores, "parts": parts, "curves": curves}
         if embeddings:
             judged["embeddings"] = embeddings
         ours = {"path": name, "settings_id": self.settings_id}

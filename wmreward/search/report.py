@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wmreward.pictures.contact_sheet import MOST_ROWS, SheetRow, sheet_frames, write_contact_sheet
-from wmreward.rewards.shown import in_words, shown_name, shown_score
+from wmreward.pictures.reward_plot import MOST_LINES, Line, plot_rewards
+from wmreward.rewards.shown import in_words, shown_curve, shown_name, shown_score
 from wmreward.search.best_of_n import Choice
 from wmreward.tables.layout import Format, render
 
@@ -49,12 +50,29 @@ def draw_choice(
     title: str = "",
 ) -> None:
     """The contact sheet of a choice, the winner on top; needs the extra ``plot``."""
-    rows = []
+    rows, chosen = [], len(choice.candidates) > 1  # a lone candidate wins nothing
     for rank, place in enumerate(choice.order[:MOST_ROWS], 1):
         scores = {key: values[place] for key, values in choice.table.items()}
         told = in_words(scores, 4, "   ")
         if len(scores) > 1:
             told = f"reward {choice.totals[place]:.4f}   {told}"
         frames = sheet_frames(video(place))
-        rows.append(SheetRow(f"{rank}   {name(place)}", told, frames, wins=rank == 1))
+        rows.append(SheetRow(f"{rank}   {name(place)}", told, frames, wins=chosen and rank == 1))
     write_contact_sheet(path, rows, title=title)
+
+
+def draw_curves(path: Path, choice: Choice, name: Callable[[int], str], *, title: str = "") -> bool:
+    """The best candidates over time, by every reward whose curves are in the records.
+
+    Returns whether there is anything to draw; needs the extra ``plot``.
+    """
+    panels: dict[str, list[Line]] = {}
+    for place in choice.order[:MOST_LINES]:
+        curves = choice.candidates[place].record.get("curves") or {}
+        for reward, curve in curves.items():
+            line = Line(name(place), curve["frames"], curve["values"])
+            panels.setdefault(shown_curve(reward), []).append(line)
+    if panels:
+        left = len(choice.candidates) - MOST_LINES
+        plot_rewards(path, panels, title=f"{title} (the best {MOST_LINES})" if left > 0 else title)
+    return bool(panels)

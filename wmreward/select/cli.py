@@ -72,6 +72,13 @@ _OUTPUT = (
         metavar="DIR",
         kind=place,
     ),
+    Flag(
+        "plots",
+        "draw the candidates of every group over time, by every reward that says when a video is implausible "
+        "(surprise, seam, geometry), into this folder (PNG)",
+        metavar="DIR",
+        kind=place,
+    ),
     shared.JSON,
     shared.FORMAT,
 )

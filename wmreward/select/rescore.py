@@ -30,6 +30,7 @@ _FLAGS = frozenset(
         "group_by",
         "copy_to",
         "contact_sheets",
+        "plots",
         "json",
         "format",
         "debug",
@@ -62,7 +63,10 @@ def rescore(values: Values) -> int:
     for number, (group, names) in enumerate(groups.items(), 1):
         judged = [_judged(said[name], file) for name in names]
         table = {name: scores.tolist() for name, scores in comparison.table(judged).items()}
-        candidates = [Candidate(name, latest[name][-1]) for name in names]
+        candidates = [
+            Candidate(name, {**latest[name][-1], "curves": judged_one.curves})
+            for name, judged_one in zip(names, judged, strict=True)
+        ]
         choice = Choice(candidates, comparison.totals(judged).tolist(), table)
         showing.group(number, group, choice)
     showing.end()
@@ -129,6 +133,7 @@ def _judged(said: Mapping[str, Record], file: Path) -> Judged:
             judged.scores[reward] = record["scores"][reward]
             own = (item for item in record["parts"].items() if item[0].startswith(f"{reward}."))
             judged.parts.update(own)
+            judged.curves.update({k: v for k, v in record.get("curves", {}).items() if k == reward})
             continue
         embedding = embeddings_folder(file) / embedding_files(record)[reward]
         try:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmreward.commands.flags import Values
+from wmreward.errors import UsageError
 from wmreward.files import user_path
+from wmreward.pictures.extra import check_pictures
 from wmreward.records.rates import rates_note
 from wmreward.records.scored import to_json
+from wmreward.rewards.known import CURVED, OWN, parse_weights
 from wmreward.scoring.report import short_names
 from wmreward.search.best_of_n import Choice
-from wmreward.search.report import choice_gain, choice_table, draw_choice
+from wmreward.search.report import choice_gain, choice_table, draw_choice, draw_curves
 from wmreward.select.copies import copy_winners, slug
 from wmreward.tables.layout import Format
 
@@ -25,6 +28,7 @@ class Showing:
     Attributes:
         copy_to: Where winners go, or None.
         sheets: Where contact sheets go, or None.
+        plots: Where curves of the rewards go, or None.
         as_json: Print JSON lines instead of tables.
         form: Of the tables.
         video: Where the video of a candidate's name lies.
@@ -32,6 +36,7 @@ class Showing:
 
     copy_to: Path | None
     sheets: Path | None
+    plots: Path | None
     as_json: bool
     form: Format
     video: Callable[[str], Path] = Path
@@ -41,13 +46,17 @@ class Showing:
     @classmethod
     def from_flags(cls, values: Values, video: Callable[[str], Path] = Path) -> Showing:
         """From a command line; raises ``UsageError`` for a place that cannot be."""
-        copy_to, sheets = (
+        copy_to, sheets, plots = (
             None if values[name] is None else user_path(values[name])
-            for name in ("copy_to", "contact_sheets")
+            for name in ("copy_to", "contact_sheets", "plots")
         )
+        if plots is not None:
+            check_pictures("--plots")
+            _check_curved(parse_weights(values["reward"] or ["surprise"]))
         return cls(
             copy_to=copy_to,
             sheets=sheets,
+            plots=plots,
             as_json=values["json"],
             form=values["format"],
             video=video,
@@ -62,6 +71,8 @@ class Showing:
             self._notes.append(note)
         if self.sheets is not None:
             self._draw(self.sheets / f"{number:03d}-{slug(group)}.png", choice)
+        if self.plots is not None:
+            self._plot(self.plots / f"{number:03d}-{slug(group)}.png", group, choice)
 
     def end(self) -> None:
         """Say what is to be known of the groups, once; copy their winners."""
@@ -100,6 +111,24 @@ class Showing:
             short.__getitem__,
         )
         say(f"wrote {path}")
+
+    def _plot(self, path: Path, group: str, choice: Choice) -> None:
+        short = short_names([Path(candidate.name) for candidate in choice.candidates])
+        if draw_curves(path, choice, short.__getitem__, title=group):
+            say(f"wrote {path}")
+        else:
+            say(
+                f"no {path}: the records hold no curves, as those of earlier versions and of rewards that "
+                "have none; another --output judges anew"
+            )
+
+
+def _check_curved(rewards: Collection[str]) -> None:
+    if not any(name in CURVED or name not in OWN for name in rewards):
+        raise UsageError(
+            f"--plots draws rewards over time, which {' and '.join(rewards)} do not know: add one of "
+            f"{', '.join(CURVED)}"
+        )
 
 
 def say(text: str) -> None:

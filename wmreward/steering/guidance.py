@@ -72,11 +72,11 @@ class GuidanceConfig:
         kinds = {"through": Through, "rule": Rule, "keep": Keep, "direction": Direction}
         for name, kind in kinds.items():
             if getattr(self, name) not in get_args(kind):
-                raise UsageError(
-                    f"guidance {name}={getattr(self, name)!r} must be one of {', '.join(get_args(kind))}"
-                )
+                told = named(name, getattr(self, name), flag=f"guidance_{name}")
+                raise UsageError(f"{told} must be one of {', '.join(get_args(kind))}")
         if self.repeats < 1:
-            raise UsageError(f"guidance repeats={self.repeats} must be at least 1")
+            told = named("repeats", self.repeats, flag="guidance_repeats")
+            raise UsageError(f"{told} must be at least 1")
 
     def to_json(self) -> dict[str, Any]:
         """All settings that decide a video, and ``null``."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 from wmreward.protocols import DenoiseStep, RewardScores
 from wmreward.steering.checks import checked_velocity
 from wmreward.steering.estimate import EstimateReward
@@ -48,12 +48,16 @@ class ParticleConfig:
     def __post_init__(self) -> None:
         low, high = self.times
         if not 0 <= low <= high <= 1:
-            raise UsageError(f"particle range {low} {high} must rise within 0 … 1 (noise … data)")
+            times = named("times", flag="particle_range")
+            raise UsageError(f"{times} {low:g} {high:g} must rise within 0 … 1 (noise … data)")
         for name, most in (("threshold", 1.0), ("churn", 1.0), ("beta", float("inf"))):
             if not 0 <= getattr(self, name) <= most:
-                raise UsageError(f"particle {name}={getattr(self, name)} must lie in 0 … {most:g}")
+                told = named(name, getattr(self, name), flag=f"particle_{name}")
+                raise UsageError(f"{told} must lie in 0 … {most:g}")
         if self.every < 1:
-            raise UsageError(f"particle every={self.every} must be at least 1")
+            raise UsageError(
+                f"{named('every', self.every, flag='particle_every')} must be at least 1"
+            )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

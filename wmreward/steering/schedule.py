@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 
 _RUN = re.compile(r"(?P<value>[+-]?[0-9.eE+-]+)(?:x(?P<count>[0-9]{1,9}))?")
 
@@ -27,10 +27,12 @@ class GuidanceSchedule:
     def __post_init__(self) -> None:
         low, high = self.times
         if not 0 <= low <= high <= 1:
-            raise UsageError(f"guidance range {low} {high} must rise within 0 … 1 (noise … data)")
+            times = named("times", flag="guidance_range")
+            raise UsageError(f"{times} {low:g} {high:g} must rise within 0 … 1 (noise … data)")
         if not all(0 <= scale < inf for scale in self.scales):
             raise UsageError(
-                "guidance scales must be numbers from 0 on; a negative one would raise the surprise"
+                f"{named('scales', flag='guidance_scales')} must be numbers from 0 on; a negative one would "
+                "raise the surprise"
             )
 
     @classmethod
@@ -58,11 +60,14 @@ class GuidanceSchedule:
             UsageError: something that is no such list, or one of another length than ``steps``.
         """
         if frequency < 1:
-            raise UsageError(f"guidance_frequency={frequency} must be at least 1")
-        strengths = [scale] * steps if scales is None else _runs("guidance_scales", scales, steps)
-        guided = [1.0] * steps if which is None else _runs("guidance_steps", which, steps)
+            told = named("frequency", frequency, flag="guidance_frequency")
+            raise UsageError(f"{told} must be at least 1")
+        of_scales = named("scales", scales, flag="guidance_scales")
+        of_which = named("which", which, flag="guidance_steps")
+        strengths = [scale] * steps if scales is None else _runs(of_scales, scales, steps)
+        guided = [1.0] * steps if which is None else _runs(of_which, which, steps)
         if any(on not in (0, 1) for on in guided):
-            raise UsageError(f"guidance_steps={which!r} must hold 0 and 1 only")
+            raise UsageError(f"{of_which} must hold 0 and 1 only")
         chosen = (
             strength if on and step % frequency == 0 else 0.0
             for step, (strength, on) in enumerate(zip(strengths, guided, strict=True))
@@ -83,8 +88,8 @@ class GuidanceSchedule:
         ]
 
 
-def _runs(name: str, text: str, steps: int) -> list[float]:
-    """``0x5,1x45`` → five zeros and 45 ones."""
+def _runs(told: str, text: str, steps: int) -> list[float]:
+    """``0x5,1x45`` → five zeros and 45 ones; errors begin with ``told``."""
     values: list[float] = []
     count = 0
     for part in text.split(","):
@@ -94,10 +99,10 @@ def _runs(name: str, text: str, steps: int) -> list[float]:
         except ValueError:
             value = None
         if match is None or value is None:
-            raise UsageError(f"{name}={text!r}: {part!r} is not a number or NUMBERxCOUNT")
+            raise UsageError(f"{told}: {part!r} is not a number or NUMBERxCOUNT")
         count += int(match["count"] or 1)
         if count <= steps:
             values += [value] * (count - len(values))
     if count != steps:
-        raise UsageError(f"{name}={text!r} is for {count} steps, but the sampler takes {steps}")
+        raise UsageError(f"{told} is for {count} steps, but the sampler takes {steps}")
     return values

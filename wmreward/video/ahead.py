@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
@@ -9,7 +10,9 @@ from itertools import islice
 from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
+from time import monotonic
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from wmreward.errors import VideoError, WMRewardError, named
 from wmreward.video.types import Clip
@@ -17,6 +20,8 @@ from wmreward.video.types import Clip
 Plan = TypeVar("Plan")
 
 _END = object()
+_PATIENCE = 3.0
+"""Seconds that the end of the process waits for threads that decode."""
 
 
 class Feed(Generic[Plan]):
@@ -41,7 +46,9 @@ class Feed(Generic[Plan]):
         self._make_plan, self._make_clips = plan, clips
         self._queue: Queue[Any] = Queue(maxsize=1)
         self._stopped = Event()
-        Thread(target=self._work, daemon=True, name=f"decode {path.name}").start()
+        self._thread = Thread(target=self._work, daemon=True, name=f"decode {path.name}")
+        self._thread.start()
+        _feeds.add(self)
 
     def plan(self) -> Plan:
         """Wait for the plan; call once, before `clips`."""
@@ -56,6 +63,10 @@ class Feed(Generic[Plan]):
     def close(self) -> None:
         """Let the thread end after the clip it is decoding."""
         self._stopped.set()
+
+    def wait(self, seconds: float) -> None:
+        """Until the thread has ended, but not for longer."""
+        self._thread.join(max(0.0, seconds))
 
     def _take(self) -> Any:
         item = self._queue.get()
@@ -94,6 +105,24 @@ class Feed(Generic[Plan]):
             found = VideoError(self.path, f"cannot be decoded ({type(error).__name__}: {error})")
             found.__cause__ = error
             self._put(found)
+
+
+_feeds: WeakSet[Feed[Any]] = WeakSet()
+
+
+@atexit.register
+def end_all() -> None:
+    """Let all threads end before the interpreter does.
+
+    It throws daemon threads out of what they are at, and one that is in PyTorch's C++ then takes the process
+    with it: a run that ended with an error of one line would say that it was aborted, too.
+    """
+    feeds = list(_feeds)
+    for feed in feeds:
+        feed.close()
+    latest = monotonic() + _PATIENCE
+    for feed in feeds:
+        feed.wait(latest - monotonic())
 
 
 def decode_ahead(

@@ -59,7 +59,8 @@ def process_groups(
         return
     if world % engine.cp_size:
         raise MagiUsageError(
-            f"engine_config.cp_size: {world} processes are not a multiple of {engine.cp_size}"
+            f"{world} processes are not a multiple of the {engine.cp_size} that share a video "
+            "(engine_config.cp_size, --cp_size)"
         )
     backend, timeout = "gloo", timedelta(minutes=engine.distributed_timeout_minutes)
     if here.type == "cuda":

@@ -14,6 +14,7 @@ from magi1.planning.memory import device_memory, parameter_counts, size_of
 from magi1.sampling.schedule import plan_calls
 from magi1.transformer.dit import DiT
 from magi1.vae import VAE, VAEConfig
+from wmfiles.amounts import BYTES, NUMBERS, OPERATIONS, SECONDS, amount, unit_of
 from wmweights import blank
 
 Mode = Literal["t2v", "i2v", "v2v"]
@@ -36,8 +37,6 @@ T5_WIDTH, T5_PARAMETERS = 4096, 4_762_310_656
 
 SUSTAINED = 0.4e15
 """FLOP/s per device that an estimate assumes: about 40 per cent of what an H100 does at best."""
-
-GIB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,27 +100,29 @@ class Plan:
             f"{self.chunks} chunks of {self.tokens_per_chunk} tokens, {self.steps} steps, {devices}"
             + (", offloading" if self.offload else ""),
         )
-        yield "parameters", f"{self.parameters['transformer'] / 1e9:8.2f} B"
+        yield "parameters", amount(self.parameters["transformer"], NUMBERS, "8.2f")
         for name, size in self.memory.items():
-            yield f"  {name}", f"{size / GIB:8.2f} GiB"
-        yield "per device", f"{sum(self.memory.values()) / GIB:8.2f} GiB"
+            yield f"  {name}", amount(size, BYTES, "8.2f")
+        yield "per device", amount(sum(self.memory.values()), BYTES, "8.2f")
         for name, size in self.host.items():
-            yield f"  {name}, host", f"{size / GIB:8.2f} GiB"
+            yield f"  {name}, host", amount(size, BYTES, "8.2f")
         if self.text_encoder:
-            yield "text encoder", f"{self.text_encoder / GIB:8.2f} GiB, before the rest"
+            yield "text encoder", f"{amount(self.text_encoder, BYTES, '8.2f')}, before the rest"
         yield "calls", f"{self.calls:8d}"
         yield (
             "chunk forwards",
             f"{self.work.chunk_forwards:8d}   (all branches: {self.all_branches.chunk_forwards})",
         )
+        scale, unit = unit_of(self.work.flop, OPERATIONS)
         yield (
             "transformer",
-            f"{self.work.flop / 1e15:8.1f} PFLOP (all branches: {self.all_branches.flop / 1e15:.1f})",
+            f"{self.work.flop / scale:8.1f} {unit} (all branches: {self.all_branches.flop / scale:.1f})",
         )
-        yield "VAE", f"{self.vae_flop / 1e15:8.2f} PFLOP"
+        yield "VAE", amount(self.vae_flop, OPERATIONS, "8.2f")
         yield (
             "time",
-            f"{self.seconds(sustained):8.0f} s at {sustained / 1e15:.2f} PFLOP/s per device",
+            f"{amount(self.seconds(sustained), SECONDS, '8.0f')} at {sustained / 1e15:.2f} PFLOP/s per "
+            "device",
         )
 
 

@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING
 from wmreward.commands.ending import run_command, say_error
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
+from wmreward.files import check_regular, misused, user_path
 from wmreward.generation.batch.flags import parse
+from wmreward.generation.early import check_config
+from wmreward.pipelines.flags import check_flags
 
 if TYPE_CHECKING:
     from wmreward.batch.folder import RunFolder
@@ -50,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str], ran: list[RunFolder]) -> int:
     """The exit code; the folder of the run is added to ``ran`` where one was worked in."""
     values = parse(argv)
+    _check_early(values)
     if values["dry_run"]:
         print(_wanted(values).table(values["processes"]))
         return 0
@@ -64,6 +68,15 @@ def _run(argv: Sequence[str], ran: list[RunFolder]) -> int:
         return LOST_CONTACT
     ran.append(folder)
     return code
+
+
+def _check_early(values: Values) -> None:
+    """What can be found wrong before anything heavy is imported."""
+    if values["pipeline"]:
+        check_flags(values)
+    else:
+        check_config(values)
+    check_regular(user_path(values["jobs"]), refuse=misused)
 
 
 def _wanted(values: Values) -> Wanted:

@@ -33,7 +33,7 @@ _OF_ONE_VIDEO = frozenset(
     {
         *("mode", "prompt", "negative_prompt", "init_image", "init_video", "seed", "seeds"),
         *("output", "overwrite", "preview", "save_latents", "json", "plan"),
-        *("best_of", "search", "candidate_batch", "keep", "compare", "plot", "download"),
+        *("best_of", "search", "candidate_batch", "keep", "compare", "judge", "plot", "download"),
     }
 )
 """Flags of `wmreward generate` that have no meaning here, because each job has its own or none has any."""

@@ -19,6 +19,7 @@ from magi1.planning.plan import RELEASED_VAE, Mode, Plan, plan
 from magi1.text.chunk_texts import SpecialTokens, load_token_vectors
 from magi1.text.reader import CutPrompt
 from magi1.transformer.kernels import find_kernels
+from wmfiles.amounts import BYTES, LONG, amount
 from wmreward.batch.candidates import Candidate, Maker
 from wmreward.devices import find_device
 from wmreward.errors import UsageError
@@ -28,8 +29,6 @@ from wmreward.generation.output import settings_of
 from wmreward.generation.steering import steering_from
 from wmreward.prompts.jobs import BatchJob
 from wmweights import WeightsError
-
-GIB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,14 +147,14 @@ class Setup(Wanted):
                 "a video"
             )
         candidates = self.candidates
-        memory = max(sum(plan.memory.values()) for plan in self.plans.values()) / GIB
-        hours = sum(map(self.cost, candidates)) / groups / 3600
+        memory = max(sum(plan.memory.values()) for plan in self.plans.values())
+        seconds = sum(map(self.cost, candidates)) / groups
         rows = {
             "jobs": f"{len(self.jobs)} ({', '.join(self.plans)})",
             "candidates": f"{len(candidates)} ({', '.join(self.variants)})",
             "model": next(iter(self.plans.values())).model,
             "GPUs": f"{processes}: {groups} videos at a time, {self.processes_per_video} GPUs each",
-            "memory": f"{memory:.1f} GiB per GPU, without guidance and rewards",
-            "hours": f"{hours:.2f} at 0.40 PFLOP/s per GPU",
+            "memory": f"{amount(memory, BYTES, '.1f')} per GPU, without guidance and rewards",
+            "time": f"{amount(seconds, LONG, '.1f')} at 0.40 PFLOP/s per GPU",
         }
         return "\n".join(f"{name:<12}{value}" for name, value in rows.items())

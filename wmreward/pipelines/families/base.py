@@ -63,6 +63,13 @@ class Family:
         """How many of the first latent frames are given: they are not pushed."""
         return 0
 
+    @property
+    def given_frames(self) -> int:
+        """How many of the first frames of the video are given, those that ``complete`` puts in included:
+        rewards may judge by where they end.
+        """
+        return self.frames(self.given) if self.given else 0
+
     # --- the video ----------------------------------------------------------------------------------------
 
     def complete(self, latents: Tensor) -> Tensor:

@@ -50,6 +50,8 @@ class CogVideoXImage(CogVideoX):
     pipelines = frozenset({"CogVideoXImageToVideoPipeline"})
     needs_image = True
 
+    given_frames = 1
+
     @property
     def given(self) -> int:
         return self.padding + 1

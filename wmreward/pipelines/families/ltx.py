@@ -67,6 +67,7 @@ class LTXImage(LTX):
     """From an image: it is the first latent frame, which the scheduler does not see."""
 
     pipelines = frozenset({"LTXImageToVideoPipeline"})
+    given_frames = 1
     needs_image = True
     watches = True
 

@@ -1,0 +1,81 @@
+"""What is wrong with flags at first sight: told before anything heavy is imported, which takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wmreward.errors import UsageError, VideoError
+from wmreward.files import check_regular, misused
+from wmreward.generation.flags import TINY_CONFIG
+
+_NEEDS = {"t2v": None, "i2v": "init_image", "v2v": "init_video"}
+
+
+def check_early(values: Mapping[str, Any]) -> None:
+    """Flags of one video, and the files that they name; a plan needs the configuration alone.
+
+    Raises:
+        UsageError, VideoError: flags that contradict each other, or a file that is not there.
+    """
+    if not values["pipeline"]:
+        check_config(values)
+    if values["plan"]:
+        return
+    if not values["pipeline"]:
+        check_mode(values)
+    kept(values["keep"])
+    seeds(values, 0)
+    if values["init_image"]:
+        check_regular(Path(values["init_image"]), refuse=VideoError)
+    if (video := values["init_video"]) and not Path(video).is_dir():  # it may be one of pictures
+        check_regular(Path(video), refuse=VideoError)
+
+
+def check_config(values: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` if the configuration is not there; the small one works from any folder."""
+    if values["config_file"] != TINY_CONFIG:
+        check_regular(Path(values["config_file"]), refuse=misused)
+
+
+def check_mode(values: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` unless what is given fits ``--mode``."""
+    mode, needed = values["mode"], _NEEDS[values["mode"]]
+    for flag in filter(None, _NEEDS.values()):
+        if flag == needed and not values[flag]:
+            raise UsageError(
+                f"--mode {mode} needs --{flag}; for a video from text alone use --mode t2v"
+            )
+        if flag != needed and values[flag]:
+            raise UsageError(f"--{flag} has no meaning with --mode {mode}: leave it out")
+    for flag in ("prompt", "negative_prompt"):
+        if not values[flag].isascii() and any("\ud800" <= c <= "\udfff" for c in values[flag]):
+            raise UsageError(f"--{flag} holds bytes that are no UTF-8 text")
+    if mode == "t2v" and not values["prompt"].strip():
+        raise UsageError(
+            "a video from a text needs a --prompt (else give --init_image or --init_video)"
+        )
+
+
+def seeds(values: Mapping[str, Any], first: int) -> tuple[int, ...]:
+    """Of the candidates; ``first`` is the first one where no flag says another."""
+    count, given = values["best_of"], values["seeds"]
+    if given is None:
+        return tuple(range(first, first + count))
+    if values["seed"] is not None:
+        raise UsageError("--seed and --seeds: leave out one")
+    if count not in (1, len(given)):
+        raise UsageError(f"--best_of {count} with {len(given)} --seeds: leave out one")
+    return tuple(given)
+
+
+def kept(keep: str) -> int | None:
+    """How many videos stay; None: all."""
+    if keep == "all":
+        return None
+    if keep == "best":
+        return 1
+    if keep.isdecimal() and len(keep) < 10 and int(keep) > 0:
+        return int(keep)
+    raise UsageError(f"--keep {keep} must be all, best or a number from 1 on")

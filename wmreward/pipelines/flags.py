@@ -1,0 +1,28 @@
+"""Which flags mean something to a pipeline. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from wmreward.commands.flags import Values
+from wmreward.errors import UsageError
+
+_OTHER_GENERATORS = (
+    *("config_file", "init_video", "chunks_at_once", "text_scales", "prev_chunk_scales"),
+    *("special_tokens", "compat", "preview", "save_latents", "cp_size", "kernels"),
+    *("particle_beta", "particle_every", "particle_range", "particle_threshold", "particle_churn"),
+)
+"""Flags of `wmreward generate` that mean something to MAGI-1 only."""
+
+
+def check_flags(values: Values) -> None:
+    """Raise ``UsageError`` for flags that mean nothing to any pipeline."""
+    for name in _OTHER_GENERATORS:
+        if name in values.given:
+            raise UsageError(f"--{name} has no meaning with --pipeline: leave it out")
+    if values["search"] == "particles":
+        raise UsageError("--search particles has no meaning with --pipeline: use --best_of")
+    if values["guidance_through"] != "x0":
+        raise UsageError("--guidance_through dit cannot be had with --pipeline: use x0")
+    if values["candidate_batch"] != 1:
+        raise UsageError(
+            "--candidate_batch has no meaning with --pipeline: candidates come one by one"
+        )
