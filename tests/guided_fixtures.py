@@ -19,7 +19,7 @@ from torch import Tensor
 
 import vjepa2.config
 from wmreward.generation import workshop
-from wmreward.generation.candidate import make_candidates
+from wmreward.generation.search.candidate import make_candidates
 from wmreward.surprise import models
 from wmreward.video_io import write_png, write_video
 

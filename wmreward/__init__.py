@@ -10,7 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wmreward.errors import UsageError, VideoError, VideoWarning, WMRewardError
+    from wmreward.errors import (
+        RewardError,
+        UsageError,
+        VideoError,
+        VideoWarning,
+        WMRewardError,
+    )
     from wmreward.protocols import DenoiseStep, Reward, RewardScores, WorldModel
     from wmreward.rewards.mix import RewardMix
     from wmreward.rewards.world import SurpriseReward
@@ -36,6 +42,7 @@ _HOME = {
     "ModelChoice": "surprise.models",
     "Motion": "surprise.actions.motion",
     "Reward": "protocols",
+    "RewardError": "errors",
     "RewardMix": "rewards.mix",
     "RewardScores": "protocols",
     "SurpriseBatch": "surprise.result",
@@ -65,6 +72,7 @@ __all__ = [
     "ModelChoice",
     "Motion",
     "Reward",
+    "RewardError",
     "RewardMix",
     "RewardScores",
     "SurpriseBatch",

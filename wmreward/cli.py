@@ -82,7 +82,7 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are printed as one line."""
-    return run_command(partial(dispatch, "wmreward", _ABOUT, COMMANDS), argv)
+    return run_command(partial(dispatch, "wmreward", _ABOUT, COMMANDS, of_files="score"), argv)
 
 
 def process() -> NoReturn:

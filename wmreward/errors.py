@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
+_NEAR = 0.61
+_SIGNS = re.compile(r"[\W_]")
 LONGEST = 1000
 """Characters of a line that is said: it should fit a screen."""
 
@@ -46,6 +50,10 @@ class FileError(WMRewardError):
         return f"{self.path}: {self.reason}"
 
 
+class RewardError(WMRewardError):
+    """A reward that fails, or says what is no score. Neither the video nor an argument is to blame."""
+
+
 _of_flags = False
 
 
@@ -79,6 +87,20 @@ class VideoWarning(UserWarning):
 
 class VideoError(FileError):
     """A video or a picture that cannot be read or written."""
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """``; did you mean X?`` if something known is near, else nothing.
+
+    Signs between letters do not count, and upper case only where it decides: ``ViT-g`` is near ``vitg``.
+    """
+    bare = _SIGNS.sub("", word)
+    near = get_close_matches(bare, [_SIGNS.sub("", name) for name in known], n=1, cutoff=_NEAR)
+    if near:
+        return f"; did you mean {next(n for n in known if _SIGNS.sub('', n) == near[0])}?"
+    lower = {_SIGNS.sub("", name).lower(): name for name in reversed(known)}
+    near = get_close_matches(bare.lower(), lower, n=1, cutoff=_NEAR)
+    return f"; did you mean {lower[near[0]]}?" if near else ""
 
 
 def in_words(error: BaseException) -> str:

@@ -10,7 +10,7 @@ of one line.
 """
 
 from wmreward.video.collect import MAX_CLIP_BYTES
-from wmreward.video.find import VIDEO_SUFFIXES, list_videos
+from wmreward.video.find import VIDEO_SUFFIXES, Found, find_videos, list_videos
 from wmreward.video.images import IMAGE_SUFFIXES
 from wmreward.video.read import (
     DECODERS,
@@ -32,9 +32,11 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "Clip",
     "Faults",
+    "Found",
     "Reduction",
     "VideoInfo",
     "count_frames",
+    "find_videos",
     "iter_frames_at_fps",
     "list_videos",
     "probe",

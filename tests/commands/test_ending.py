@@ -158,7 +158,8 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
     assert done.returncode == 1 and done.stdout == r"\udcf" and done.stderr == "said\n"
 
 
-def test_ctrl_c_while_importing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_while_importing(number: int, code: int, tmp_path: Path) -> None:
     """One line, even where an import turns the interruption into an error of its own."""
     (tmp_path / "small.py").write_text(COMMAND)
     process = subprocess.Popen(
@@ -175,8 +176,8 @@ def test_ctrl_c_while_importing(tmp_path: Path) -> None:
     )
     assert process.stdout is not None and process.stdout.readline() == "importing\n"
     time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=20)[1] == "interrupted\n" and process.returncode == 130
+    process.send_signal(number)
+    assert process.communicate(timeout=20)[1] == "interrupted\n" and process.returncode == code
 
 
 # --- all of them --------------------------------------------------------------------------------------

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
 
+import vjepa2
 from wmreward.cli import COMMANDS
 from wmreward.commands.flag_table import page, parsers
 from wmreward.commands.flags import Flag, Parser
-from wmreward.commands.kinds import Number, Whole, seed_range
+from wmreward.commands.kinds import MODELS, Number, Whole, seed_range
+from wmreward.commands.meanings import MEANINGS
 from wmreward.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +24,9 @@ NUMBERS = [
     for flag in parser.flags.values()
     if isinstance(flag.kind, Whole | Number)
 ]
+
+MAGI = {"generate", "batch"}
+"""Commands that take configurations of MAGI-1, which lie in the clone."""
 
 KEPT = {"mode", "fps", "workers"}
 """Earlier spellings of the two scripts at the root that mean something else in other commands."""
@@ -56,6 +62,34 @@ def test_no_two_flags_have_the_same_meaning() -> None:
     for name, named in flags().items():
         text = next(iter(named.values())).text
         assert texts.setdefault(text, name) == name, f"--{name} and --{texts[text]}"
+
+
+@pytest.mark.parametrize("word", MEANINGS)
+def test_a_word_by_meaning_names_a_flag_that_is_there(word: str) -> None:
+    """Each flag of the table is meant in some command, and what is said there is one that it has."""
+    for names in MEANINGS[word]:
+        every = names.split(" --")
+        able = [p for p in EVERY.values() if set(every) <= p.flags.keys() and word not in p.flags]
+        assert able, f"{word}: no command has {names}"
+    for parser in EVERY.values():
+        if word in parser.flags or word in parser.old or word in parser.elsewhere:
+            continue
+        with pytest.raises(UsageError) as mistake:
+            parser.read([f"--{word}", "1"])
+        said = re.findall(r"--([a-z_]+)", str(mistake.value))[1:]
+        assert set(said) <= parser.flags.keys() | {"help"}, str(mistake.value)
+
+
+@pytest.mark.parametrize("prog", [prog for prog in EVERY if prog.split()[1] not in MAGI])
+def test_help_names_no_file_that_only_a_clone_has(prog: str) -> None:
+    told = EVERY[prog].format_help()
+    assert not re.search(
+        r"\b(example|prompt|docs|MAGI-1|generation)/|\b(compute|generate)_\w+\.py", told
+    )
+
+
+def test_the_names_of_models_are_those_there_are() -> None:
+    assert set(MODELS) == set(vjepa2.MODELS)
 
 
 def test_earlier_spellings_are_no_other_flag() -> None:

@@ -30,6 +30,7 @@ def test_the_same_videos_are_found_by_content() -> None:
     assert [pair.name for pair in found.pairs] == ["1.mp4", "2.mp4", "3.mp4", "4.mp4"]
     assert found.by == "content" and found.alone == (1, 1) and not found.same_settings
     assert found.rank_correlation == pytest.approx(-1)
+    assert found.difference is None and found.lower is None  # of two scales they would say nothing
 
 
 def test_videos_of_one_name_are_paired_and_the_difference_has_an_interval() -> None:
@@ -39,6 +40,7 @@ def test_videos_of_one_name_are_paired_and_the_difference_has_an_interval() -> N
     second = [record(f"guided/{i}.mp4", float(v)) for i, v in enumerate(base + better)]
     found = compare(first, second)
     assert found.by == "name" and found.same_settings and len(found.pairs) == 40
+    assert found.difference is not None
     assert found.difference.value == pytest.approx(better.mean())
     assert found.difference.low < better.mean() < found.difference.high < 0
     spread = better.std(ddof=1) / 40**0.5
@@ -51,8 +53,23 @@ def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(UsageError, match="no video in common"):
         compare([record("a.mp4", 0.1)], [record("b.mp4", 0.1)])
     twice = [record("x/a.mp4", 0.1, "1"), record("y/a.mp4", 0.2, "2")]
-    with pytest.raises(UsageError, match=r"x/a\.mp4: its file has 2 records"):
-        compare(twice, [record("z/a.mp4", 0.1, "3")])
+    with pytest.raises(
+        UsageError, match=r"^old\.jsonl has 2 records .*x/a\.mp4 and y/a\.mp4: keep"
+    ):
+        compare([record("z/a.mp4", 0.1, "3")], twice, ("new.jsonl", "old.jsonl"))
+
+
+def test_records_of_several_settings_are_told_with_file_and_settings() -> None:
+    def by(settings: str, **own: Any) -> dict[str, Any]:
+        said = {"model": "tiny", "score": "plain", "device": settings, "sampling": {"fps": None}}
+        return record("x/a.mp4", 0.1, "1", settings) | {"settings": {**said, **own}}
+
+    several = [by("s"), by("t", score="excess", sampling={"fps": 8.0})]
+    with pytest.raises(UsageError) as refused:
+        compare(several, [by("s")], ("a.jsonl", "b.jsonl"))
+    told = str(refused.value)
+    assert told.startswith("a.jsonl has 2 records of x/a.mp4 by different settings")
+    assert "(score plain and excess; fps None and 8.0)" in told
 
 
 @pytest.fixture
@@ -79,6 +96,39 @@ def test_the_command(files: tuple[str, str], capsys: pytest.CaptureFixture[str])
     assert main([*files, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["difference"]["value"] == pytest.approx(-0.01) and len(found["pairs"]) == 6
+
+
+def test_other_settings_are_said_before_and_no_difference_is_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        lines = [json.dumps(record(f"{i}.mp4", 0.1 * i, f"{i}", name)) for i in range(4)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    both = [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")]
+    assert main([*both, "--pairs"]) == 0
+    out, err = capfd.readouterr()
+    assert "values cannot be compared" in err
+    assert "B - A" not in out and "less surprising" not in out and "Rank correlation" in out
+    assert main([*both, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["difference"] is None
+
+
+def test_pairs_at_different_rates_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for name, rates in (("a", (24, 24)), ("b", (24.5, 8))):
+        lines = [
+            json.dumps(record(f"{name}/{i}.mp4", 0.1 * i) | {"effective_fps": rate})
+            for i, rate in enumerate(rates)
+        ]
+        files.append(tmp_path / f"{name}.jsonl")
+        files[-1].write_text("\n".join(lines) + "\n")
+    assert main([str(file) for file in files]) == 0
+    told = capsys.readouterr().err
+    assert "1 of 2 pairs were not seen at the same rate (1.mp4: 8 to 24 frames" in told
+    assert main([str(files[0]), str(files[0])]) == 0
+    assert not capsys.readouterr().err
 
 
 def test_a_missing_file_is_a_usage_error(

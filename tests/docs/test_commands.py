@@ -42,10 +42,10 @@ def as_wmreward(words: list[str]) -> list[str] | None:
     """The words after `wmreward`, however the command is spelled; None: it is another program."""
     if words[0] == "wmreward":
         return words[1:]
-    if words[:3] == ["python", "-m", "wmreward"]:
-        return words[3:]
     if words[0] in ("python", "torchrun"):
         for place, word in enumerate(words):
+            if words[place - 1 : place + 1] == ["-m", "wmreward"]:
+                return words[place + 1 :]
             if word in SCRIPTS:
                 return [SCRIPTS[word], *words[place + 1 :]]
     return None

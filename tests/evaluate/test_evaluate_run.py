@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from run_fakes import FPS, moving_square, write_run
 
+from wmfiles import Process
 from wmreward.batch.cli import main
 from wmreward.batch.submission import ClipForm, write_clip
 from wmreward.errors import UsageError, VideoError, WMRewardError
@@ -21,6 +23,7 @@ from wmreward.evaluate.run import EvaluateOptions, evaluate_run, pick, read_resu
 from wmreward.physics_iq.measures.metrics import compare
 from wmreward.physics_iq.scores import original_score, verified_score
 from wmreward.prompts.jobs import BatchJob
+from wmreward.records.lock import InUse, Lock
 from wmreward.report.run_data import read_run
 from wmreward.video_io import read_frames, write_video
 
@@ -259,6 +262,38 @@ def test_nothing_to_evaluate_is_one_line(tmp_path: Path, real: Path) -> None:
     run = write_run(tmp_path / "run", jobs(), ("plain",), frames=4).path
     with pytest.raises(WMRewardError, match=r"no clip could be made; job 0001: .*has 4 frames"):
         evaluate_run(read_run(run), real, options())
+    assert not (run / "evaluation").exists()
+
+
+def test_real_clips_are_looked_for_before_any_is_made(tmp_path: Path, real: Path) -> None:
+    run = write_run(tmp_path / "run", jobs(), ("plain",), frames=4).path  # too short as well
+    (tmp_path / "empty").mkdir()
+    part = tmp_path / "part"
+    shutil.copytree(real, part)
+    next(part.rglob("*take-2_trimmed-mirror*")).unlink()
+    for folder, says in (
+        (tmp_path / "nowhere", "no such folder"),
+        (tmp_path / "empty", "no real clips below it"),
+        (part, f"{NAMES['0004']}: no take 2 of"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            evaluate_run(read_run(run), folder, options())
+    with pytest.raises(UsageError, match="no such folder"):
+        evaluate_run(read_run(run), real, replace(options(), real_masks=tmp_path / "nowhere"))
+    assert not (run / "evaluation").exists()
+
+
+def test_one_evaluation_at_a_time(run: Path, real: Path) -> None:
+    """Of the same pick; the other is told who is at work, and nothing is touched."""
+    folder = run / "evaluation" / "best"
+    lock = Lock.of(folder / "clips.jsonl")
+    lock.acquire([Process.this()])
+    with pytest.raises(InUse, match="is in use by process"):
+        evaluate_run(read_run(run), real, options())
+    assert [path.name for path in folder.iterdir()] == [lock.path.name]
+    assert evaluate_run(read_run(run), real, options("plain")).samples
+    lock.release()
+    assert evaluate_run(read_run(run), real, options()).samples and not lock.path.exists()
 
 
 # --- command line ---------------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ from torch import distributed as dist
 
 from magi1.pipeline import Pipeline, Request
 from wmreward.errors import UsageError
-from wmreward.generation import candidate
 from wmreward.generation.job import configuration
 from wmreward.generation.output import Output
+from wmreward.generation.search import candidate
 from wmreward.generation.steering import LoadedSteering, steering_from
 from wmreward.pictures.guidance_plot import plot_guidance
 from wmreward.pictures.side_by_side import Side, write_side_by_side

@@ -15,10 +15,10 @@ from guided_fixtures import SHORT, Guided, candidates_in, latents_of, record_of
 from torch import Tensor
 
 from wmreward.generation import workshop
-from wmreward.generation.candidate import make_candidates
 from wmreward.generation.cli import main
-from wmreward.generation.compared import sentence, verdict
 from wmreward.generation.flags import build_parser
+from wmreward.generation.search.candidate import make_candidates
+from wmreward.generation.search.compared import sentence, verdict
 from wmreward.generation.steering import LoadedSteering
 from wmreward.rewards.choice import RewardChoice
 from wmreward.select.cli import main as select

@@ -52,6 +52,36 @@ def test_table_is_aligned_and_in_the_order_given(cli: Cli, videos: list[Path]) -
     assert result.err == "3 scored\n"
 
 
+def test_a_ranking_of_videos_seen_at_different_rates_says_so(cli: Cli, tmp_path: Path) -> None:
+    slow, fast = write_clip(tmp_path / "slow.mp4", 40), write_clip(tmp_path / "fast.mp4", fps=24)
+    told = cli(slow, fast).err
+    assert "not seen at the same rate (8 to 24 frames a second)" in told
+    assert "--rates F shows all at the same, with F up to 8" in told
+    assert (
+        "same rate"
+        not in cli(slow, fast, "--rates", 8, "--window_size", 4, "--context_frames", 2).err
+    )
+    assert "same rate" not in cli(slow, write_clip(tmp_path / "near.mp4", fps=8.2)).err
+
+
+def test_folders_of_images_are_told_of(cli: Cli, tmp_path: Path) -> None:
+    write_clip(tmp_path / "all" / "clip.mp4")
+    for number in range(20):
+        picture = np.full((24, 32, 3), 10 * number, dtype=np.uint8)
+        (tmp_path / "all" / "frames").mkdir(exist_ok=True)
+        write_png(tmp_path / "all" / "frames" / f"{number:02d}.png", picture)
+    passed = cli("all")
+    assert "all/frames was left out" in passed.err and len(passed.out.splitlines()) == 2
+    taken = cli("all/frames", "--json")
+    assert "taken as 24 frames a second; --image_fps F says another" in taken.err
+    assert taken.records[0]["source_fps"] == 24
+    stated = cli("all/frames", "--json", "--image_fps", 8, "--fps", 8)
+    assert "image_fps" not in stated.err
+    assert stated.records[0]["settings"]["sampling"]["image_fps"] == 8
+    assert stated.records[0]["num_frames"] == 20  # at 24 a second it would be a third of them
+    assert stated.records[0]["settings_id"] != taken.records[0]["settings_id"]
+
+
 def test_the_first_video_is_decoded_while_weights_load(
     cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +148,8 @@ def test_compat_released_is_the_published_command(cli: Cli, videos: list[Path]) 
 def test_changed_speed_is_said_once(cli: Cli, tmp_path: Path) -> None:
     fast = [write_clip(tmp_path / "in" / f"{n}.mp4", n, fps=24) for n in (40, 60)]
     spread = cli("--video_path", *fast, "--max_frames", 20)
-    assert spread.err.count("true speed") == 1 and spread.err.count("\n") == 2
+    assert spread.err.count("true speed") == spread.err.count("same rate") == 1
+    assert spread.err.count("\n") == 3
     assert "2.05 to 3.11 times" in spread.err and "--fps" in spread.err
     assert "true speed" not in cli("--video_path", *fast, "--fps", 12).err
     assert "true speed" not in cli("--video_path", fast[0], "--max_frames", 49).err

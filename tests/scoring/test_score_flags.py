@@ -64,7 +64,10 @@ def test_dashes_serve_as_underscores(cli: Cli, videos: list[Path]) -> None:
         ("--video_path {video} --stride two", "--stride"),
         ("--video_path {video} --stride 0", "--stride must be a whole number from 1"),
         ("--video_path {video} --vid x", "--vid"),
-        ("--video_path {video} --model vits", "unknown model 'vits'"),
+        (
+            "--video_path {video} --model vits",
+            "package.module:factory, not 'vits'; did you mean vitl?",
+        ),
         ("--video_path {video} --mode sum", "--aggregate must be mean, max"),
         ("--video_path {video} --similarity l2", "--similarity must be feature or token"),
         ("--video_path {video} --similarity token --score excess", "--similarity feature"),

@@ -57,6 +57,18 @@ def test_pictures_are_drawn_again_only_where_missing(
     assert cli(*flags, "--plot", "--stride", 4).err.count("wrote ") == 2  # of other settings
 
 
+def test_videos_of_one_name_have_pictures_of_their_own(cli: Cli, tmp_path: Path) -> None:
+    """Whether their folders tell them apart, or their suffixes only."""
+    clips = [
+        write_clip(tmp_path / "in" / name, seed=i)
+        for i, name in enumerate(("a.mp4", "a.mkv", "sub/a.mp4"))
+    ]
+    records = cli(*clips, "--plot", "--map", "--json").records
+    pictures = [Path(picture) for record in records for picture in record["pictures"]]
+    assert len(set(pictures)) == 6 and all(picture.exists() for picture in pictures)
+    assert len({p.read_bytes() for p in pictures if p.suffix == ".png"}) == 3
+
+
 def test_odd_names_cost_no_run_its_table(cli: Cli, tmp_path: Path) -> None:
     """One that is not UTF-8, one that is mathematics to Matplotlib, and as long as names can be."""
     assert isinstance(sys.stderr, io.TextIOWrapper)

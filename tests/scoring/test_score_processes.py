@@ -87,7 +87,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stopped_run_goes_on_where_it_was(
     weights: Path,
     videos: list[Path],
@@ -108,10 +108,10 @@ def test_stopped_run_goes_on_where_it_was(
     process.send_signal(how)
     out, err = process.communicate(timeout=30)
     assert out == ""
-    if how is signal.SIGINT:
-        assert (
-            process.returncode == 130 and err == "interrupted; the same command goes on from here\n"
-        )
+    if how is not signal.SIGKILL:
+        assert err == "interrupted; the same command goes on from here\n"
+        assert process.returncode == 128 + how
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]  # no lock
     before = output.read_text()
     assert len(lines_of(output)) == 2
     endless.unlink()

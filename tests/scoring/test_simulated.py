@@ -36,6 +36,11 @@ def test_what_the_small_generator_made_is_known_by_the_record_beside_it(tmp_path
         record = {"settings": {"model_config": {"model_name": name}}}
         clip.with_suffix(".json").write_text(json.dumps(record))
         assert (meaningless("tiny", None, {clip: "0"}) is None) == is_ours
+    record = {"output": "runs/ball.mp4", "settings": {"model_config": {"model_name": "tiny"}}}
+    clip.with_suffix(".json").write_text(json.dumps(record))
+    other = write_clip(tmp_path / "ball.mkv")  # somebody else's, of the same name
+    note = meaningless("tiny", None, {clip: "0", other: "1"})
+    assert note is not None and "ball.mkv may be such" in note
     for text in ("", "[]", "{", '{"settings": 3}', "[" * 100_000):
         clip.with_suffix(".json").write_text(text)
         assert meaningless("tiny", None, {clip: "0"}) is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,14 @@ from wmreward import (
     SurpriseScorer,
     UsageError,
     VideoError,
+    VideoWarning,
     best_of_n,
     select_best,
 )
+from wmreward.errors import RewardError
 from wmreward.search import calls
 from wmreward.select.cli import main as select
+from wmreward.surprise.sampling import Sampling
 
 SMALL = SurpriseConfig(window_size=6, context_frames=4)
 
@@ -87,6 +92,7 @@ def test_any_world_model_and_any_form_of_rewards() -> None:
         ([clip(1)], {"reward": "beauty"}, "unknown reward 'beauty'"),
         ([clip(1)], {"reward": "vlm"}, "asks a vision-language model"),
         ([clip(1)], {"how": "best"}, "sum or rank, not 'best'"),
+        ([clip(1), clip(2, 4)], {}, "video 1 is too short: 4 frames, but 6 are needed"),
         ([clip(1)], {"model": "vit"}, "unknown model 'vit'"),
     ],
 )
@@ -95,9 +101,60 @@ def test_wrong_choices(videos: Any, settings: dict[str, Any], message: str) -> N
         select_best(videos, **{"model": LinearWorldModel(), "config": SMALL, **settings})
 
 
-def test_missing_files_before_anything_is_loaded() -> None:
+def test_what_is_no_video_is_found_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "reward_mix", lambda *_, **__: pytest.fail("a model is loaded"))
     with pytest.raises(VideoError, match="does not exist"):
-        select_best([clip(1), "none.mp4"], model="vitg")
+        select_best([clip(1), "none.mp4"])
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty").mkdir()
+    good = write_clip(tmp_path / "good.mp4")
+    for bad in ("text.mp4", "empty"):
+        with pytest.raises(VideoError, match=bad):
+            select_best([good, tmp_path / bad])
+
+
+def test_files_seen_at_different_rates_are_told(tmp_path: Path) -> None:
+    slow, fast = write_clip(tmp_path / "a.mp4", fps=8), write_clip(tmp_path / "b.mp4", fps=24)
+    with pytest.warns(
+        VideoWarning, match=r"not seen at the same rate .*sampling=Sampling\(fps=F\)"
+    ):
+        select_best([slow, fast], Bright())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        select_best([slow, fast, clip(1)], Bright(), sampling=Sampling(fps=8))
+
+
+def test_a_choice_is_told_in_one_line() -> None:
+    told = repr(select_best([clip(10), clip(200)], Bright()))
+    assert re.fullmatch(r"Choice\('video 1' of 2, reward 0\.6\d+\)", told)
+
+
+def test_a_reward_that_fails_is_blamed_and_not_the_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_: Tensor) -> RewardScores:
+        raise ValueError("no such column")
+
+    def darkness(videos: Tensor) -> Tensor:
+        return -videos.mean(dim=(1, 2, 3, 4))
+
+    file = write_clip(tmp_path / "a.mp4")
+    for videos in ([file], [clip(1)]):
+        with pytest.raises(
+            RewardError, match=r"^reward 'fails' failed with ValueError: no such column"
+        ):
+            select_best(videos, fails)  # type: ignore[arg-type]
+        with pytest.raises(RewardError, match=r"^reward 'darkness' must return RewardScores"):
+            select_best(videos, darkness)  # type: ignore[arg-type]
+    lines = "class R:\n    def __call__(self, videos):\n        return videos.no_such_thing\n"
+    (tmp_path / "fragile_reward.py").write_text(lines)
+    monkeypatch.chdir(tmp_path)
+    assert select([str(file), "--reward", "fragile_reward:R"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: reward 'fragile_reward:R' failed with AttributeError")
+    assert "a.mp4" not in told
 
 
 # --- among what a function makes

@@ -33,7 +33,7 @@ from wmreward.surprise import models
 from wmreward.surprise.compute import compute_vjepa_surprise
 from wmreward.surprise.result import SurpriseResult
 from wmreward.video import collect
-from wmreward.video_io import Clip, read_frames, read_uniform, write_video
+from wmreward.video_io import Clip, read_frames, read_uniform, write_png, write_video
 
 ROOT = Path(__file__).parents[2]
 Select = Callable[..., Result]
@@ -203,6 +203,30 @@ def test_table_records_copies_and_sheets(select: Select, clips: Path) -> None:
     sheets = sorted(path.name for path in Path("sheets").iterdir())
     assert sheets == ["001-cat.png", "002-dog.png"]
     assert len(read_frames("sheets/001-cat.png", [0])) == 1
+
+
+def test_folders_of_images_are_told_of(select: Select, clips: Path) -> None:
+    for folder in ("frames", "more"):
+        (clips / folder).mkdir()
+        for number in range(16):
+            write_png(
+                clips / folder / f"{number:02d}.png", np.full((24, 32, 3), 9 * number, np.uint8)
+            )
+    told = select("clips", "clips/frames")
+    assert "note: clips/more was left out" in told.err and "frames\n" not in told.err
+    assert "clips/frames is a folder of images" in told.err and "frames " in told.out
+    assert "a folder of images" not in select("clips/frames", "--image_fps", 8).err
+
+
+def test_candidates_seen_at_different_rates_are_told(select: Select, clips: Path) -> None:
+    kept = ("--output", "out.jsonl")
+    told = select("clips", "--group_by", "^[a-z]+", *kept).err
+    assert "note: the videos of group 'cat' were not seen at the same rate (8 to 9 frames" in told
+    assert "--rates F shows all at the same, with F up to 8 (the same of 1 more group)" in told
+    assert "same rate" in select("clips", *kept).err  # from the records
+    short = ("--window_size", 4, "--context_frames", 2)
+    assert "same rate" not in select("clips", "--rates", 8, *short).err
+    assert "same rate" not in select("clips", "--group_by", "_s.*", "--rates", 8, *short).err
 
 
 def test_curves_are_recorded_and_drawn(select: Select, clips: Path) -> None:
@@ -393,6 +417,47 @@ def test_copies_never_replace_what_is_there(tmp_path: Path) -> None:
     assert list(copy_winners(winners, best)) == copies and sorted(best.rglob("*")) == before
 
 
+def test_candidates_of_our_own_commands_are_known(select: Select, tmp_path: Path) -> None:
+    """Of a batch run the best of every job wins, of searches the best of every video; names say which."""
+    for i, (job, seed) in enumerate((("ramp", 1), ("ramp", 2), ("ball", 1))):
+        folder = tmp_path / f"run/candidates/{job}.plain.{seed}"
+        write_clip(folder / "video.mp4", 16, seed=i)
+        (folder / "record.json").write_text(json.dumps({"job": job, "seed": seed}))
+    result = select("run", "--group_by", "folder", "--json", "--copy_to", "best")
+    assert {line["group"]: len(line["candidates"]) for line in result.records} == {
+        f"run{os.sep}ball": 1,
+        f"run{os.sep}ramp": 2,
+    }
+    winner = next(Path(line["winner"]).parent.name for line in result.records[1:])
+    assert {p.name for p in Path("best").iterdir()} == {"ball.plain.1.mp4", f"{winner}.mp4"}
+
+    for video in ("box", "cube"):
+        for seed in (3, 4):
+            write_clip(tmp_path / f"out/{video}.candidates/0a1b2c3d-seed{seed}.mp4", 16, seed=seed)
+    result = select("out", "--group_by", "folder", "--json", "--copy_to", "won")
+    seed = Path(result.records[0]["winner"]).stem[-1]
+    assert {p.name for p in Path("won").iterdir()} == {
+        f"{v}-seed{seed}.mp4" for v in ("box", "cube")
+    }
+
+
+def test_copies_from_folders_far_away_have_short_names(tmp_path: Path) -> None:
+    winners = {}
+    for name in ("a/x", "b/x"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "v.mp4").write_bytes(name.encode())
+        winners[str(folder)] = folder / "v.mp4"
+    copies = list(copy_winners(winners, tmp_path / "best"))
+    assert [copy.name for copy in copies] == ["a-x-v.mp4", "b-x-v.mp4"]
+
+
+def test_of_a_single_candidate_nothing_is_chosen(select: Select, clips: Path) -> None:
+    alone = select(clips / "cat_s1.mp4").out
+    assert "only candidate: " in alone and "nothing to choose from" in alone
+    assert "winner" not in alone
+
+
 def test_long_names_are_copied(tmp_path: Path) -> None:
     for folder in "ab":
         (tmp_path / folder).mkdir()
@@ -486,7 +551,7 @@ def test_doubts_are_told_recorded_and_refused(
     found = [json.loads(line)["faults"] for line in Path("s.jsonl").read_text().splitlines()]
     assert sorted(faults["gaps"] for faults in found) == [0, 1] and len(judged) == 2
     strict = select(*flags, "--strict")
-    assert strict.code == 1 and "winner: sound.mp4" in strict.out and len(judged) == 2
+    assert strict.code == 1 and "only candidate: sound.mp4" in strict.out and len(judged) == 2
     assert "gap.mkv: gaps between frames: 1 (up to 5.125 s) (--strict refuses it)" in strict.err
 
 

@@ -224,11 +224,11 @@ def test_differentiable_score(nano: ModelChoice, batched: bool) -> None:
 @pytest.mark.parametrize(
     ("video", "value_range", "message"),
     [
-        (torch.rand(3, 20, 8, 8), None, "value_range one of -1,1, 0,1, 0,255"),
-        (torch.rand(3, 20, 8, 8), "0,2", "value_range one of .* not '0,2'"),
+        (torch.rand(3, 20, 8, 8), None, 'value_range="-1,1", "0,1" or "0,255"'),
+        (torch.rand(3, 20, 8, 8), "0,2", 'value_range="-1,1".*, not "0,2"'),
         (torch.full((3, 20, 8, 8), math.nan), "0,1", "NaN or infinity"),
         (torch.zeros(3, 20, 8, 8, dtype=torch.int32), "0,255", r"not torch\.int32"),
-        (torch.zeros(3, 20, 8, 8, dtype=torch.uint8), "0,1", "uint8 video is in 0,255"),
+        (torch.zeros(3, 20, 8, 8, dtype=torch.uint8), "0,1", "uint8 video go from 0 to 255"),
         (torch.rand(20, 3, 8, 8), "0,1", r"\[3, T, H, W\] .* not \[20, 3, 8, 8\]"),
         (torch.rand(8, 8), "0,1", r"not \[8, 8\]"),
         (torch.rand(3, 0, 8, 8), "0,1", "empty"),
@@ -248,6 +248,7 @@ def test_wrong_videos(video: Any, value_range: Any, message: str) -> None:
     ("settings", "message"),
     [
         ({"model": "vit_large"}, "unknown model 'vit_large'; choose one of .*vitl"),
+        ({"model": "ViT-L"}, r"unknown model 'ViT-L'; .*; did you mean vitl\?$"),
         ({"mode": "best"}, "unknown mode 'best'"),
         ({"mode": "topk"}, "unknown mode 'topk'"),
         ({"stride": 0}, "stride=0"),
@@ -325,6 +326,10 @@ def test_video_tensor_keeps_gradients_and_memory() -> None:
 
 
 def test_sampling_is_checked() -> None:
+    assert "image_fps" not in Sampling().to_json()  # records from before it keep their hash
+    assert Sampling(image_fps=8).to_json()["image_fps"] == 8
+    with pytest.raises(UsageError, match="image_fps"):
+        Sampling(image_fps=0)
     assert Sampling() == Sampling(max_frames=49, fps=None, decoder="pyav")
     for fps in (-1.0, math.nan, math.inf, 1e6):
         with pytest.raises(UsageError, match="fps="):

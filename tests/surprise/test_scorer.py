@@ -43,7 +43,7 @@ def test_known_answers_of_the_linear_model() -> None:
     frame, change = torch.rand(2, 1, 3, 1, 4, 4, dtype=torch.float64)
     clock = torch.arange(12, dtype=torch.float64)[:, None, None]
     steady = frame + 0.1 * clock * change
-    torch.testing.assert_close(scorer(steady), torch.zeros(1).double(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(scorer.score(steady)[0], torch.zeros(1).double(), rtol=0, atol=1e-9)
     # An impossible jump is felt by exactly those windows that predict across it.
     jump = steady.clone()
     jump[:, :, 8:] = torch.rand(1, 3, 4, 4, 4, dtype=torch.float64)

@@ -190,7 +190,7 @@ def test_the_advice_helps(wrong: Any, right: Any) -> None:
 
 def test_floats_need_their_range_and_are_told_what_they_hold() -> None:
     for video in (frames() / 255, torch.rand(3, 12, 4, 4)):
-        with pytest.raises(UsageError, match=r"value_range one of .*\(the values .* go from 0"):
+        with pytest.raises(UsageError, match=r"value_range=.*\(the values .* go from 0"):
             score(video)
 
 

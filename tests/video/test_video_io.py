@@ -19,11 +19,13 @@ from video_fixtures import FPS, encode, grey, noisy, numbers, one_line
 
 from wmreward.errors import UsageError, VideoError
 from wmreward.video import read as read_module
+from wmreward.video.find import notes_on
 from wmreward.video.rgb import turn
 from wmreward.video.sampling import exact_rate
 from wmreward.video_io import (
     Clip,
     count_frames,
+    find_videos,
     iter_frames_at_fps,
     list_videos,
     probe,
@@ -742,6 +744,37 @@ def test_folders_of_images_are_videos(tree: Path) -> None:
     assert found("shots") == ["shots/s1", "shots/s2", "shots/s10"]
     assert found("shots/s1") == ["shots/s1"]
     assert found("shots/s1*") == ["shots/s1", "shots/s10"]
+
+
+def test_folders_that_are_left_out_are_named(tree: Path) -> None:
+    for folder in ("b/frames", "b/deep/more"):
+        (tree / folder).mkdir()
+        for number in range(3):
+            (tree / folder / f"{number}.png").touch()
+    (tree / "b" / "poster.png").touch()  # beside videos, or alone: pictures
+    (tree / "b" / "thumbs").mkdir()
+    (tree / "b" / "thumbs" / "1.png").touch()
+    left = [Path("b/deep/more"), Path("b/frames")]
+    assert find_videos(["b"]).left_out == left and find_videos(["."]).left_out[-2:] == left
+    assert find_videos(["b", "b/frames"]).left_out == left[:1]  # named, and so taken
+    assert found("b", "b/frames")[-1] == "b/frames"
+    assert find_videos(["shots"]).left_out == find_videos(["b/*.mp4"]).left_out == []
+    assert find_videos(["b/*"]).left_out == [Path("b/deep"), Path("b/frames"), Path("b/thumbs")]
+    assert find_videos(["b/**"]).left_out == [
+        *left,
+        Path("b/thumbs"),
+    ]  # matched, so not passed over
+    (one,) = notes_on([], left[1:], None)
+    assert one.startswith("note: b/frames was left out") and "name it" in one
+    (several,) = notes_on([], left, None)
+    assert several.startswith("note: b/deep/more and 1 more folder were left out")
+
+
+def test_the_rate_of_a_folder_of_images_is_said(tree: Path) -> None:
+    (note,) = notes_on([Path("a.MKV"), Path("shots/s1")], [], 24.0)
+    assert "shots/s1 is a folder of images" in note and "taken as 24 frames a second" in note
+    assert "--image_fps" in note
+    assert notes_on([Path("a.MKV")], [], 24.0) == notes_on([Path("shots/s1")], [], None) == ()
 
 
 def test_links_do_not_run_in_circles(tree: Path) -> None:

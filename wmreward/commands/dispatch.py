@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path, PurePath
 from typing import Any
 
-from wmreward.commands.kinds import did_you_mean, quoted
-from wmreward.errors import UsageError
+from wmreward.commands.kinds import quoted
+from wmreward.errors import UsageError, did_you_mean
 from wmreward.version import __version__
+
+_SHOWN = 200
+"""Characters of what was typed, at most."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,17 @@ class Command:
     parsers: tuple[str, ...] = ()
 
 
-def dispatch(prog: str, about: str, commands: Sequence[Command], argv: Sequence[str]) -> int:
+def dispatch(
+    prog: str, about: str, commands: Sequence[Command], argv: Sequence[str], *, of_files: str = ""
+) -> int:
     """Run the command that the first word names; returns the exit code.
+
+    Args:
+        prog: How it is called.
+        about: What it does.
+        commands: What there is.
+        argv: The words after ``prog``.
+        of_files: The command that is meant where a file stands in the place of one, if any is.
 
     Raises:
         UsageError: there is none of this name, or no word at all.
@@ -46,8 +61,17 @@ def dispatch(prog: str, about: str, commands: Sequence[Command], argv: Sequence[
         return 0
     if not argv:
         raise UsageError(f"which command? {', '.join(names)} ({prog} --help tells of each)")
+    if of_files and _is_file(argv[0]):
+        raise UsageError(
+            f"which command? did you mean {prog} {of_files} {shlex.join(argv)[:_SHOWN]}? "
+            f"({', '.join(names)})"
+        )
     hint = did_you_mean(argv[0], names) or f" ({', '.join(names)})"
     raise UsageError(f"{quoted(argv[0])} is not a command of {prog}{hint}")
+
+
+def _is_file(word: str) -> bool:
+    return bool(PurePath(word).suffix) or os.sep in word or Path(word).exists()
 
 
 def found(place: str) -> Any:

@@ -1,4 +1,4 @@
-"""How every command line of ours starts and ends: exit codes, one line per error, Ctrl-C, closed streams.
+"""How every command line of ours starts and ends: exit codes, a line per error, Ctrl-C, closed streams.
 
 `start` is the process: a script, ``python -m …`` and the console scripts are one call of it. `run_command`
 is what the `main` of a `cli.py` calls; it works without a process of its own, as in tests. Nothing here
@@ -20,8 +20,8 @@ from typing import NoReturn
 from wmreward.commands.streams import have_streams, to_nowhere
 from wmreward.errors import in_words, one_line, speaking_of_flags
 
-INTERRUPTED = 130
-"""Exit code of a process stopped by Ctrl-C, as shells have it."""
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit code of a process stopped by Ctrl-C, as shells have it; after SIGTERM it is 143."""
 
 _MAGI = Path(__file__).parents[2] / "MAGI-1"
 """In a clone the package `magi1` lies one level down: a dash cannot be imported."""
@@ -80,7 +80,7 @@ def run_command(
         if isinstance(error, KeyboardInterrupt) or _Interruption.came:  # some imports replace it
             if first:
                 _say(interrupted(argv))
-            return INTERRUPTED
+            return 128 + (_Interruption.came or signal.SIGINT)
         if first:
             say_error(error, debug="--debug" in argv)
         return int(getattr(error, "exit_code", 1))
@@ -95,18 +95,26 @@ def say_error(error: BaseException, *, debug: bool = False) -> None:
 
 
 class _Interruption:
-    """Whether Ctrl-C came since the process was started."""
+    """Ctrl-C or SIGTERM since the process was started: both let it put away locks and temporary files.
 
-    came = False
+    Attributes:
+        came: Which one, or 0.
+    """
+
+    came = 0
 
     @classmethod
     def notice(cls) -> None:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a shell ignores it
             signal.signal(signal.SIGINT, cls._note)
+        # One of several processes may wait for the others where Python cannot answer: it ends at once.
+        alone = "RANK" not in os.environ
+        if alone and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, cls._note)
 
     @classmethod
-    def _note(cls, _number: int, _frame: FrameType | None) -> None:
-        cls.came = True
+    def _note(cls, number: int, _frame: FrameType | None) -> None:
+        cls.came = number
         raise KeyboardInterrupt
 
 

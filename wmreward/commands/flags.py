@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from textwrap import fill
 from typing import Any, NoReturn
 
-from wmreward.commands.kinds import did_you_mean, quoted
-from wmreward.errors import UsageError
+from wmreward.commands.kinds import quoted
+from wmreward.commands.meanings import MEANINGS, meant
+from wmreward.errors import UsageError, did_you_mean
 from wmreward.version import __version__
 
 _NEGATIVE = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
@@ -261,9 +262,7 @@ class Parser(argparse.ArgumentParser):
                 name = word.partition("=")[0]
                 if name.removeprefix("--") in self.elsewhere:
                     raise UsageError(f"{name} has no meaning here (--help lists all flags)")
-                known = [f"--{flag}" for flag in self.flags]
-                hint = did_you_mean(name, known) or "; --help lists all flags"
-                raise UsageError(f"there is no flag {quoted(name)[1:-1]}{hint}")
+                raise UsageError(f"there is no flag {quoted(name)[1:-1]}{self._hint(name)}")
         if not extra:
             return []
         if not (self.positional and self.positional[-1].many):
@@ -273,6 +272,14 @@ class Parser(argparse.ArgumentParser):
             return [last.kind(word) for word in extra]
         except argparse.ArgumentTypeError as error:
             self.error(f"{last.metavar} {error}")
+
+    def _hint(self, name: str) -> str:
+        """What a flag may be that there is not."""
+        word, listed = name.lstrip("-").lower(), "; --help lists all flags"
+        if word in MEANINGS:  # what is spelled nearly so means something else
+            flag = meant(word, self.flags)
+            return listed if flag is None else f"; did you mean {flag}?"
+        return did_you_mean(name, [f"--{flag}" for flag in self.flags]) or listed
 
 
 class _HelpAll(argparse.Action):

@@ -11,12 +11,18 @@ from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import isfinite
 from typing import TypeVar
 
+from wmreward.errors import did_you_mean
+
 _Value = TypeVar("_Value", int, float)
 
+MODELS = (
+    *("tiny", "vitl", "vith", "vitg", "vitg384", "vitgac"),
+    *("vitb21", "vitl21", "vitg21", "vitG21"),
+)
+"""The world models of `vjepa2.MODELS`, which loads PyTorch; a test holds it to them."""
 LARGEST_SEED = 2**63 - 1
 MOST_SEEDS = 100_000
 """Seeds of one list: more are a slip of the keyboard, and a range of them would fill the memory."""
@@ -104,6 +110,16 @@ def rule(word: str) -> str:
     return word
 
 
+def model(word: str) -> str:
+    """The name of a world model: one of ours, or ``package.module:factory``."""
+    if word not in MODELS and ":" not in word:
+        raise ArgumentTypeError(
+            f"must be {OneOf((*MODELS, 'package.module:factory'))}, not {quoted(word)}"
+            f"{did_you_mean(word, MODELS)}"
+        )
+    return word
+
+
 def place(word: str) -> str:
     """The name of a file or folder."""
     if not word.strip() or "\0" in word:
@@ -152,9 +168,3 @@ def different(values: Sequence[_Value]) -> tuple[_Value, ...]:
 def quoted(word: str) -> str:
     """A user's word as part of a message, of bounded length."""
     return repr(word if len(word) <= _SHOWN else f"{word[: _SHOWN - 1]}…")
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """``; did you mean X?`` if something known is near, else nothing."""
-    near = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""

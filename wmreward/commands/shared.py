@@ -14,6 +14,7 @@ from wmreward.commands.kinds import (
     Whole,
     all_different,
     different,
+    model,
     place,
     rule,
     seed_range,
@@ -45,6 +46,14 @@ FPS = Flag(
     "take F frames per second over the whole video instead, in bounded memory",
     metavar="F",
     kind=Number(0, 999, above=True),
+)
+IMAGE_FPS = Flag(
+    "image_fps",
+    "frames per second that a folder of images stands for: it says none itself",
+    metavar="F",
+    kind=Number(0, 999, above=True),
+    default=24.0,
+    rare=True,
 )
 STRICT = Flag(
     "strict",
@@ -78,6 +87,7 @@ MODEL = Flag(
     "vjepa2_1_vitl_dist_vitG_384.pt), vitg21 (1 B, vjepa2_1_vitg_384.pt) or vitG21 (2 B, "
     "vjepa2_1_vitG_384.pt); or one of your own, package.module:factory",
     metavar="NAME",
+    kind=model,
     usually="vitg; for what the small generator makes, tiny",
 )
 WEIGHTS = Flag(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,10 @@ def _run(argv: Sequence[str]) -> int:
     names = (values["first"], values["second"])
     for name in names:
         check_regular(name, empty=True, refuse=misused)  # a file that is not there has no records
-    found = compare(*(RecordFile(Path(name)).read() for name in names))
+    first, second = (RecordFile(Path(name)).read() for name in names)
+    found = compare(first, second, names)
+    for note in _notes(found):
+        print(note, file=sys.stderr)
     print(_as_json(found, names) if values["json"] else _as_text(found, names, values))
     return 0
 
@@ -80,18 +84,36 @@ def _as_text(found: Comparison, names: Sequence[str], values: Mapping[str, Any])
             (f"B: {names[1]}", found.second),
             ("B - A", found.difference),
         )
+        if mean is not None
     ]
     header = ("mean surprise", "value", "95 % low", "high")
     parts = [render(header, rows, values["format"])]
     if values["pairs"]:
+        columns = 4 if found.same_settings else 3  # a difference of two scales says nothing
         lines = [
             (pair.name, f"{pair.first:.6f}", f"{pair.second:.6f}", f"{pair.difference:+.6f}")
             for pair in found.pairs
         ]
-        parts.append(render(("video", "A", "B", "B - A"), lines, values["format"]))
+        head = ("video", "A", "B", "B - A")[:columns]
+        parts.append(render(head, [line[:columns] for line in lines], values["format"]))
     if values["format"] == "text":
         parts.append("\n".join(_in_words(found)))
     return "\n\n".join(parts)
+
+
+def _notes(found: Comparison) -> Iterator[str]:
+    """What is to be known before the numbers are read."""
+    if not found.same_settings:
+        yield (
+            "note: the scores come from different models or settings: their values cannot be compared, their "
+            "orders can."
+        )
+    elif unlike := [pair for pair in found.pairs if pair.rates]:
+        yield (
+            f"note: {len(unlike)} of {len(found.pairs)} pairs were not seen at the same rate "
+            f"({unlike[0].name}: {unlike[0].rates}), so that their scores do not compare well; "
+            "wmreward score --rates F shows all at the same"
+        )
 
 
 def _told(number: float) -> str:
@@ -105,13 +127,10 @@ def _in_words(found: Comparison) -> list[str]:
     lines = [
         f"{count} {'pair' if count == 1 else 'pairs'} by {found.by}"
         + (f"; without a partner: {found.alone[0]} of A, {found.alone[1]} of B" * any(found.alone))
-        + f". B is less surprising in {100 * found.lower:.0f} %."
+        + ("." if found.lower is None else f". B is less surprising in {100 * found.lower:.0f} %.")
     ]
-    if not found.same_settings:
-        lines.append(
-            "The scores come from different models or settings: their values cannot be compared, "
-            "their orders can."
-        )
+    if difference is None:
+        pass
     elif difference.high < 0:
         lines.append("B is more plausible than A, beyond chance.")
     elif difference.low > 0:

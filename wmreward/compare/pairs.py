@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
 from wmreward.errors import UsageError
-from wmreward.records.scored import Record
+from wmreward.records.rates import rates_differ
+from wmreward.records.scored import NOT_DECISIVE, Record
 from wmreward.tables.mean import Mean
 
 
@@ -20,11 +22,13 @@ class Pair:
     Attributes:
         name: The file name.
         first, second: Surprise in the first and in the second file.
+        rates: The two frame rates at which they were seen, in words, where those differ.
     """
 
     name: str
     first: float
     second: float
+    rates: str | None = None
 
     @property
     def difference(self) -> float:
@@ -41,8 +45,10 @@ class Comparison:
         alone: How many records of each file have no partner.
         by: What pairs were found by: ``content`` or ``name``.
         same_settings: Whether one model with one set of settings gave all scores.
-        first, second, difference: Means with their 95 % intervals; the difference is second − first, paired.
-        lower: Share of pairs in which the second has the lower surprise; ties count half.
+        first, second: Means with their 95 % intervals.
+        difference: Likewise of second − first, paired; None for scores of different models or settings, which
+            are on different scales.
+        lower: Share of pairs in which the second has the lower surprise; ties count half. None likewise.
         rank_correlation: Spearman's, of the two orders; None for fewer than three pairs or constant scores.
     """
 
@@ -52,16 +58,22 @@ class Comparison:
     same_settings: bool
     first: Mean
     second: Mean
-    difference: Mean
-    lower: float
+    difference: Mean | None
+    lower: float | None
     rank_correlation: float | None
 
 
-def compare(first: Sequence[Record], second: Sequence[Record]) -> Comparison:
+def compare(
+    first: Sequence[Record], second: Sequence[Record], names: tuple[str, str] = ("A", "B")
+) -> Comparison:
     """Pair two lists of records, as a file of scores holds them.
 
     The same videos scored twice (by two models, say) are found by their content; videos of the same name in
     two folders (plain and guided, say) by their names.
+
+    Args:
+        first, second: The records.
+        names: Of their files, for messages.
 
     Raises:
         UsageError: nothing pairs, or a name stands for several videos or settings in one file.
@@ -69,52 +81,81 @@ def compare(first: Sequence[Record], second: Sequence[Record]) -> Comparison:
     one, two = (
         [r for r in records if r.get("surprise") is not None] for records in (first, second)
     )
-    by, keys = "content", _pairing(one, two, lambda record: record.get("video_sha256"))
+    by, keys = "content", _pairing(one, two, names, lambda record: record.get("video_sha256"))
     if not keys:
-        by, keys = "name", _pairing(one, two, lambda record: PurePath(record["path"]).name)
+        by, keys = "name", _pairing(one, two, names, lambda record: PurePath(record["path"]).name)
     if not keys:
         raise UsageError(
             "the two files have no video in common, neither by content nor by file name"
         )
     pairs = [
-        Pair(PurePath(ours["path"]).name, float(ours["surprise"]), float(theirs["surprise"]))
+        Pair(
+            PurePath(ours["path"]).name,
+            float(ours["surprise"]),
+            float(theirs["surprise"]),
+            rates_differ((ours, theirs)),
+        )
         for ours, theirs in keys
     ]
-    differences = [pair.difference for pair in pairs]
-    means = [
-        Mean.of(values)
-        for values in ([p.first for p in pairs], [p.second for p in pairs], differences)
-    ]
-    assert means[0] is not None and means[1] is not None and means[2] is not None
-    settings = {record.get("settings_id") for pair in keys for record in pair}
+    ours, theirs = [pair.first for pair in pairs], [pair.second for pair in pairs]
+    mean, other = Mean.of(ours), Mean.of(theirs)
+    assert mean is not None and other is not None
+    alike = len({record.get("settings_id") for pair in keys for record in pair}) == 1
+    differences = [pair.difference for pair in pairs] if alike else []
     return Comparison(
         pairs=pairs,
         alone=(len(one) - len(pairs), len(two) - len(pairs)),
         by=by,
-        same_settings=len(settings) == 1,
-        first=means[0],
-        second=means[1],
-        difference=means[2],
-        lower=float(np.mean([(d < 0) + 0.5 * (d == 0) for d in differences])),
-        rank_correlation=_spearman([p.first for p in pairs], [p.second for p in pairs]),
+        same_settings=alike,
+        first=mean,
+        second=other,
+        difference=Mean.of(differences),
+        lower=float(np.mean([(d < 0) + 0.5 * (d == 0) for d in differences])) if alike else None,
+        rank_correlation=_spearman(ours, theirs),
     )
 
 
 def _pairing(
-    one: Sequence[Record], two: Sequence[Record], key: Callable[[Record], str | None]
+    one: Sequence[Record],
+    two: Sequence[Record],
+    names: tuple[str, str],
+    key: Callable[[Record], str | None],
 ) -> list[tuple[Record, Record]]:
     """Records with the same key, in the order of the first."""
     theirs = _by_key(two, key)
     ours = _by_key(one, key)
     common = [name for name in ours if name in theirs]
     for name in common:
-        for records in (ours[name], theirs[name]):
+        for file, records in zip(names, (ours[name], theirs[name]), strict=True):
             if len(records) > 1:
-                raise UsageError(
-                    f"{records[0]['path']}: its file has {len(records)} records of it "
-                    "(other settings, or videos of the same name): keep one kind in a file"
-                )
+                raise UsageError(_several(file, records))
     return [(ours[name][0], theirs[name][0]) for name in common]
+
+
+def _several(file: str, records: Sequence[Record]) -> str:
+    """What is wrong with a file in which several records would be the partner of one."""
+    paths = list(dict.fromkeys(record["path"] for record in records))
+    count = f"{file} has {len(records)} records"
+    if len({record.get("settings_id") for record in records}) == 1:
+        shown = " and ".join(paths[:2])
+        return f"{count} that pair as one video, {shown}: keep one of them in a file"
+    settings = [_plain(record.get("settings") or {}) for record in records]
+    differ = [
+        f"{name} {' and '.join(dict.fromkeys(str(own.get(name)) for own in settings))}"
+        for name in dict.fromkeys(name for own in settings for name in own)
+        if len({str(own.get(name)) for own in settings}) > 1
+    ]
+    told = f" ({'; '.join(differ)})" if differ else ""
+    return (
+        f"{count} of {paths[0]} by different settings{told}: keep one kind in a file, by --output "
+        "under another name"
+    )
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that decide a score, those of sampling among the others."""
+    flat = {**settings, **settings.get("sampling", {})}
+    return {key: value for key, value in flat.items() if key not in {*NOT_DECISIVE, "sampling"}}
 
 
 def _by_key(

@@ -72,11 +72,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     values = build_parser().read(argv)
     real = Path(values["real"])
-    from wmreward.evaluate.run import EvaluateOptions, evaluate_run
     from wmreward.physics_iq.cli import cores, mask_folder
-    from wmreward.physics_iq.dataset import NUM_JOBS
-    from wmreward.physics_iq.report import table
+    from wmreward.physics_iq.dataset import NUM_JOBS, check_fit
     from wmreward.report.run_data import read_run
+
+    real_masks = mask_folder(values["real_masks"], real)
+    check_fit(real, masks=real_masks)  # what is missing is told before PyTorch is loaded
+    run = read_run(Path(values["run"]))
+    from wmreward.evaluate.run import EvaluateOptions, evaluate_run
+    from wmreward.physics_iq.report import table
     from wmreward.report.totals import with_totals
 
     options = EvaluateOptions(
@@ -85,12 +89,12 @@ def _run(argv: Sequence[str]) -> int:
         fps=values["clip_fps"],
         skip_s=values["skip"],
         masks=values["masks"],
-        real_masks=mask_folder(values["real_masks"], real),
+        real_masks=real_masks,
         cache="" if values["cache"] == "none" else values["cache"],
         workers=values["workers"] or min(16, cores()),
         progress=sys.stderr.isatty(),
     )
-    found = evaluate_run(with_totals(read_run(Path(values["run"]))), real, options)
+    found = evaluate_run(with_totals(run), real, options)
     if notes := found.notes:
         _say(f"note: {notes[0]}" + (f" ({len(notes) - 1} more like this)" if notes[1:] else ""))
     for job, error in found.failures.items():

@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from wmreward.batch.submission import ClipForm, whole_rate, write_clip
 from wmreward.errors import FileError, UsageError, VideoError, WMRewardError
 from wmreward.files import write_text
 from wmreward.physics_iq.cache import fingerprint
-from wmreward.physics_iq.dataset import Job, find_jobs
+from wmreward.physics_iq.dataset import Job, check_fit, find_jobs
 from wmreward.physics_iq.evaluate import Evaluation, Failure, evaluate
 from wmreward.physics_iq.measures.metrics import Metrics
 from wmreward.physics_iq.official_csv import write_csv
@@ -99,20 +100,32 @@ def evaluate_run(run: RunData, real: Path, options: EvaluateOptions) -> Evaluate
         WMRewardError: nothing could be picked or trimmed, or files cannot be written.
     """
     picks, failures = pick(run, options.pick)
+    check_fit(real, [entry.job.output_name for entry in picks.values()], options.real_masks)
+    form = _form(run, picks, options)
     folder = run.path / "evaluation" / options.pick.replace(":", "-")
-    with reserved(folder / "clips.jsonl", Ranks()):
-        return _evaluated(run, picks, failures, real, folder, options)
+    try:
+        with reserved(folder / "clips.jsonl", Ranks()):
+            return _evaluated(run, picks, failures, form, real, folder, options)
+    finally:
+        _remove_empty(folder / "clips", folder, folder.parent)
+
+
+def _remove_empty(*folders: Path) -> None:
+    """What was made for results that did not come is not left behind."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _evaluated(
     run: RunData,
     picks: dict[str, Entry],
     failures: dict[str, str],
+    form: ClipForm,
     real: Path,
     folder: Path,
     options: EvaluateOptions,
 ) -> Evaluated:
-    form = _form(run, picks, options)
     failures |= make_clips(run, picks, form, folder, options.progress)
     if len(failures) == len(run.jobs):
         name, reason = next(iter(failures.items()))

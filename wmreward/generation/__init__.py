@@ -5,17 +5,13 @@
     steering_flags.py   those of guidance, rewards and search
     early.py            what is wrong at first sight, told at once
     job.py              from flags to what a run needs
-    search_plan.py      one video, or several to choose from: what the flags of any generator say
     inputs.py           the image or video that it starts from
     steering.py         guidance, particles and rewards, from flags
     workshop.py         what a run works with
     run.py              one video, or a choice
-    candidate.py        making candidates, resumed where they stopped
-    search_run.py       candidates made, judged, compared
-    compared.py         plain, guided and chosen side by side, and who says which is better
     output.py           the files of one video
     progress.py         what is said meanwhile
-    termination.py      SIGTERM leaves everything in order
+    search/             several candidates
     batch/              whole job lists
 
 The only room that knows both `magi1` and the rest.

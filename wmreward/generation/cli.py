@@ -5,7 +5,6 @@ Nothing heavy is imported before the flags are understood.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -14,28 +13,19 @@ from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
 from wmreward.generation.early import check_early
 from wmreward.generation.flags import build_parser
-from wmreward.generation.termination import EXIT_CODE, Terminated, terminable
 from wmreward.pipelines.flags import check_flags
-
-_GOES_ON = "the same command goes on from the last finished chunk"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are printed as one line."""
-    return run_command(_run, argv, interrupted=lambda _: f"interrupted; {_GOES_ON}")
+    return run_command(
+        _run,
+        argv,
+        interrupted=lambda _: "interrupted; the same command goes on from the last finished chunk",
+    )
 
 
 def _run(argv: Sequence[str]) -> int:
-    try:
-        with terminable():
-            return _work(argv)
-    except Terminated:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"stopped; {_GOES_ON}", file=sys.stderr)
-        return EXIT_CODE
-
-
-def _work(argv: Sequence[str]) -> int:
     values = build_parser().read(argv)
     if values["mode"] is None:
         values["mode"] = _mode_of(values)

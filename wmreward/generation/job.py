@@ -29,12 +29,12 @@ from magi1.transformer.kernels import find_kernels
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
-from wmreward.generation.compared import check_compares, other_judge
 from wmreward.generation.early import check_mode
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
 from wmreward.generation.inputs import GivenFrames, given_frames
 from wmreward.generation.output import Output, settings_of
-from wmreward.generation.search_plan import Candidates, SearchPlan, check_rewards
+from wmreward.generation.search.compared import check_compares, other_judge
+from wmreward.generation.search.plan import Candidates, SearchPlan, check_rewards
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.rewards.choice import RewardChoice
 from wmweights import WeightsError

@@ -19,7 +19,7 @@ from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.job import Job
 from wmreward.generation.progress import Progress, say
-from wmreward.generation.search_run import searched
+from wmreward.generation.search.run import searched
 from wmreward.generation.workshop import Makes, Wanted, Workshop, plot_path, told_and_drawn
 from wmreward.ranks import Ranks
 from wmreward.records.lock import reserved

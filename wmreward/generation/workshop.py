@@ -15,11 +15,11 @@ from magi1.parallel.context import parallelise, share_tiles
 from magi1.parallel.groups import Place
 from magi1.pipeline import Pipeline, Prepared
 from magi1.text.features import FOLDER as TEXT_FOLDER
-from wmreward.generation.candidate import Making, make_candidates
 from wmreward.generation.job import Job
 from wmreward.generation.output import Output
 from wmreward.generation.progress import Progress, say
-from wmreward.generation.search_plan import SearchPlan
+from wmreward.generation.search.candidate import Making, make_candidates
+from wmreward.generation.search.plan import SearchPlan
 from wmreward.generation.steering import LoadedRewards, LoadedSteering, Steering
 from wmreward.pictures.guidance_plot import plot_guidance
 

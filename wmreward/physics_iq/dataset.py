@@ -12,7 +12,7 @@ file is renamed, moved or written.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ _GENERATED = re.compile(r"(?P<id>\d{4})_(?P<view>perspective-[^_]+)_(?P<scenario
 _ID = re.compile(r"(\d{4})_")
 
 RealKey = tuple[str, str, int]
+Index = dict[RealKey, dict[int, tuple[str, Path]]]
 """Scenario, view, take."""
 
 
@@ -119,6 +120,28 @@ def _description(row: Mapping[str, str], where: str) -> Description:
     )
 
 
+def check_fit(real: Path, names: Iterable[str] = (), masks: Path | None = None) -> None:
+    """See that clips of these names could be measured by what lies in ``real``; no video is opened.
+
+    Args:
+        real: Folder with the real testing clips, at any depth.
+        names: Of generated clips, which need not be there yet.
+        masks: Folder with the masks of the real clips, at any depth.
+
+    Raises:
+        UsageError: there are no real clips or no masks, or a name fits none.
+    """
+    clips = _real_clips(real)
+    if masks is not None:
+        _index(masks, "video-masks")
+    first_takes = _first_takes(clips)
+    for name in names:
+        scenario, view = _place(Path(name), _id(Path(name)), first_takes)
+        for take in (1, 2):
+            if (scenario, view, take) not in clips:
+                raise _no_take((scenario, view, take), Path(name), real)
+
+
 def find_jobs(
     real: Path,
     generated: Path,
@@ -140,16 +163,9 @@ def find_jobs(
     Raises:
         UsageError: naming the file and id that do not fit.
     """
-    clips = _index(real, "testing-videos")
-    if not clips:
-        raise UsageError(
-            f"{real}: no real clips below it, named like "
-            "0001_testing-videos_30FPS_perspective-left_take-1_trimmed-ball-falls.mp4"
-        )
+    clips = _real_clips(real)
     stored = _index(masks, "video-masks") if masks else {}
-    first_takes = {
-        number: key for key, rates in clips.items() if key[2] == 1 for number, _ in rates.values()
-    }
+    first_takes = _first_takes(clips)
     jobs = []
     for number, clip in _generated(generated).items():
         scenario, view = _place(clip, number, first_takes)
@@ -170,11 +186,28 @@ def find_jobs(
     return sorted(jobs, key=lambda job: job.id)
 
 
-def _index(folder: Path, kind: str) -> dict[RealKey, dict[int, tuple[str, Path]]]:
+def _real_clips(folder: Path) -> Index:
+    clips = _index(folder, "testing-videos")
+    if not clips:
+        raise UsageError(
+            f"{folder}: no real clips below it, named like "
+            "0001_testing-videos_30FPS_perspective-left_take-1_trimmed-ball-falls.mp4"
+        )
+    return clips
+
+
+def _first_takes(clips: Index) -> dict[str, RealKey]:
+    """The first takes by their ids, which are those of the jobs."""
+    return {
+        number: key for key, rates in clips.items() if key[2] == 1 for number, _ in rates.values()
+    }
+
+
+def _index(folder: Path, kind: str) -> Index:
     """(id, path) of real clips or masks by scenario, view and take, then by frame rate."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    found: dict[RealKey, dict[int, tuple[str, Path]]] = {}
+    found: Index = {}
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".mp4"):
         # A mask of a generated clip has the very name of a real one's, in another folder.
         match = _REAL.fullmatch(path.name)
@@ -204,15 +237,20 @@ def _generated(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith("."):
             continue
-        match = _ID.match(path.name)
-        if match is None:
-            raise UsageError(f"{path}: the name has to start with the id of a job, such as 0001_")
-        other = found.setdefault(match[1], path)
+        number = _id(path)
+        other = found.setdefault(number, path)
         if other != path:
-            raise UsageError(f"{path}: id {match[1]} is taken by {other.name} already; keep one")
+            raise UsageError(f"{path}: id {number} is taken by {other.name} already; keep one")
     if not found:
         raise UsageError(f"{folder}: no videos in it")
     return found
+
+
+def _id(clip: Path) -> str:
+    match = _ID.match(clip.name)
+    if match is None:
+        raise UsageError(f"{clip}: the name has to start with the id of a job, such as 0001_")
+    return match[1]
 
 
 def _place(clip: Path, number: str, first_takes: Mapping[str, RealKey]) -> tuple[str, str]:
@@ -233,9 +271,7 @@ def _rate(clip: Path) -> float | None:
         return None  # reported with the others that cannot be read
 
 
-def _mask(
-    index: Mapping[RealKey, Mapping[int, tuple[str, Path]]], clip: Path, folder: Path
-) -> Path:
+def _mask(index: Index, clip: Path, folder: Path) -> Path:
     """The mask of a real clip, at its rate."""
     match = _REAL.fullmatch(clip.name)
     assert match, clip
@@ -246,17 +282,22 @@ def _mask(
 
 
 def _pick(
-    index: Mapping[RealKey, Mapping[int, tuple[str, Path]]],
+    index: Index,
     key: RealKey,
     clip: Path,
     folder: Path,
 ) -> Path:
     rates = index.get(key)
     if not rates:
-        raise UsageError(f"{clip}: no take {key[2]} of {key[1]}_{key[0]} in {folder}")
+        raise _no_take(key, clip, folder)
     rate = _rate(clip) if len(rates) > 1 else None
     best = next((tag for tag in rates if rate and same_rate(tag, rate)), max(rates))
     return rates[best][1]
+
+
+def _no_take(key: RealKey, clip: Path, folder: Path) -> UsageError:
+    scenario, view, take = key
+    return UsageError(f"{clip}: no take {take} of {view}_{scenario} in {folder}")
 
 
 def read_list(path: Path) -> list[Job]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
-from wmreward.generation.compared import check_compares, other_judge
 from wmreward.generation.output import Output
-from wmreward.generation.search_plan import Candidates, SearchPlan, check_rewards
+from wmreward.generation.search.compared import check_compares, other_judge
+from wmreward.generation.search.plan import Candidates, SearchPlan, check_rewards
 from wmreward.generation.steering import Steering, steering_of
 from wmreward.pipelines.request import PipelineChoice, PipelineRequest
 

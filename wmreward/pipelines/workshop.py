@@ -14,10 +14,10 @@ from torch import Tensor
 
 from wmreward.commands.flags import Values
 from wmreward.errors import WMRewardError
-from wmreward.generation.candidate import Record, told_of
 from wmreward.generation.output import Output
 from wmreward.generation.progress import Progress
 from wmreward.generation.run import run_with
+from wmreward.generation.search.candidate import Record, told_of
 from wmreward.generation.steering import LoadedRewards
 from wmreward.generation.workshop import Place
 from wmreward.pipelines.guide import PipelineGuidance, guide_pipeline

@@ -2,5 +2,6 @@
 
 record_file.py   JSON lines and CSV, appended safely; begin here
 scored.py        what is recorded of a scored video
+rates.py         whether videos were seen at one frame rate
 lock.py          one writer at a time
 """

@@ -3,37 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.errors import RewardError, WMRewardError
 from wmreward.protocols import RewardCurve, RewardScores
 from wmreward.surprise.models.fault import fault_of
+
+
+@contextmanager
+def blamed(name: str, reward: object) -> Iterator[None]:
+    """Say of what a reward raises in the block that it does, and which one it is.
+
+    Errors of ours, as of a video that is too short for a world model, say themselves what is wrong.
+
+    Raises:
+        RewardError: somebody else's reward raised something; that is its cause.
+    """
+    ours = getattr(reward, "__module__", "").partition(".")[0] == "wmreward"
+    try:
+        yield
+    except WMRewardError:
+        raise
+    except Exception as error:
+        if ours:
+            raise
+        raise RewardError(
+            f"reward {name!r} failed with {type(error).__name__}: {error or 'no message'}"
+        ) from error
 
 
 def checked(name: str, reward: object, judged: Any, videos: Tensor) -> RewardScores:
     """Scores and parts, ``[B]`` each, and perhaps a curve, all finite, of videos ``[B, 3, T, H, W]``.
 
     Raises:
-        UsageError: another shape.
+        RewardError: another shape.
         WMRewardError: not finite; blames the video, the world model's weights or the reward.
     """
     count, scores = len(videos), getattr(judged, "scores", None)
     if not isinstance(scores, Tensor) or scores.shape != (count,):
         found = list(scores.shape) if isinstance(scores, Tensor) else type(judged).__name__
-        raise UsageError(
+        raise RewardError(
             f"reward {name!r} must return RewardScores with scores [{count}] for {count} videos, not {found}"
         )
     parts = getattr(judged, "parts", None)
     if not isinstance(parts, Mapping):
-        raise UsageError(f"reward {name!r} must return RewardScores with a dictionary of parts")
+        raise RewardError(f"reward {name!r} must return RewardScores with a dictionary of parts")
     for part, value in parts.items():
         if not isinstance(value, Tensor) or value.shape != (count,):
             found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise UsageError(
+            raise RewardError(
                 f"reward {name!r}: its part {part!r} must be [{count}] for {count} videos, not {found}"
             )
         check_finite(name, reward, value, videos, f"{part} = ")
@@ -50,7 +73,7 @@ def _check_curve(name: str, reward: object, curve: RewardCurve, videos: Tensor) 
     if not isinstance(curve.values, Tensor) or curve.values.shape != wanted:
         values = curve.values
         found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise UsageError(
+        raise RewardError(
             f"reward {name!r}: its curve must have values {list(wanted)} for {wanted[0]} videos and "
             f"{wanted[1]} places, not {found}"
         )
@@ -87,12 +110,12 @@ def checked_set(name: str, scores: Any, count: int) -> Tensor:
     """The scores ``[N]`` of a reward that compares candidates.
 
     Raises:
-        UsageError: another shape.
+        RewardError: another shape.
         WMRewardError: not finite.
     """
     if not isinstance(scores, Tensor) or scores.shape != (count,):
         found = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise UsageError(
+        raise RewardError(
             f"reward {name!r} must compare {count} candidates by scores [{count}], not {found}"
         )
     for value in scores.tolist():

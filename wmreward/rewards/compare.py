@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wmreward.errors import UsageError
 from wmreward.protocols import RewardCurve
-from wmreward.rewards.checks import checked_set
+from wmreward.rewards.checks import blamed, checked_set
 from wmreward.rewards.geometry import SIGNALS, GeometryReward
 from wmreward.rewards.world import OF_STRIDE
 
@@ -94,7 +94,9 @@ class Comparison:
             embeddings = [c.embeddings[name] for c in candidates]
             if len({embedding.shape for embedding in embeddings}) > 1:
                 raise UsageError(f"reward {name!r} compares videos of equal length only")
-            compared = self.compare(name)(torch.stack(embeddings))
+            compare = self.compare(name)
+            with blamed(name, compare):
+                compared = compare(torch.stack(embeddings))
             return checked_set(name, compared, len(candidates)).cpu()
         scores = torch.tensor([c.scores[name] for c in candidates], dtype=torch.float64)
         if name == GeometryReward.name:

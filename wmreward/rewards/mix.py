@@ -22,7 +22,7 @@ from wmreward.protocols import (
     SetReward,
     VideoFacts,
 )
-from wmreward.rewards.checks import check_finite, checked, network_of
+from wmreward.rewards.checks import blamed, check_finite, checked, network_of
 from wmreward.rewards.compare import Compare, Comparison, How, Judged, recorded
 from wmreward.rewards.features import FrameEncoder, Trajectory
 from wmreward.rewards.geometry import GeometryReward
@@ -160,7 +160,8 @@ class RewardMix:
         for name, reward in self.rewards.items():
             if not callable(reward):
                 raise UsageError(f"reward {name!r} judges finished videos: it cannot guide")
-            found = _after(reward, videos, given) if given is not None else reward(videos)
+            with blamed(name, reward):
+                found = _after(reward, videos, given) if given is not None else reward(videos)
             own = checked(name, reward, found, videos)
             total = total + self.weights[name] * own.scores
             parts.update({f"{name}.{part}": value for part, value in own.parts.items()})
@@ -185,15 +186,16 @@ class RewardMix:
             if only is not None and name not in only:
                 continue
             one = video[None]
-            if isinstance(reward, InformedReward):
-                found = reward.told(one, facts or VideoFacts())
-            elif callable(reward):
-                found = reward(one)
-            else:
-                embedding = reward.embed(one)[0]
-                check_finite(name, reward, embedding, one, "an embedding with ")
-                embeddings[name] = embedding.cpu()
-                continue
+            with blamed(name, reward):
+                if isinstance(reward, InformedReward):
+                    found = reward.told(one, facts or VideoFacts())
+                elif callable(reward):
+                    found = reward(one)
+                else:
+                    embedding = reward.embed(one)[0]
+                    check_finite(name, reward, embedding, one, "an embedding with ")
+                    embeddings[name] = embedding.cpu()
+                    continue
             judged = checked(name, reward, found, one)
             scores[name] = judged.scores[0].item()
             parts.update({f"{name}.{k}": v[0].item() for k, v in judged.parts.items()})

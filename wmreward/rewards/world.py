@@ -62,7 +62,7 @@ class SurpriseReward:
     def _of(self, videos: Tensor, which: Sequence[Window] | None) -> RewardScores:
         """By all windows of the videos, or by the mean of some."""
         if videos.requires_grad and torch.is_grad_enabled():
-            surprise = self.scorer(videos, which)
+            surprise = self.scorer.score(videos, which)[0]
             return RewardScores(-surprise, {"surprise": surprise.detach()})
         windows = self.windows(videos, which)
         mode = self.scorer.config.mode if which is None else "mean"

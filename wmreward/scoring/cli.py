@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wmreward.commands.ending import run_command
+from wmreward.commands.flags import Values
 from wmreward.scoring.flags import build_parser
 
 
@@ -27,14 +28,22 @@ def _run(argv: Sequence[str]) -> int:
     values = parser.read(argv)
     if not (values["video_path"] or values["weights_info"]):
         parser.error("which videos? name a VIDEO, a folder or a list")
-    from wmreward.scoring.settings import job_from, model_choice
-
     if values["weights_info"]:
-        from wmreward.scoring.run import load_weights
+        return _weights_info(values)
+    from wmreward.video.find import find_videos
 
-        print(load_weights(model_choice(values), rehash=True).info)
-        return 0
-    job = job_from(values)
+    found = find_videos(values["video_path"])  # what is missing is told before PyTorch is loaded
+    from wmreward.scoring.settings import job_from
+
+    job = job_from(values, found)
     from wmreward.scoring.run import run
 
     return run(job)
+
+
+def _weights_info(values: Values) -> int:
+    from wmreward.scoring.run import load_weights
+    from wmreward.scoring.settings import model_choice
+
+    print(load_weights(model_choice(values), rehash=True).info)
+    return 0

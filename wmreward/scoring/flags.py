@@ -9,12 +9,12 @@ from wmreward.commands.kinds import OneOf, Whole, place
 _EPILOG = """\
 Every flag may also be written with dashes (--max-frames). Results go to standard output, all else
 to standard error. Exit code: 0 when all videos were scored, 1 when one failed, 2 for wrong flags,
-130 after Ctrl-C.
+130 after Ctrl-C, 143 after SIGTERM.
 
 examples:
   wmreward score clip.mp4 --model tiny --plot --map
   wmreward score a.mp4 b.mp4 'runs/**/*.mp4' list.txt --output scores.jsonl
-  torchrun --nproc_per_node 8 compute_wmreward.py --video_path videos/ --output scores.jsonl
+  torchrun --nproc_per_node 8 -m wmreward score videos/ --output scores.jsonl
 """
 
 _OLD = {"mode": "aggregate", "out_dir": "pictures", "workers": "read_ahead"}
@@ -24,6 +24,7 @@ _VIDEOS = (
     shared.MAX_FRAMES,
     shared.FPS,
     shared.RATES,
+    shared.IMAGE_FPS,
     Flag(
         "decoder",
         "pyav or decord",

@@ -18,6 +18,7 @@ from wmreward.errors import UsageError, VideoError, WMRewardError
 from wmreward.pictures.plot import surprise_figure, write_figure
 from wmreward.ranks import Ranks, joined
 from wmreward.records.lock import Lock, reserved
+from wmreward.records.rates import rates_note
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import (
     Finished,
@@ -48,7 +49,7 @@ def run(job: Job) -> int:
         choice = replace(job.choice, device=ranks.device(job.choice.device))
         with _begun(job, choice, ranks) as early:
             scorer = ranks.in_turn(lambda: _scorer(job, choice))
-            for remark in scorer.loaded.info.remarks() if ranks.is_first else ():
+            for remark in (*job.notes, *scorer.loaded.info.remarks()) if ranks.is_first else ():
                 _say(remark)
             shift = Shift(job, ranks, scorer, lock, early)
             rows = shift.work()
@@ -204,6 +205,8 @@ class Shift:
             print("\n".join(row.json_line() for row in rows), flush=True)
         if warning := rate_warning(rows, asked=self.scorer.sampling.fps is not None):
             _say(warning)
+        if note := rates_note(row.record for row in rows if row.record):
+            _say(note)
         hashes = {row.path: row.record["video_sha256"] for row in rows if row.record}
         if note := meaningless(self.job.choice.name, self.job.choice.weights, hashes):
             _say(note)

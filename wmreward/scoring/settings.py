@@ -22,7 +22,7 @@ from wmreward.surprise.models import ModelChoice, reading_values
 from wmreward.surprise.sampling import Sampling, at_rates
 from wmreward.surprise.windows import reach
 from wmreward.tables.layout import Format
-from wmreward.video_io import list_videos
+from wmreward.video.find import Found, notes_on
 
 _WINDOWS = ("window_size", "context_frames", "stride", "frame_strides", "similarity", "score")
 _SURPRISE_FLAGS = {
@@ -47,7 +47,7 @@ _ACTION_FLAGS = {
     "fps": STEP_RATE,
     "decoder": "pyav",
     **dict.fromkeys(("compat", "window_size", "context_frames", "stride", "max_frames")),
-    **dict.fromkeys(("frame_strides", "rates")),
+    **dict.fromkeys(("frame_strides", "rates", "image_fps")),
 }
 """What the action-conditioned model fixes; None: has no meaning for it."""
 
@@ -58,6 +58,7 @@ class Job:
 
     Attributes:
         videos: In the order of the output.
+        notes: What is to be known of them, a line each.
         choice, config, sampling: What decides the scores.
         motion: Actions and states for ``vitgac``, and the hash of their file.
         batch_size: Windows per forward pass, or None for a fitting number.
@@ -72,6 +73,7 @@ class Job:
     """
 
     videos: list[Path]
+    notes: tuple[str, ...]
     choice: ModelChoice
     config: SurpriseConfig
     sampling: Sampling
@@ -101,8 +103,12 @@ def model_choice(values: Mapping[str, Any]) -> ModelChoice:
     return choice
 
 
-def job_from(flags: Values) -> Job:
-    """Check all flags and resolve the videos.
+def job_from(flags: Values, found: Found) -> Job:
+    """Check all flags.
+
+    Args:
+        flags: Of the command line.
+        found: The videos that they name.
 
     Raises:
         UsageError: flags that contradict each other or make no sense, a missing file.
@@ -121,15 +127,17 @@ def job_from(flags: Values) -> Job:
         raise UsageError("--max_frames and --fps are two ways of taking frames: leave out one")
     config = SurpriseConfig(**{setting: values[flag] for flag, setting in _SURPRISE_FLAGS.items()})
     choice.check(config)
-    sampling = Sampling(**{name: values[name] for name in ("max_frames", "fps", "decoder")})
+    sampling = Sampling(
+        **{name: values[name] for name in ("max_frames", "fps", "decoder", "image_fps")}
+    )
     if not choice.acts:
         _check_windows(config, sampling)
     _check_decoder(values["decoder"])
     pictures = _pictures(values, config)
-    videos = list_videos(values["video_path"])
     motion, motion_sha256 = _motion(values["actions"], choice.name, choice.acts)
     return Job(
-        videos=videos,
+        videos=found.videos,
+        notes=notes_on(*found, None if "image_fps" in given else sampling.image_fps),
         choice=choice,
         config=config,
         sampling=sampling,

@@ -7,7 +7,7 @@ record of the small generator stands beside it. Of all other clips it is said th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from wmfiles import read_json
 from wmreward.errors import FileError
@@ -67,10 +67,12 @@ def _is_ours(path: Path, sha256: str) -> bool:
 
 
 def _generator(path: Path) -> str | None:
-    """Of a video that `wmreward generate` wrote, as the record beside it says."""
+    """Of a video that `wmreward generate` wrote, as the record beside it says, if it speaks of this video."""
     record = path.with_suffix(".json")
     try:
         said = read_json(record, refuse=FileError, most=_LONGEST_RECORD)
+        if PurePath(said.get("output", path)).suffix != path.suffix:
+            return None  # of another video of the same name, as a.mp4 beside a.webm
         return str(said["settings"]["model_config"]["model_name"])
-    except (FileError, KeyError, TypeError):
+    except (FileError, KeyError, TypeError, AttributeError):
         return None

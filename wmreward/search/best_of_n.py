@@ -110,6 +110,10 @@ class Choice:
     totals: list[float]
     table: Mapping[str, list[float]]
 
+    def __repr__(self) -> str:
+        best = max(self.totals)
+        return f"Choice({self.winner.name!r} of {len(self.candidates)}, reward {best:.6g})"
+
     @property
     def order(self) -> list[int]:
         """Places in ``candidates``, the best first."""

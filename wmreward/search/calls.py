@@ -7,6 +7,7 @@ best_of_n(make, range(8), "outputs/balls", settings={"prompt": "a red ball rolls
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -15,9 +16,10 @@ from typing import Any
 
 import torch
 
-from wmreward.errors import UsageError, VideoError
+from wmreward.errors import UsageError, VideoError, VideoWarning
 from wmreward.factories import origin
 from wmreward.protocols import VideoFacts, WorldModel
+from wmreward.records.rates import rates_note
 from wmreward.rewards.compare import How
 from wmreward.rewards.known import DESCRIBES, PREDICTS, AnyReward, parse_weights
 from wmreward.rewards.mix import RewardMix
@@ -28,9 +30,10 @@ from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.inputs import Frames, ValueRange, video_tensor
 from wmreward.surprise.models import ModelChoice, load
 from wmreward.surprise.models.own import described
+from wmreward.surprise.result import Clock
 from wmreward.surprise.sampling import Sampling
 from wmreward.surprise.scorer import SurpriseScorer
-from wmreward.video_io import write_video
+from wmreward.video_io import probe, write_video
 
 Judging = str | Sequence[str] | AnyReward | RewardMix
 """Rewards by name, each perhaps with a weight as ``name=0.5``; a reward of your own; or a mix."""
@@ -67,25 +70,41 @@ def select_best(
     Raises:
         UsageError: an argument that makes no sense.
         VideoError: a file that cannot be read, or is too short.
+        RewardError: a reward of your own that fails, or returns what is no score.
+
+    Warns:
+        VideoWarning: files were not seen at the same rate.
     """
     if isinstance(videos, str | PathLike) or not len(videos):
         raise UsageError("select_best takes a list of videos, two or more to choose among")
     checked = [_checked(video, value_range) for video in videos]
+    for video in checked:  # what is no video should not end it when others were judged
+        if isinstance(video, Path):
+            probe(video)
     mix = reward_mix(reward, model=model, config=config, how=how)
+    for place, video in enumerate(checked):
+        if not isinstance(video, Path) and video.shape[1] < mix.min_frames:
+            raise UsageError(
+                f"video {place} is too short: {video.shape[1]} frames, but {mix.min_frames} are needed"
+            )
     device, taken = _device(mix), sampling or Sampling()
     files = FileJudge(mix, device, taken, prompt=prompt)
-    judged = []
-    for video in checked:
+    judged, candidates = [], []
+    for place, video in enumerate(checked):
+        clock = Clock()
         if isinstance(video, Path):
-            judged.append(files.of(taken.clips(video, mix.reduction()), video))
+            clips = clock.noting(taken.clips(video, mix.reduction()))
+            judged.append(files.of(clips, video))
+            name, rate = str(video), clock.effective_fps
         else:
             judged.append(mix.judge(video.to(device), VideoFacts(prompt=prompt)))
-    names = [
-        str(video) if isinstance(video, Path) else f"video {place}"
-        for place, video in enumerate(checked)
-    ]
+            name, rate = f"video {place}", None
+        candidates.append(Candidate(name, {"path": name, "effective_fps": rate}))
+    records = [candidate.record for candidate in candidates]
+    if note := rates_note(records, how="sampling=Sampling(fps=F)"):
+        warnings.warn(note.removeprefix("note: "), VideoWarning, stacklevel=2)
     return Choice(
-        [Candidate(name, {"path": name}) for name in names],
+        candidates,
         mix.totals(judged).tolist(),
         {name: values.tolist() for name, values in mix.table(judged).items()},
     )
@@ -155,7 +174,7 @@ def reward_mix(
     if isinstance(reward, RewardMix):
         return reward
     if not isinstance(reward, str | Sequence):
-        name = getattr(reward, "name", type(reward).__name__)
+        name = getattr(reward, "name", getattr(reward, "__name__", type(reward).__name__))
         return RewardMix({name: reward}, {name: 1.0}, how)
     entries = [reward] if isinstance(reward, str) else list(reward)
     scorer = None

@@ -2,6 +2,7 @@
 
 cli.py      the command; begin here
 groups.py   which videos are candidates of one
+made.py     candidates that our own commands left
 run.py      judge, compare, record
 rescore.py  compare finished candidates anew, from their records
 show.py     tables, sheets, copies

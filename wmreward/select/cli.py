@@ -36,14 +36,15 @@ _VIDEOS = (
     ),
     Flag(
         "group_by",
-        "which videos are candidates of one: prompt (of the tables), folder, or a regular expression on file "
-        "names, whose groups (or else whole match) they have in common",
+        "which videos are candidates of one: prompt (of the tables), folder (of a batch run: job), or a "
+        "regular expression on file names, whose groups (or else whole match) they have in common",
         metavar="HOW",
         usually="the prompt where there is one, else all are",
     ),
     shared.MAX_FRAMES,
     shared.FPS,
     shared.RATES,
+    shared.IMAGE_FPS,
     shared.STRICT,
 )
 
@@ -118,6 +119,9 @@ def _run(argv: Sequence[str]) -> int:
         return rescore(values)
     if not values["video_path"]:
         parser.error("which videos? name a VIDEO, a folder, a list or a table")
+    from wmreward.select.groups import videos_of
+
+    found, left_out = videos_of(values["video_path"])  # before PyTorch is loaded
     from wmreward.select.run import job_from, run
 
-    return run(job_from(values))
+    return run(job_from(values, found, left_out))

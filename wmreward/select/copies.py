@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections import Counter
@@ -13,6 +14,7 @@ from wmfiles import fitted
 from wmfiles.names import cut
 from wmreward.files import atomic_path
 from wmreward.records.scored import video_sha256
+from wmreward.select.made import called
 
 _LONGEST = 100
 
@@ -20,18 +22,20 @@ _LONGEST = 100
 def copy_winners(winners: Mapping[str, Path], folder: Path) -> Iterator[Path]:
     """Copy the winner of each group into a folder; gives where each is.
 
-    They keep their names. Where two have the same one, that of their group stands before it, and if it is
-    still taken, by another group's winner or by a file that was there, a number behind it. What is there
-    with the same content is left alone.
+    They keep their names; candidates that our commands have left are called by job or video and seed. Where
+    two have the same name, that of their group stands before it, and if it is still taken, by another group's
+    winner or by a file that was there, a number behind it. What is there with the same content is left alone.
 
     Raises:
         WMRewardError: one cannot be written.
     """
-    names = Counter(winner.name.casefold() for winner in winners.values())
+    own = {group: called(winner) for group, winner in winners.items()}
+    names = Counter(name.casefold() for name in own.values())
+    short = _short_groups(winners)
     taken: set[str] = set()
     for group, winner in winners.items():
-        shared = names[winner.name.casefold()] > 1
-        wanted = f"{slug(group)}-{winner.name}" if shared else winner.name
+        shared = names[own[group].casefold()] > 1
+        wanted = f"{slug(short[group])}-{own[group]}" if shared else own[group]
         places = (
             folder / name for name in _numbered(wanted, "" if winner.is_dir() else winner.suffix)
         )
@@ -43,6 +47,15 @@ def copy_winners(winners: Mapping[str, Path], folder: Path) -> Iterator[Path]:
             with atomic_path(target) as temporary:
                 (shutil.copytree if winner.is_dir() else shutil.copyfile)(winner, temporary)
         yield target
+
+
+def _short_groups(winners: Mapping[str, Path]) -> dict[str, str]:
+    """Groups that are folders by what tells them apart, others as they are."""
+    are_folders = all(group == str(winner.parent) for group, winner in winners.items())
+    if not are_folders or len(winners) < 2:
+        return {group: group for group in winners}
+    common = os.path.commonpath([os.path.abspath(group) for group in winners])  # noqa: PTH100
+    return {group: os.path.relpath(group, common) for group in winners}
 
 
 def _numbered(name: str, suffix: str) -> Iterator[str]:

@@ -10,31 +10,37 @@ from typing import Any
 from wmfiles import csv_rows, json_lines, printable, short
 from wmreward.errors import UsageError
 from wmreward.files import misused, user_path
-from wmreward.video_io import list_videos
+from wmreward.select.made import job_of
+from wmreward.video_io import find_videos
 
 TABLES = (".csv", ".jsonl")
 
 
 def grouped(arguments: Sequence[str], group_by: str | None) -> dict[str, list[Path]]:
     """Resolve arguments to videos, each once, in groups; see :func:`videos_of` and :func:`in_groups`."""
-    return in_groups(videos_of(arguments), group_by)
+    return in_groups(videos_of(arguments)[0], group_by)
 
 
-def videos_of(arguments: Sequence[str]) -> dict[Path, str | None]:
+def videos_of(arguments: Sequence[str]) -> tuple[dict[Path, str | None], list[Path]]:
     """Resolve files, folders, patterns, lists and tables to videos, each once, with their prompts.
+
+    Returns:
+        The videos, and the folders that were left out; see :class:`wmreward.video.find.Found`.
 
     Raises:
         UsageError: what is missing, a table without the columns.
     """
     found: dict[Path, str | None] = {}
+    left_out: list[Path] = []
     for argument in arguments:
         if Path(argument).suffix.lower() in TABLES:
             for path, prompt in _of_table(user_path(argument)):
                 found.setdefault(path, prompt)
         else:
-            for path in list_videos([argument]):
-                found.setdefault(path, None)
-    return found
+            videos, left = find_videos([argument])
+            found |= {path: None for path in videos if path not in found}
+            left_out += left
+    return found, [folder for folder in left_out if folder not in found]
 
 
 def in_groups(found: Mapping[Path, str | None], group_by: str | None) -> dict[str, list[Path]]:
@@ -61,8 +67,8 @@ def group_of(path: Path, prompt: str | None, group_by: str | None) -> str:
         if prompt is None:
             raise UsageError(f"--group_by prompt: no table gives a prompt for {path}")
         return prompt
-    if group_by == "folder":
-        return str(path.parent)
+    if group_by == "folder":  # each candidate of a batch run has one: they belong together by job
+        return str(job_of(path) or path.parent)
     try:
         match = re.search(group_by, path.name)
     except re.error as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from wmreward.files import user_path
 from wmreward.protocols import VideoFacts
 from wmreward.ranks import Ranks, joined
 from wmreward.records.lock import Lock, reserved
-from wmreward.records.scored import faults_of, video_sha256
+from wmreward.records.scored import Record, faults_of, video_sha256
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Comparison, Judged
 from wmreward.rewards.known import comparing
@@ -29,11 +29,13 @@ from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.ways import ways_of
-from wmreward.select.groups import in_groups, videos_of
+from wmreward.select.groups import in_groups
 from wmreward.select.show import Showing, say
+from wmreward.surprise.result import Clock
 from wmreward.surprise.sampling import Sampling
 from wmreward.video.ahead import Feed, decode_ahead
-from wmreward.video_io import Clip, Faults, Reduction
+from wmreward.video.find import notes_on
+from wmreward.video_io import Clip, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class Job:
 
     Attributes:
         groups: Candidates by what they have in common.
+        notes: What is to be known of the videos, a line each.
         prompts: Of videos, by their path, as far as a table says.
         rewards: How they are judged.
         sampling: Which of their frames.
@@ -52,6 +55,7 @@ class Job:
     """
 
     groups: Mapping[str, Sequence[Path]]
+    notes: tuple[str, ...]
     prompts: Mapping[str, str]
     rewards: RewardChoice
     sampling: Sampling
@@ -61,16 +65,20 @@ class Job:
     workers: int
 
 
-def job_from(flags: Values) -> Job:
-    """Check all flags and find the videos, before anything is loaded.
+def job_from(flags: Values, found: Mapping[Path, str | None], left_out: Sequence[Path] = ()) -> Job:
+    """Check all flags, before anything is loaded.
+
+    Args:
+        flags: Of the command line.
+        found, left_out: The videos that they name, see `videos_of`.
 
     Raises:
-        UsageError: flags that make no sense, videos that are not there.
+        UsageError: flags that make no sense.
         WMRewardError: weights that are not there.
     """
     values = with_rates(flags, flags.given)
     rewards = RewardChoice.from_flags(values, default_model="vitg")
-    sampling = Sampling(max_frames=values["max_frames"], fps=values["fps"])
+    sampling = Sampling(**{name: values[name] for name in ("max_frames", "fps", "image_fps")})
     if sampling.fps is None and sampling.max_frames < rewards.min_frames:
         raise UsageError(
             f"--max_frames {sampling.max_frames} is too few: the reward needs {rewards.min_frames}"
@@ -79,13 +87,15 @@ def job_from(flags: Values) -> Job:
     showing = Showing.from_flags(flags)
     if output is not None and output.suffix.lower() != ".jsonl":
         raise UsageError(f"--output {output} must end in .jsonl")
-    found = videos_of(values["video_path"])
     groups = in_groups(found, values["group_by"])
     for path, prompt in found.items():
         rewards.check_prompt(prompt, of=str(path))
     rewards.check_weights()
     return Job(
         groups=groups,
+        notes=notes_on(
+            list(found), left_out, None if "image_fps" in flags.given else sampling.image_fps
+        ),
         prompts={str(path): prompt for path, prompt in found.items() if prompt is not None},
         rewards=rewards,
         sampling=sampling,
@@ -106,7 +116,9 @@ def run(job: Job) -> int:
 
 
 def _run(job: Job, ranks: Ranks, lock: Lock, temporary: Path) -> int:
-    seen = {"sampling": vars(job.sampling)}
+    for note in job.notes if ranks.is_first else ():
+        say(note)
+    seen = {"sampling": job.sampling.to_json()}
     store = CandidateStore(
         job.output or temporary / "selection.jsonl",
         {**job.rewards.settings(), **seen},
@@ -191,12 +203,12 @@ def _judge_all(
         try:
             name = str(feed.path)
             sha256, known = feed.plan()
-            faults: Faults | None
             if known is None:
                 asked = replace(judge, prompt=job.prompts.get(name))
-                judged, faults = _judged(asked, feed, store.missing(name, sha256))
+                judged, seen = _judged(asked, feed, store.missing(name, sha256))
             else:
-                judged, faults = Judged({}, {}, {}), faults_of(known.record)
+                judged, seen = Judged({}, {}, {}), known.record
+            faults = faults_of(seen)
             if faults and job.strict:
                 raise VideoError(feed.path, f"{faults} (--strict refuses it)")
         except VideoError as error:  # what is wrong with one video must not stop the others
@@ -208,7 +220,7 @@ def _judge_all(
         own = store.find(name)
         if known is None or own is None or own.sha256 != sha256:  # perhaps under another name
             lock.check()
-            told = {} if faults is None else {"faults": faults.to_json()}
+            told = {fact: seen[fact] for fact in _SEEN if fact in seen}
             store.add(name, sha256, judged, {"group": share[feed.path], **told})
 
     for feed in decode_ahead(share, plan, clips, workers):
@@ -216,17 +228,19 @@ def _judge_all(
     return failed
 
 
-def _judged(judge: FileJudge, feed: Feed[Any], only: Collection[str]) -> tuple[Judged, Faults]:
-    """What some rewards say of a video, and what is doubtful about it."""
-    faults = Faults()
+_SEEN = ("effective_fps", "source_fps", "faults")
+"""Of a record: how a video was seen, whatever judges it."""
 
-    def clips() -> Iterator[Clip]:
-        nonlocal faults
-        for clip in feed.clips():
-            faults = clip.faults
-            yield clip
 
-    return judge.of(clips(), feed.path, only), faults
+def _judged(judge: FileJudge, feed: Feed[Any], only: Collection[str]) -> tuple[Judged, Record]:
+    """What some rewards say of a video, and how it was seen."""
+    clock = Clock()
+    judged = judge.of(clock.noting(feed.clips()), feed.path, only)
+    return judged, {
+        "effective_fps": clock.effective_fps,
+        "source_fps": clock.source_fps,
+        "faults": clock.faults.to_json(),
+    }
 
 
 def _conclude(job: Job, store: CandidateStore, failed: Mapping[Path, str]) -> None:

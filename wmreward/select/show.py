@@ -11,6 +11,7 @@ from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
 from wmreward.files import user_path
 from wmreward.pictures.extra import check_pictures
+from wmreward.records.rates import rates_note
 from wmreward.records.scored import to_json
 from wmreward.rewards.known import CURVED, OWN, parse_weights
 from wmreward.scoring.report import short_names
@@ -40,6 +41,7 @@ class Showing:
     form: Format
     video: Callable[[str], Path] = Path
     _winners: dict[str, Path] = field(default_factory=dict)
+    _notes: list[str] = field(default_factory=list)
 
     @classmethod
     def from_flags(cls, values: Values, video: Callable[[str], Path] = Path) -> Showing:
@@ -64,13 +66,22 @@ class Showing:
         """Print a choice and draw its sheet."""
         self._winners[group] = self.video(choice.winner.name)
         self._print(group, choice)
+        who = f"the videos of group {group!r} were" if group else "the videos were"
+        if note := rates_note((candidate.record for candidate in choice.candidates), who):
+            self._notes.append(note)
         if self.sheets is not None:
             self._draw(self.sheets / f"{number:03d}-{slug(group)}.png", choice)
         if self.plots is not None:
             self._plot(self.plots / f"{number:03d}-{slug(group)}.png", group, choice)
 
     def end(self) -> None:
-        """Copy the winners of all groups."""
+        """Say what is to be known of the groups, once; copy their winners."""
+        for note in self._notes[:1]:
+            more = len(self._notes) - 1
+            say(
+                note
+                + (f" (the same of {more} more {'group' if more == 1 else 'groups'})" * (more > 0))
+            )
         if self.copy_to is not None:
             for copy in copy_winners(self._winners, self.copy_to):
                 say(f"wrote {copy}")
@@ -84,10 +95,11 @@ class Showing:
         if group:
             print(f"{group}:")
         print(choice_table(choice, "video", short.__getitem__, self.form))
-        if self.form == "text":
+        if self.form == "text" and len(choice.candidates) > 1:
             print(f"winner: {choice.winner.name}")
-            if len(choice.candidates) > 1:
-                print(choice_gain(choice))
+            print(choice_gain(choice))
+        elif self.form == "text":
+            print(f"only candidate: {choice.winner.name} (there was nothing to choose from)")
         print(flush=True)
 
     def _draw(self, path: Path, choice: Choice) -> None:

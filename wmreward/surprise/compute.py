@@ -24,7 +24,7 @@ from wmreward.surprise.inputs import Frames, ValueRange, is_batch, is_several, v
 from wmreward.surprise.models import ModelChoice
 from wmreward.surprise.models.fault import fault_of
 from wmreward.surprise.result import SurpriseBatch, SurpriseResult
-from wmreward.surprise.sampling import Sampling, at_rates
+from wmreward.surprise.sampling import IMAGE_FPS, Sampling, at_rates
 from wmreward.surprise.video_scorer import VideoScorer
 
 Video = str | PathLike[str] | Frames
@@ -61,6 +61,7 @@ def compute_vjepa_surprise(
     max_frames: int = 49,
     fps: float | None = None,
     decoder: str = "pyav",
+    image_fps: float = IMAGE_FPS,
     motion: Motion | None = None,
     context_grad: bool = False,
     weights: str | None = None,
@@ -101,6 +102,7 @@ def compute_vjepa_surprise(
             models of V-JEPA 2.
         value_range: Range of floating-point values: ``"-1,1"``, ``"0,1"`` or ``"0,255"``.
         max_frames, fps, decoder: Which frames of a file are used, see :class:`.Sampling`.
+        image_fps: Frames per second that a folder of images stands for, which says none itself.
         motion: Real actions and states, for ``vitgac`` only. The video is then sampled at 4 fps.
         weights, context_encoder, target_encoder, mask_token, device, dtype, compile: see
             :class:`~wmreward.surprise.models.ModelChoice`.
@@ -185,7 +187,7 @@ def _check_kinds(given: Given, videos: Sequence[Any]) -> None:
     """Refuse what has no meaning for the kind of videos that are given."""
     files = [_is_path(video) for video in videos]
     if not any(files):
-        for name in ("fps", "max_frames", "decoder"):
+        for name in ("fps", "max_frames", "decoder", "image_fps"):
             if given[name] not in (_DEFAULTS[name], RELEASED_SETTINGS.get(name)):
                 raise UsageError(
                     f"{name}={given[name]!r} says which frames of a file are taken: leave it out, of an "

@@ -18,6 +18,7 @@ Frames = NDArray[Any] | Tensor | Sequence[Any]
 """An array, a tensor, or a list of frames."""
 
 ValueRange = Literal["-1,1", "0,1", "0,255"]
+_RANGES = 'value_range="-1,1", "0,1" or "0,255"'
 _TO_UNIT = {"-1,1": (1.0, 0.0), "0,1": (2.0, -1.0), "0,255": (1 / 127.5, -1.0)}
 
 _OVERSHOOT, _FAR_OUTSIDE = 0.1, 0.5
@@ -63,7 +64,10 @@ def video_tensor(video: Frames, value_range: ValueRange | None) -> Tensor:
     tensor = tensor if tensor.ndim == 5 else tensor[None]
     if tensor.dtype == torch.uint8:
         if value_range not in (None, "0,255"):
-            raise UsageError(f"a uint8 video is in 0,255, not in {value_range}")
+            raise UsageError(
+                "the values of a uint8 video go from 0 to 255: leave out value_range, or say "
+                f'value_range="0,255" instead of {_said(value_range)}'
+            )
         return tensor
     return _in_range(tensor, value_range)
 
@@ -161,22 +165,37 @@ def _in_range(tensor: Tensor, value_range: ValueRange | None) -> Tensor:
     """Floating-point values of a stated range, in [−1, 1]."""
     if not tensor.is_floating_point():
         raise UsageError(f"a video tensor must be uint8 or floating point, not {tensor.dtype}")
-    if not tensor.detach().isfinite().all():
-        raise UsageError("the video contains NaN or infinity")
-    if value_range not in _TO_UNIT:
+    check_finite_pixels(tensor)
+    if not isinstance(value_range, str) or value_range not in _TO_UNIT:
+        wrong = "" if value_range is None else f", not {_said(value_range)}"
         raise UsageError(
-            f"say what range the values are in: value_range one of {', '.join(_TO_UNIT)}"
-            + (f", not {value_range!r}" if value_range else "")
-            + f" ({_extremes(tensor)})"
+            f"say what range the values are in: {_RANGES}{wrong} ({_extremes(tensor)})"
         )
-    _check_range(tensor.detach(), value_range)
+    check_range(tensor.detach(), value_range)
     scale, shift = _TO_UNIT[value_range]
     tensor = tensor if tensor.dtype == torch.float64 else tensor.float()
     return tensor if (scale, shift) == (1.0, 0.0) else tensor * scale + shift
 
 
-def _check_range(tensor: Tensor, stated: ValueRange) -> None:
-    """Refuse values far outside the range that is said to be theirs; warn of what is only odd."""
+def check_finite_pixels(video: Tensor) -> None:
+    """Raise ``UsageError`` for a video that holds infinity, or what is no number."""
+    if not video.detach().isfinite().all():
+        raise UsageError("the video contains NaN or infinity")
+
+
+def check_range(tensor: Tensor, stated: ValueRange, told: str = "", advice: str = "") -> None:
+    """Refuse values far outside the range that is said to be theirs; warn of what is only odd.
+
+    Args:
+        tensor: The video.
+        stated: The range.
+        told: The range, in words; by default the argument ``value_range``.
+        advice: What to do, where it is not that argument that says it.
+
+    Raises:
+        UsageError: values far outside.
+    """
+    told = told or f'value_range="{stated}"'
     low, high = (float(value) for value in stated.split(","))
     least, most = float(tensor.min()), float(tensor.max())
     outside = max(low - least, most - high) / (high - low)
@@ -190,13 +209,13 @@ def _check_range(tensor: Tensor, stated: ValueRange) -> None:
             ),
             None,
         )
-        advice = f"; perhaps it is {fitting}" if fitting else ""
-        raise UsageError(f"{found}, far outside value_range={stated}{advice}")
+        perhaps = f'; perhaps it is value_range="{fitting}"' if fitting else ""
+        raise UsageError(f"{found}, far outside {told}{advice or perhaps}")
     if outside > _OVERSHOOT:
-        warnings.warn(f"{found}, outside value_range={stated}", VideoWarning, stacklevel=3)
+        warnings.warn(f"{found}, outside {told}", VideoWarning, stacklevel=3)
     elif stated == "0,255" and 0 < most <= 1:
         warnings.warn(
-            f"{found}: nearly black for value_range=0,255; perhaps it is 0,1",
+            f'{found}: nearly black for {told}; perhaps it is value_range="0,1"',
             VideoWarning,
             stacklevel=3,
         )
@@ -211,6 +230,11 @@ def _fits(least: float, most: float, stated: str) -> bool:
 def _extremes(tensor: Tensor) -> str:
     least, most = float(tensor.detach().min()), float(tensor.detach().max())
     return f"the values of the video go from {least:.4g} to {most:.4g}"
+
+
+def _said(value_range: object) -> str:
+    """What was passed for a range, as it is written."""
+    return f'"{value_range}"' if isinstance(value_range, str) else str(value_range)
 
 
 def _told(thing: Any) -> str:

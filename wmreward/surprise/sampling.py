@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from math import gcd, lcm
 from pathlib import Path
+from typing import Any
 
 from wmreward.errors import UsageError, named
 from wmreward.video_io import Clip, Reduction, read_uniform, stream_fps
 
 STREAM_FRAMES = 64
 """Frames decoded and held at once when streaming at a true rate."""
+IMAGE_FPS = 24.0
+"""The rate of a folder of images, where none is stated."""
 FASTEST = 240
 """Frames per second that a file is sampled at, at most."""
 
@@ -26,11 +29,13 @@ class Sampling:
             published rule; it changes the speed of what is seen).
         fps: Sample at this true rate instead, over the whole video.
         decoder: ``pyav``, or ``decord`` where installed.
+        image_fps: Frames per second that a folder of images stands for: it does not say itself.
     """
 
     max_frames: int = 49
     fps: float | None = None
     decoder: str = "pyav"
+    image_fps: float = IMAGE_FPS
 
     def __post_init__(self) -> None:
         if self.max_frames < 2:
@@ -39,6 +44,13 @@ class Sampling:
             raise UsageError(f"{named('fps', self.fps)} must be above 0 and below 1000")
         if self.fps is not None and self.decoder != "pyav":
             raise UsageError(f"sampling at a true rate needs {named('decoder', 'pyav')}")
+        if not 0 < self.image_fps < 1000:
+            raise UsageError(f"{named('image_fps', self.image_fps)} must be above 0 and below 1000")
+
+    def to_json(self) -> dict[str, Any]:
+        """For records and hashes of settings, which from before there was ``image_fps`` do not have it."""
+        known = asdict(self)
+        return {k: v for k, v in known.items() if k != "image_fps" or v != IMAGE_FPS}
 
     def clips(self, path: str | Path, reduction: Reduction | None = None) -> Iterator[Clip]:
         """Frames of a file, all at once (uniform) or a bounded number at a time (true rate).
@@ -46,9 +58,17 @@ class Sampling:
         ``reduction`` is what is kept of each frame, all of it by default.
         """
         if self.fps is None:
-            yield read_uniform(path, self.max_frames, decoder=self.decoder, reduction=reduction)
+            yield read_uniform(
+                path,
+                self.max_frames,
+                decoder=self.decoder,
+                image_fps=self.image_fps,
+                reduction=reduction,
+            )
         else:
-            yield from stream_fps(path, self.fps, STREAM_FRAMES, reduction=reduction)
+            yield from stream_fps(
+                path, self.fps, STREAM_FRAMES, image_fps=self.image_fps, reduction=reduction
+            )
 
 
 def at_rates(rates: Sequence[float]) -> tuple[float, tuple[int, ...]]:

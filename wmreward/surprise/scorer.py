@@ -14,6 +14,7 @@ from wmreward.errors import UsageError
 from wmreward.protocols import Latents, WorldModel
 from wmreward.surprise.aggregate import WindowScores, select_windows
 from wmreward.surprise.config import ScoreRule, SurpriseConfig
+from wmreward.surprise.inputs import check_finite_pixels, check_range
 from wmreward.surprise.tokens import copy_surprise, window_surprise
 from wmreward.surprise.windows import (
     Layout,
@@ -25,6 +26,8 @@ from wmreward.surprise.windows import (
 )
 
 _Item = TypeVar("_Item")
+
+_TO_UNIT = ": of values from 0 to 1 it is video * 2 - 1, of 0 to 255 video / 127.5 - 1"
 
 _COPY = "copy"
 """The rule of a prediction that copies the last context latent."""
@@ -122,7 +125,17 @@ class SurpriseScorer:
         ``grad_batch_size`` at a time and their gradients added up, so memory does not grow with
         the length of the video. Rules that keep few windows (max, median, topk) score first and
         then differentiate only those.
+
+        Raises:
+            UsageError: values far outside [−1, 1], or none. :meth:`score` does not look: what a generator
+                decodes on its way may lie there.
+
+        Warns:
+            VideoWarning: values a little outside.
         """
+        _check_videos(video)
+        check_finite_pixels(video)
+        check_range(video.detach(), "-1,1", "the [-1, 1] that a scorer takes", _TO_UNIT)
         return self.score(video, windows)[0]
 
     def score(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -131,7 +130,7 @@ class VideoScorer:
             **self.loaded.settings,
             **self.config.to_json(),
             "frame_strides": list(self.config.frame_strides),
-            "sampling": asdict(self.sampling),
+            "sampling": self.sampling.to_json(),
             "versions": versions(),
         }
 

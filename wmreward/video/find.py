@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from wmfiles import printable, read_text, split_lines
 from wmreward.errors import UsageError
@@ -20,12 +21,76 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
+_A_FEW = 2
+"""Images of a folder that may be a video; a single one is a picture."""
+
+
+class Found(NamedTuple):
+    """What is behind some arguments, each once.
+
+    Attributes:
+        videos: In order.
+        left_out: Folders that were passed over, though they hold videos or images that may be one.
+    """
+
+    videos: list[Path]
+    left_out: list[Path]
+
+    def is_new_to(self, videos: Sequence[Path]) -> bool:
+        """Whether it holds videos, none of which is among these."""
+        return bool(self.videos) and not set(self.videos) & set(videos)
+
+
+def notes_on(
+    videos: Sequence[Path], left_out: Sequence[Path], image_fps: float | None
+) -> tuple[str, ...]:
+    """What is to be known of what was found, a line each.
+
+    Args:
+        videos, left_out: See :class:`Found`.
+        image_fps: At which folders of images are read, where nobody has stated it; else None.
+    """
+    rate = None if image_fps is None else _image_rate_note(videos, image_fps)
+    return tuple(note for note in (_left_out_note(left_out), rate) if note)
+
+
+def _left_out_note(folders: Sequence[Path]) -> str | None:
+    if not folders:
+        return None
+    first, more = printable(str(folders[0])), len(folders) - 1
+    if not more:
+        return f"note: {first} was left out, as there are videos beside it: name it to have it taken, too"
+    others = f"{more} more {'folder' if more == 1 else 'folders'}"
+    return (
+        f"note: {first} and {others} were left out, as there are videos beside them: name them to have them "
+        "taken, too"
+    )
+
+
+def _image_rate_note(videos: Sequence[Path], rate: float) -> str | None:
+    folders = [video for video in videos if video.is_dir()]
+    if not folders:
+        return None
+    first = printable(str(folders[0]))
+    who = f"{first} is a folder" if len(folders) == 1 else f"{len(folders)} videos are folders"
+    return (
+        f"note: {who} of images without a frame rate: taken as {rate:g} frames a second; --image_fps F "
+        "says another"
+    )
+
+
 def list_videos(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The videos that :func:`find_videos` finds."""
+    return find_videos(arguments).videos
+
+
+def find_videos(arguments: Iterable[str | os.PathLike[str]]) -> Found:
     """Resolve files, folders, glob patterns and list files to videos, in order, each once.
 
     - A file is taken whatever it is called.
     - A folder stands for all videos in it and below it, in natural order. If there are none,
-      each folder of images in it, or itself, is one video.
+      each folder of images in it, or itself, is one video. If there are some, folders of images
+      below are left out.
     - A pattern such as `runs/**/*.mp4` stands for the videos and folders it matches.
     - A `.txt` file lists one of these per line, looked up beside the list first and then in the
       working directory; blank lines and lines starting with # are skipped.
@@ -34,38 +99,42 @@ def list_videos(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
         UsageError: naming the argument that is missing or holds no video.
     """
     found: dict[str, Path] = {}
+    left: dict[str, Path] = {}
     for argument in arguments:
         if not str(argument).strip():
             raise UsageError(
                 "a path to videos is empty: perhaps a shell variable in quotes is not set"
             )
-        for path in _resolve_argument(str(argument)):
-            found.setdefault(os.path.realpath(path), path)
+        for part in _resolve_argument(str(argument)):
+            for path in part.videos:
+                found.setdefault(os.path.realpath(path), path)
+            for path in part.left_out:
+                left.setdefault(os.path.realpath(path), path)
     if not found:
         raise UsageError("no videos given: name files, folders, patterns or a .txt list")
-    return list(found.values())
+    return Found(list(found.values()), [path for real, path in left.items() if real not in found])
 
 
-def _resolve_argument(argument: str) -> Iterator[Path]:
+def _resolve_argument(argument: str) -> list[Found]:
     path = user_path(argument)
     if path.suffix.lower() == ".txt" and path.is_file():
-        yield from _from_list(path)
-    else:
-        yield from _resolve(argument, [Path()], where="")
+        return _from_list(path)
+    return [_resolve(argument, [Path()], where="")]
 
 
-def _from_list(list_file: Path) -> Iterator[Path]:
+def _from_list(list_file: Path) -> list[Found]:
     lines = split_lines(read_text(list_file, refuse=misused))
     entries = [(n, line.strip()) for n, line in enumerate(lines, 1)]
     entries = [(n, entry) for n, entry in entries if entry and not entry.startswith("#")]
     if not entries:
         raise UsageError(f"{list_file}: lists no video; write one path per line")
-    for number, entry in entries:
-        where = f"{list_file}, line {number}: "
-        yield from _resolve(entry, [list_file.parent, Path()], where)
+    return [
+        _resolve(entry, [list_file.parent, Path()], f"{list_file}, line {number}: ")
+        for number, entry in entries
+    ]
 
 
-def _resolve(entry: str, bases: list[Path], where: str) -> Iterator[Path]:
+def _resolve(entry: str, bases: list[Path], where: str) -> Found:
     """The videos behind one entry, looked up in the first of `bases` that has it."""
     try:
         named = user_path(entry)
@@ -74,49 +143,54 @@ def _resolve(entry: str, bases: list[Path], where: str) -> Iterator[Path]:
     for base in bases:
         path = base / named
         if path.is_dir():
-            yield from _in_folder(path, where)
-            return
+            return _in_folder(path, where)
         if path.exists():
-            yield path
-            return
+            return Found([path], [])
     for base in bases:
-        if matches := _matches(base, entry):
-            for match in matches:
-                yield from _in_folder(match, where) if match.is_dir() else [match]
-            return
+        if (matches := _matches(base, entry)).videos:
+            return matches
     if glob.has_magic(entry):
         raise UsageError(f"{where}no video matches {printable(entry)}")
     raise UsageError(f"{where}no such file or folder: {printable(entry)}")
 
 
-def _matches(base: Path, pattern: str) -> list[Path]:
-    """Videos and folders that a pattern matches; a folder within a matched folder is left out."""
+def _matches(base: Path, pattern: str) -> Found:
+    """The videos that a pattern matches, or else those of the folders that it matches."""
     if not glob.has_magic(pattern):
-        return []
+        return Found([], [])
     # Path.glob refuses absolute patterns.
     names = glob.glob(str(base / user_path(pattern)), recursive=True)  # noqa: PTH207
-    paths = [Path(name) for name in names]
+    paths = sorted((Path(name) for name in names), key=natural_key)
     videos = [path for path in paths if _is_video(path)]
-    if not videos:
-        videos = [path for path in paths if path.is_dir() and _videos_below(path)]
-    return sorted(videos, key=natural_key)
+    folders = [(path, _videos_below(path)) for path in paths if path.is_dir()]
+    if videos:  # a folder that they are in is not left out
+        return Found(videos, [path for path, own in folders if own.is_new_to(videos)])
+    every = [own for _, own in folders]
+    return Found(
+        [v for own in every for v in own.videos], [f for own in every for f in own.left_out]
+    )
 
 
-def _in_folder(folder: Path, where: str) -> list[Path]:
+def _in_folder(folder: Path, where: str) -> Found:
     found = _videos_below(folder)
-    if not found:
+    if not found.videos:
         raise UsageError(f"{where}no videos and no images in folder {folder}")
     return found
 
 
-def _videos_below(folder: Path) -> list[Path]:
+def _videos_below(folder: Path) -> Found:
     """All videos at and below a folder, or else all folders of images, in natural order."""
-    videos, image_folders = [], []
+    videos, image_folders, left_out = [], [], []
     for current in _walk(folder):
-        videos += [p for p in current.iterdir() if _is_video(p)]
-        if images_in(current):
+        own, images = [p for p in current.iterdir() if _is_video(p)], images_in(current)
+        videos += own
+        if images:
             image_folders.append(current)
-    return sorted(videos or image_folders, key=natural_key)
+        if len(images) >= _A_FEW and not own:  # pictures beside videos are pictures of these
+            left_out.append(current)
+    if videos:
+        return Found(sorted(videos, key=natural_key), sorted(left_out, key=natural_key))
+    return Found(sorted(image_folders, key=natural_key), [])
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -19,10 +19,10 @@ from wmreward.errors import one_line
 from wmreward.generation.batch.judge import BatchSteering
 from wmreward.generation.batch.making import VIDEO, facts_of, failing
 from wmreward.generation.batch.setup import Setup
-from wmreward.generation.candidate import Making, make_candidate
 from wmreward.generation.inputs import given_frames
 from wmreward.generation.job import context_of
 from wmreward.generation.output import Output
+from wmreward.generation.search.candidate import Making, make_candidate
 from wmreward.prompts.jobs import BatchJob
 from wmreward.video_io import Faults
 from wmweights import WeightsError

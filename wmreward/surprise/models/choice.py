@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from vjepa2 import (
+    MODELS,
     Branches,
     ModelConfig,
     Reading,
@@ -21,7 +22,7 @@ from vjepa2 import (
 )
 from vjepa2.world_model21 import Levels, Observed, Positions
 from wmreward.devices import find_device
-from wmreward.errors import UsageError, named
+from wmreward.errors import UsageError, did_you_mean, named
 from wmreward.factories import find_factory, is_import_path
 from wmreward.protocols import WorldModel
 from wmreward.surprise.config import SurpriseConfig
@@ -72,7 +73,8 @@ class ModelChoice:
             reading = self.reading
             _ = self.branches
         except ValueError as error:
-            raise UsageError(str(error)) from None
+            near = "" if self.name in MODELS else did_you_mean(self.name, tuple(MODELS))
+            raise UsageError(f"{error}{near}") from None
         if self.teacher_weights is not None and (reading is None or reading.observed != "teacher"):
             raise UsageError(
                 f"{named('teacher_weights')}: model {self.name!r} is not compared with a teacher"

@@ -11,9 +11,9 @@ from typing import Any
 from torch import distributed as dist
 
 from magi1.parallel.groups import Place
-from wmreward.generation.compared import Compared, sentence
 from wmreward.generation.output import Output
 from wmreward.generation.progress import Progress, say
+from wmreward.generation.search.compared import Compared, sentence
 from wmreward.generation.workshop import Makes, told_and_drawn
 from wmreward.pictures.extra import has_pictures
 from wmreward.rewards.shown import in_words
