@@ -81,7 +81,7 @@ def run_with(
             record = _alone_at_its_place(workshop)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise WMRewardError(
-                "not enough memory; try --offload, --window_size 1, a smaller --video_size_h and "
+                "not enough memory; try --offload, --chunks_at_once 1, a smaller --video_size_h and "
                 "--video_size_w, or --device cpu (--plan shows what is needed)"
             ) from error
     if record is not None:
