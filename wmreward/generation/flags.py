@@ -40,6 +40,8 @@ SCALES = {
 
 OLD = {
     "output_path": "output",
+    "image_path": "init_image",
+    "prefix_video_path": "init_video",
     "fps": "video_fps",
     "reward_mode": "aggregate",
     **{
@@ -47,7 +49,7 @@ OLD = {
         for name in ("model", "weights", "window_size", "context_frames", "stride")
     },
 }
-"""Earlier spellings. ``--window_size`` is none of them: it is frames of the surprise, not chunks."""
+"""Earlier spellings, and MAGI-1's own. ``--window_size`` is none of them: it is frames of the surprise, not chunks."""
 
 _WHAT = (
     Flag("prompt", "what the video shows, in English", metavar="TEXT", default=""),
