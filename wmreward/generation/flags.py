@@ -49,7 +49,9 @@ OLD = {
         for name in ("model", "weights", "window_size", "context_frames", "stride")
     },
 }
-"""Earlier spellings, and MAGI-1's own. ``--window_size`` is none of them: it is frames of the surprise, not chunks."""
+"""Earlier spellings, and MAGI-1's own. ``--window_size`` is none of them: it is frames of the surprise, not
+chunks.
+"""
 
 _WHAT = (
     Flag("prompt", "what the video shows, in English", metavar="TEXT", default=""),
