@@ -55,8 +55,10 @@ def needs_world(flags: tuple[str, ...]) -> bool:
         (("--guidance_steps", "1x4"), "--guidance_steps is without effect"),
         (("--guidance_scale", "0", "--context_grad"), "--context_grad is without effect"),
         ((*PARTICLES, "--guidance_null"), "--guidance_null is without effect"),
+        ((*GUIDED, "--guidance_scales", "0.1x4"), "--guidance_scale is without effect"),
         (("--stride", "4"), "--stride is without effect: no reward"),
         (("--encoder", "tiny"), "--encoder is without effect: no reward"),
+        (("--special_tokens", "x.npz"), "--special_tokens is without effect: the environment"),
         (("--model", "tiny", "--vlm", "y", "--stride", "4"), "--model, --stride and --vlm are"),
     ],
 )

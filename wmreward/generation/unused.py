@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from magi1.text.chunk_texts import SpecialTokens
 from wmreward.commands.flags import Flag, Values
 from wmreward.generation.progress import say
 from wmreward.generation.search.plan import SearchPlan
@@ -59,6 +60,11 @@ def unused(
             "nothing is guided (--guidance_scale 0.15 guides)",
         ),
         Use(
+            frozenset({"guidance_scale"}),
+            "guidance_scales" not in given,
+            "--guidance_scales has a scale for every step",
+        ),
+        Use(
             _names(REWARDS),
             steering.rewards is not None,
             "no reward guides or judges here",
@@ -67,6 +73,11 @@ def unused(
             _names(PARTICLES),
             steering.particles is not None,
             "there are no particles (--search particles)",
+        ),
+        Use(
+            frozenset({"special_tokens"}),
+            any(vars(SpecialTokens.from_environment()).values()),
+            "the environment asks for none of these tokens (PAD_HQ=1 does)",
         ),
         Use(
             frozenset({"keep"}), search is not None, "there is nothing to choose from (--best_of 4)"
