@@ -21,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(
         _run,
         argv,
-        interrupted=lambda _: "interrupted; the same command goes on from the last finished chunk",
+        interrupted=lambda _: (
+            "interrupted; the same command goes on from the last finished chunk, if any"
+        ),
     )
 
 
