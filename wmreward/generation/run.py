@@ -140,5 +140,5 @@ def report(job: Wanted, record: dict[str, Any]) -> None:
     height, width = record["size"]
     print(
         f"{record['output']}: {record['frames']} frames of {width}×{height} at {record['fps']} per second, "
-        f"{record['seconds']:.1f} s"
+        f"made in {record['seconds']:.1f} s"
     )
