@@ -94,6 +94,10 @@ class Lock:
             for other in self.rivals():
                 self._outlive(other, wait, say)
             self._place()
+        except (FileExistsError, NotADirectoryError):
+            raise UsageError(
+                f"{self.what}: something in this path is a file, not a folder; choose another place"
+            ) from None
         except OSError as error:
             raise WMRewardError(
                 f"{self.what}: cannot be written ({error.strerror or error})"
