@@ -22,6 +22,7 @@ from magi1_fakes import write_nano
 from run_fakes import write_run
 from torch import Tensor
 
+from benchmarks import bench_report
 from wmreward import compute_vjepa_surprise
 from wmreward.batch.folder import read_records
 from wmreward.errors import UsageError
@@ -223,6 +224,14 @@ def test_posters_keep_to_their_budget(run: RunData) -> None:
 
 
 # --- rewards that compare -------------------------------------------------------------------------------
+
+
+def test_the_benchmark_makes_a_report(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--count", "3", "--height", "90", "--num_frames", "4"]
+    assert bench_report.main(argv) == 0
+    measured = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (measured["candidates"], measured["stills"]) == (12, 6)
+    assert measured["wall_s"] >= 0 and measured["page_mb"] > 0.02
 
 
 def write_compared(path: Path, combine: str) -> tuple[Path, Tensor]:

@@ -15,7 +15,7 @@ from wmreward.video.resize import resize_frames
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import count_frames, read_frames
 
-_WORKERS = 8
+WORKERS = 8
 _WIDTHS = (320, 240, 176, 128)
 _QUALITY = 6
 """Of FFmpeg's MJPEG encoder, from 2 (best) to 31."""
@@ -23,18 +23,18 @@ _BYTES_PER_PIXEL = 0.16
 """Of a JPEG of this quality, about."""
 
 
-def posters(videos: Iterable[Path], budget: int) -> Mapping[Path, bytes]:
+def posters(videos: Iterable[Path], budget: int, workers: int = WORKERS) -> Mapping[Path, bytes]:
     """The middle frame of each video as a JPEG, all together within ``budget`` bytes.
 
     The more there are, the smaller they become. Those for which nothing is left, and those of videos that
-    cannot be read, are missing.
+    cannot be read, are missing. ``workers`` threads decode at the same time.
     """
     from tqdm import tqdm
 
     paths = list(dict.fromkeys(videos))
     width = _width(len(paths), budget)
     found: dict[Path, bytes] = {}
-    with ThreadPoolExecutor(_WORKERS) as pool:  # decoding lets go of the interpreter
+    with ThreadPoolExecutor(workers) as pool:  # decoding lets go of the interpreter
         stills = pool.map(lambda path: _poster(path, width), paths)
         shown = tqdm(stills, total=len(paths), unit="still", leave=False, disable=None)
         for path, picture in zip(paths, shown, strict=True):
