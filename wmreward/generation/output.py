@@ -261,7 +261,7 @@ def _check_folder(folder: Path) -> None:
     while not there.exists():
         there = there.parent
     if not there.is_dir():
-        raise UsageError(f"{there} is not a folder: nothing can be written to {folder}")
+        raise WMRewardError(f"{there} is not a folder: nothing can be written to {folder}")
     if not os.access(there, os.W_OK):
         raise WMRewardError(f"{folder} cannot be written to: permission denied")
     free = shutil.disk_usage(there).free

@@ -85,7 +85,7 @@ class RecordFile:
 
     def __init__(self, path: Path, rank: int | None = None) -> None:
         if path.suffix.lower() not in _FORMATS:
-            raise UsageError(f"--output {path} must end in {' or '.join(_FORMATS)}")
+            raise UsageError(f"{path}: a file of records must end in {' or '.join(_FORMATS)}")
         self._format = _FORMATS[path.suffix.lower()]
         self._main = path
         self.path = path if rank is None else path.with_name(f"{self._part_stem}.rank{rank}")

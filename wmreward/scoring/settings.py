@@ -255,11 +255,9 @@ def check_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except (FileExistsError, NotADirectoryError):
-        raise UsageError(
-            f"{folder}: something in this path is a file, not a folder; choose another place"
-        ) from None
     except OSError as error:
+        is_file = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "something in this path is a file" if is_file else error.strerror or error
         raise WMRewardError(
-            f"{folder}: cannot write there ({error.strerror or error}); choose another folder"
+            f"{folder}: cannot write there ({reason}); choose another folder"
         ) from error
