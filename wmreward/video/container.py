@@ -3,7 +3,8 @@
 What a player would show is what is read: the stream that is marked as the default (else the first) and
 no cover picture, its own rate, turned as the file asks for. Non-square pixels are not stretched, since
 whoever scales the frames stretches them anyway; `VideoInfo.sample_aspect` says how they are shown.
-Interlaced frames are not deinterlaced. Titles and other texts do not matter, in whatever encoding.
+Interlaced frames are not deinterlaced, and that is told. Titles and other texts do not matter, in
+whatever encoding.
 """
 
 from __future__ import annotations
