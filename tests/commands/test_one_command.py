@@ -188,6 +188,9 @@ def test_the_generator_takes_the_original_flags() -> None:
     assert values["output"] == "o.mp4" and values["mode"] == "i2v"
     assert values["guidance_scale"] == 0.001 and values["guidance_frequency"] == 2
     assert build_parser().defaults["output"] == "output.mp4"
+    of_magi = "--mode v2v --image_path a.png --prefix_video_path a.mp4 --output_path o.mp4"
+    values = build_parser().read(of_magi.split())
+    assert (values["init_image"], values["init_video"]) == ("a.png", "a.mp4")
 
 
 def test_the_mode_follows_from_what_is_given() -> None:

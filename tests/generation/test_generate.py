@@ -251,6 +251,18 @@ def test_done_is_done_and_nothing_is_replaced_unasked(command: CommandLine) -> N
     assert Path("mine.mp4").read_bytes() == b"something of mine"
 
 
+def test_a_video_of_another_ending_keeps_its_record(command: CommandLine) -> None:
+    """``output.json`` and ``output.candidates`` can belong to one video only."""
+    assert command(*T2V)[0] == 0
+    for more in ((), ("--overwrite",)):
+        error = command.fails(*T2V, "--seed", "3", "--output", "output.mkv", *more)
+        assert "output.json is the record of output.mp4" in error
+    Path("output.mp4").unlink()
+    assert command(*T2V, "--output", "output.mkv")[0] == 0
+    assert json.loads(Path("output.json").read_text())["output"] == "output.mkv"
+    assert command(*T2V, "--output", "output.mkv")[2].startswith("already there")
+
+
 def test_long_names_work_or_are_refused_at_once(command: CommandLine) -> None:
     for stem in ("x" * 212, "y" * 246, "é" * 125 + "z"):
         assert command(*T2V, "--output_path", f"{stem}.mp4", "--preview", "--save_latents")[0] == 0
@@ -443,7 +455,7 @@ def test_out_of_memory_says_what_to_try(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Pipeline, "prepare", no_memory)
-    assert "--offload" in command.fails(*T2V, code=1)
+    assert "try --offload, --chunks_at_once 1" in command.fails(*T2V, code=1)
 
 
 @pytest.mark.parametrize("size", ["24B", "4.5B"])

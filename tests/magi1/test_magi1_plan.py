@@ -344,7 +344,7 @@ def test_table_and_json() -> None:
         "44.59 GiB",
         "349   (all branches: 390)",
         "700.7 PFLOP (all branches: 767.3)",
-        f"{counted.seconds(0.99e15):.0f} s at 0.99 PFLOP/s per device",
+        f"{counted.seconds(0.99e15):.0f} s at 0.99 PFLOP/s per GPU",
         "key/value cache, host",
     ):
         assert shown in table, table

@@ -52,6 +52,13 @@ def test_table_is_aligned_and_in_the_order_given(cli: Cli, videos: list[Path]) -
     assert result.err == "3 scored\n"
 
 
+def test_equals_are_told(cli: Cli, videos: list[Path]) -> None:
+    for name in "yx":
+        shutil.copy(videos[0], f"{name}.mp4")
+    told = cli("y.mp4", "x.mp4").out.splitlines()
+    assert told[-1] == "most plausible: y.mp4 (1 more is equal)"
+
+
 def test_a_ranking_of_videos_seen_at_different_rates_says_so(cli: Cli, tmp_path: Path) -> None:
     slow, fast = write_clip(tmp_path / "slow.mp4", 40), write_clip(tmp_path / "fast.mp4", fps=24)
     told = cli(slow, fast).err

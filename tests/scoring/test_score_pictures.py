@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,7 @@ from wmreward.errors import UsageError, WMRewardError
 from wmreward.pictures.map_video import MapScale
 from wmreward.scoring import run
 from wmreward.surprise.compute import compute_vjepa_surprise
-from wmreward.surprise.result import SurpriseResult
+from wmreward.surprise.result import SurpriseBatch, SurpriseResult
 from wmreward.video_io import probe, read_frames, read_uniform
 
 cli = cli_fixtures.cli
@@ -187,7 +188,33 @@ def test_a_result_draws_itself(videos: list[Path], tmp_path: Path) -> None:
     frames = read_uniform(videos[0]).frames
     of_array = compute_vjepa_surprise(frames, "tiny", weights=str(weights), device="cpu")
     assert isinstance(of_array, SurpriseResult) and len(of_array.plot().axes) == 1
+    with pytest.raises(UsageError, match=r"no\.pdf: .* ends in \.png"):
+        of_array.plot(tmp_path / "no.pdf")
+    assert not (tmp_path / "no.pdf").exists()
     with pytest.raises(UsageError, match="pass them as frames"):
         of_array.map_video(tmp_path / "no.mp4")
     of_array.map_video(tmp_path / "array.mp4", frames=frames)
     assert probe(tmp_path / "array.mp4").num_frames == len(frames)
+
+
+@pytest.mark.usefixtures("cli")
+def test_several_results_draw_one_chart(videos: list[Path], tmp_path: Path) -> None:
+    weights = str(tmp_path / "nano.safetensors")
+    same = tmp_path / "other" / videos[0].name
+    same.parent.mkdir()
+    shutil.copy(videos[0], same)
+    frames = read_uniform(videos[0]).frames
+
+    def legend(*given: Any) -> list[str]:
+        batch = compute_vjepa_surprise(list(given), "tiny", weights=weights, device="cpu")
+        assert isinstance(batch, SurpriseBatch)
+        figure = batch.plot(tmp_path / "all.png")
+        assert probe(tmp_path / "all.png").width > 500 and len(figure.axes) == 1
+        return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+    shown = " ".join(legend(*videos[:2]))
+    assert videos[0].name in shown and videos[1].name in shown and str(tmp_path) not in shown
+    assert len({name.rpartition(" ")[0] for name in legend(videos[0], same)}) == 2
+    assert "video 1" in " ".join(legend(frames, frames))
+    with pytest.raises(UsageError, match="plot each"):
+        legend(videos[0], frames)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -181,6 +182,13 @@ def test_the_least_surprising_of_every_group_wins(
         for path, surprise in scores.items():
             own = compute_vjepa_surprise(path, model="tiny", stride=4, weights=str(weights))
             assert surprise == pytest.approx(float(own), abs=2e-4)  # type: ignore[arg-type]
+
+
+def test_equals_are_told(select: Select, clips: Path) -> None:
+    for name in ("cat_s3", "cat_s4"):
+        shutil.copy(clips / "cat_s1.mp4", clips / f"{name}.mp4")
+    out = select("--videos", *(clips / f"cat_s{i}.mp4" for i in (4, 3, 1))).out
+    assert f"winner: {clips / 'cat_s4.mp4'} (2 more are equal)" in out
 
 
 def test_table_records_copies_and_sheets(select: Select, clips: Path) -> None:

@@ -302,6 +302,10 @@ def test_wrong_files_are_named(nano: ModelChoice, tmp_path: Path) -> None:
         with pytest.raises(VideoError, match=r"short\.mp4: too short: 10 frames") as caught:
             compute_vjepa_surprise(short, nano, **settings)  # type: ignore[arg-type]
         assert "\n" not in str(caught.value)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    with pytest.raises(VideoError, match=r"broken\.mp4: is not a video"):
+        compute_vjepa_surprise([short, broken], nano)  # before the first is scored
     longer = tmp_path / "longer.mp4"
     write_video(longer, frames(18), fps=24)
     with pytest.raises(VideoError, match=r"longer\.mp4: mode 'topk5' needs 5 windows"):

@@ -57,6 +57,14 @@ def test_too_short_says_what_to_do() -> None:
     assert "\n" not in message
 
 
+def test_a_single_picture_is_told_from_a_short_clip() -> None:
+    for strides in ((1,), (2,)):
+        with pytest.raises(UsageError, match=r"a single frame, .* name their folder"):
+            cut_windows(1, 16, 2, strides)
+    with pytest.raises(UsageError, match="or higher rates, where those were given"):
+        cut_windows(24, 16, 2, (1, 2))
+
+
 FRAME_STRIDES = st.lists(st.integers(1, 4), min_size=1, max_size=3, unique=True)
 
 

@@ -53,10 +53,12 @@ def _run(argv: Sequence[str]) -> int:
     values = build_parser().read(argv)
     from wmreward.compare.pairs import compare
     from wmreward.files import check_regular, misused
-    from wmreward.records.record_file import RecordFile
+    from wmreward.records.record_file import FORMATS, RecordFile
 
     names = (values["first"], values["second"])
     for name in names:
+        if Path(name).suffix.lower() not in FORMATS:
+            raise misused(Path(name), f"is no file of scores, which ends in {' or '.join(FORMATS)}")
         check_regular(name, empty=True, refuse=misused)  # a file that is not there has no records
     first, second = (RecordFile(Path(name)).read() for name in names)
     found = compare(first, second, names)
@@ -103,6 +105,8 @@ def _as_text(found: Comparison, names: Sequence[str], values: Mapping[str, Any])
 
 def _notes(found: Comparison) -> Iterator[str]:
     """What is to be known before the numbers are read."""
+    from wmreward.compare.pairs import LEAST_PAIRS
+
     if not found.same_settings:
         yield (
             "note: the scores come from different models or settings: their values cannot be compared, their "
@@ -113,6 +117,12 @@ def _notes(found: Comparison) -> Iterator[str]:
             f"note: {len(unlike)} of {len(found.pairs)} pairs were not seen at the same rate "
             f"({unlike[0].name}: {unlike[0].rates}), so that their scores do not compare well; "
             "wmreward score --rates F shows all at the same"
+        )
+    if found.same_settings and not found.can_tell:
+        count = len(found.pairs)
+        yield (
+            f"note: {count} {'pair is' if count == 1 else 'pairs are'} too few to tell a difference from "
+            f"chance, whatever the intervals say: it takes {LEAST_PAIRS} at least"
         )
 
 
@@ -129,7 +139,7 @@ def _in_words(found: Comparison) -> list[str]:
         + (f"; without a partner: {found.alone[0]} of A, {found.alone[1]} of B" * any(found.alone))
         + ("." if found.lower is None else f". B is less surprising in {100 * found.lower:.0f} %.")
     ]
-    if difference is None:
+    if difference is None or not found.can_tell:
         pass
     elif difference.high < 0:
         lines.append("B is more plausible than A, beyond chance.")

@@ -14,6 +14,9 @@ from wmreward.records.rates import rates_differ
 from wmreward.records.scored import NOT_DECISIVE, Record
 from wmreward.tables.mean import Mean
 
+LEAST_PAIRS = 6
+"""Of fewer, even pairs that all agree are chance in more than 5 % of cases (sign test, 2 · 2⁻ⁿ)."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -61,6 +64,11 @@ class Comparison:
     difference: Mean | None
     lower: float | None
     rank_correlation: float | None
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether there are enough pairs to tell a difference from chance."""
+        return len(self.pairs) >= LEAST_PAIRS
 
 
 def compare(

@@ -6,6 +6,7 @@
     early.py            what is wrong at first sight, told at once
     job.py              from flags to what a run needs
     inputs.py           the image or video that it starts from
+    unused.py           flags without effect, named
     steering.py         guidance, particles and rewards, from flags
     workshop.py         what a run works with
     run.py              one video, or a choice

@@ -21,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(
         _run,
         argv,
-        interrupted=lambda _: "interrupted; the same command goes on from the last finished chunk",
+        interrupted=lambda _: (
+            "interrupted; the same command goes on from the last finished chunk, if any"
+        ),
     )
 
 
@@ -42,16 +44,12 @@ def _mode_of(values: Values) -> str:
 
 
 def _generate(values: Values) -> int:
-    if values["pipeline"]:
-        check_flags(values)
+    check_flags(values)
     check_early(values)
     if values["pipeline"]:
         from wmreward.pipelines.workshop import generate
 
         return generate(values)
-    for name in ("pipeline_call", "pipeline_revision"):
-        if name in values.given:
-            raise UsageError(f"--{name} has no meaning without --pipeline: leave it out")
     from wmreward.generation.job import configuration, job_from, plan_table
 
     config = configuration(values)
@@ -70,7 +68,9 @@ def _generate(values: Values) -> int:
         )
     from wmreward.generation.run import run
     from wmreward.generation.steering import foreign_judge
+    from wmreward.generation.unused import tell_unused
 
+    tell_unused(values, job.steering, job.search)
     judge = None if job.search is None else job.search.judge
     for rewards in (job.steering.rewards, judge):
         if note := foreign_judge(rewards, config):

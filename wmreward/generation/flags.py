@@ -14,7 +14,7 @@ Every flag may also be written with dashes (--config-file). Results go to standa
 to standard error. Exit code: 0 when the video is there, 1 when something failed, 2 for wrong flags,
 130 after Ctrl-C, 143 after SIGTERM; the same command then goes on from the last finished chunk.
 
-examples:
+examples (MAGI-1/ is a folder of the repository's clone):
   wmreward generate --prompt "a red ball falls and bounces on the floor" --output ball.mp4
   wmreward generate --config_file ./MAGI-1/example/4.5B/4.5B_base_config.json \\
       --init_image first.png --prompt "waves roll onto a beach" --output beach.mp4
@@ -40,6 +40,8 @@ SCALES = {
 
 OLD = {
     "output_path": "output",
+    "image_path": "init_image",
+    "prefix_video_path": "init_video",
     "fps": "video_fps",
     "reward_mode": "aggregate",
     **{
@@ -47,7 +49,9 @@ OLD = {
         for name in ("model", "weights", "window_size", "context_frames", "stride")
     },
 }
-"""Earlier spellings. ``--window_size`` is none of them: it is frames of the surprise, not chunks."""
+"""Earlier spellings, and MAGI-1's own. ``--window_size`` is none of them: it is frames of the surprise, not
+chunks.
+"""
 
 _WHAT = (
     Flag("prompt", "what the video shows, in English", metavar="TEXT", default=""),

@@ -83,7 +83,8 @@ class Output:
             search: Id of the candidates it is chosen from: an earlier choice among them may be replaced.
 
         Raises:
-            UsageError: a name that is no video's, or a video of other settings without ``overwrite``.
+            UsageError: a name that is no video's, one whose record is another video's, or a video of other
+                settings without ``overwrite``.
             WMRewardError: the folder cannot be written or the disk is full.
         """
         target = user_path(path)
@@ -93,6 +94,7 @@ class Output:
             raise UsageError(f"--output {path} is a folder; give the name of a file")
         _check_folder(target.parent)
         output = cls(target, dict(settings), stood=_standing(target))
+        output._check_name()
         if overwrite or not target.exists():
             return output
         record = _read_record(output.record_path)
@@ -108,6 +110,19 @@ class Output:
                 f"{target} is there already, made with {other}; give another --output, or --overwrite"
             )
         return replace(output, done=record)
+
+    def _check_name(self) -> None:
+        """Raise ``UsageError`` if what stands beside the video belongs to one of another ending."""
+        record = _read_record(self.record_path) or {}
+        for suffix in WRITABLE_SUFFIXES:
+            other = self.path.with_suffix(suffix)
+            if suffix == self.path.suffix or not other.exists():
+                continue
+            if Path(str(record.get("output"))).name == other.name:
+                raise UsageError(
+                    f"{self.record_path} is the record of {other.name}, and {self.path.name} would need the "
+                    "same; give --output another name"
+                )
 
     def check_unchanged(self) -> None:
         """Raise ``UsageError`` if the video is not the one that was there, or absent, at `check`."""

@@ -81,7 +81,7 @@ def run_with(
             record = _alone_at_its_place(workshop)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise WMRewardError(
-                "not enough memory; try --offload, --window_size 1, a smaller --video_size_h and "
+                "not enough memory; try --offload, --chunks_at_once 1, a smaller --video_size_h and "
                 "--video_size_w, or --device cpu (--plan shows what is needed)"
             ) from error
     if record is not None:
@@ -140,5 +140,5 @@ def report(job: Wanted, record: dict[str, Any]) -> None:
     height, width = record["size"]
     print(
         f"{record['output']}: {record['frames']} frames of {width}×{height} at {record['fps']} per second, "
-        f"{record['seconds']:.1f} s"
+        f"made in {record['seconds']:.1f} s"
     )

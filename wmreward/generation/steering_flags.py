@@ -37,7 +37,7 @@ surprise. The original's are 4 and plain: half as much time again, and no more g
 
 _TIMES = Number(0, 1)
 
-_GUIDANCE = (
+GUIDANCE = (
     Flag(
         "guidance_scale",
         "size of the correction relative to the velocity; 0 is off, the original's is 0.001",
@@ -128,7 +128,7 @@ _GUIDANCE = (
 
 _NOTES = {"frame_strides": "1 2 3 where a video is continued and no reward is given"}
 
-_REWARDS = (
+REWARDS = (
     shared.REWARD.but(
         usually="seam where a video is continued and frame_strides are not given; else surprise"
     ),
@@ -186,7 +186,7 @@ _SEARCH = (
     ),
 )
 
-_PARTICLES = (
+PARTICLES = (
     Flag(
         "particle_beta",
         "how sharply the reward selects: weights are exp(beta · gain)",
@@ -230,8 +230,8 @@ _PARTICLES = (
 )
 
 STEERING = {
-    "guidance (the reward's gradient corrects the velocity while denoising)": _GUIDANCE,
-    "rewards": _REWARDS,
+    "guidance (the reward's gradient corrects the velocity while denoising)": GUIDANCE,
+    "rewards": REWARDS,
     "search (several candidates, of which the best is the output)": _SEARCH,
-    "particles (--search particles)": _PARTICLES,
+    "particles (--search particles)": PARTICLES,
 }

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,7 +120,17 @@ def named(label: str) -> str:
 
 
 def write_figure(path: str | os.PathLike[str], figure: Figure) -> None:
-    """Write a figure as a PNG, whole or not at all; raises ``WMRewardError`` if it cannot be written."""
+    """Write a figure as a PNG, whole or not at all.
+
+    Raises:
+        UsageError: the name ends in something else.
+        WMRewardError: it cannot be written.
+    """
+    if Path(path).suffix.lower() != ".png":
+        raise UsageError(
+            f"{path}: a picture is written as a PNG, so its name ends in .png; a figure's own savefig "
+            "writes other kinds"
+        )
     with atomic_path(path) as temporary, warnings.catch_warnings():
         # Names in scripts that the font lacks come out as boxes; that is no news to a user.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")

@@ -13,8 +13,16 @@ _OTHER_GENERATORS = (
 """Flags of `wmreward generate` that mean something to MAGI-1 only."""
 
 
+_PIPELINES_ONLY = ("pipeline_call", "pipeline_revision")
+
+
 def check_flags(values: Values) -> None:
-    """Raise ``UsageError`` for flags that mean nothing to any pipeline."""
+    """Raise ``UsageError`` for flags that mean nothing to any pipeline, or to MAGI-1 where none is named."""
+    if not values["pipeline"]:
+        for name in _PIPELINES_ONLY:
+            if name in values.given:
+                raise UsageError(f"--{name} has no meaning without --pipeline: leave it out")
+        return
     for name in _OTHER_GENERATORS:
         if name in values.given:
             raise UsageError(f"--{name} has no meaning with --pipeline: leave it out")

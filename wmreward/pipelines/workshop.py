@@ -19,6 +19,7 @@ from wmreward.generation.progress import Progress
 from wmreward.generation.run import run_with
 from wmreward.generation.search.candidate import Record, told_of
 from wmreward.generation.steering import LoadedRewards
+from wmreward.generation.unused import tell_unused
 from wmreward.generation.workshop import Place
 from wmreward.pipelines.guide import PipelineGuidance, guide_pipeline
 from wmreward.pipelines.job import PipelineJob, job_from
@@ -34,6 +35,7 @@ def generate(values: Values) -> int:
         print(plan_table(values))
         return 0
     job = job_from(values)
+    tell_unused(values, job.steering, job.search)
     return run_with(partial(PipelineWorkshop, job), job)
 
 

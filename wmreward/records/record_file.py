@@ -84,9 +84,9 @@ class RecordFile:
     """
 
     def __init__(self, path: Path, rank: int | None = None) -> None:
-        if path.suffix.lower() not in _FORMATS:
-            raise UsageError(f"{path}: a file of records must end in {' or '.join(_FORMATS)}")
-        self._format = _FORMATS[path.suffix.lower()]
+        if path.suffix.lower() not in FORMATS:
+            raise UsageError(f"{path}: a file of records must end in {' or '.join(FORMATS)}")
+        self._format = FORMATS[path.suffix.lower()]
         self._main = path
         self.path = path if rank is None else path.with_name(f"{self._part_stem}.rank{rank}")
 
@@ -394,7 +394,7 @@ def _value(name: str, cell: str) -> Any:
         raise ValueError(f"{short(cell)} in column {name} is not a number") from None
 
 
-_FORMATS = {
+FORMATS = {
     ".jsonl": _Format(b"", _encode_json, _decode_json),
     ".csv": _Format(_CSV_HEADER, _encode_csv, _decode_csv),
 }

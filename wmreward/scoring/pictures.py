@@ -92,10 +92,10 @@ def widest(scales: Iterable[MapScale]) -> MapScale:
     return MapScale(max(one.token for one in every), max(one.frame for one in every))
 
 
-def curve_of(row: Row) -> Curve | None:
+def curve_of(row: Row, name: str) -> Curve | None:
     """The curve of a video from its record; None where there is none, as when it failed."""
     record = row.record
     if record is None or not record.get("windows"):
         return None
     spans = np.array([(window["target_s"], window["end_s"]) for window in record["windows"]])
-    return Curve(row.path.name, record["surprise"], spans, np.array(record["per_window"]))
+    return Curve(name, record["surprise"], spans, np.array(record["per_window"]))

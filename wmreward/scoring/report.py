@@ -59,8 +59,15 @@ def table(rows: Sequence[Row], form: Format = "text") -> str:
         (row.record["surprise"], name) for name, row in zip(names, rows, strict=True) if row.record
     ]
     if len(scored) > 1 and form == "text":
-        lines += ["", f"most plausible: {min(scored)[1]}"]
+        least = min(scored)[0]
+        best = [name for surprise, name in scored if surprise == least]
+        lines += ["", f"most plausible: {best[0]}{equals(len(best) - 1)}"]
     return "\n".join(lines)
+
+
+def equals(count: int) -> str:
+    """What follows the name of a winner that ``count`` others equal."""
+    return f" ({count} more {'is' if count == 1 else 'are'} equal)" * (count > 0)
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

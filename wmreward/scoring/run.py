@@ -30,7 +30,7 @@ from wmreward.records.scored import (
     video_sha256,
 )
 from wmreward.scoring.pictures import WaitingMaps, curve_of, widest
-from wmreward.scoring.report import Row, printable, rate_warning, summary, table
+from wmreward.scoring.report import Row, printable, rate_warning, short_names, summary, table
 from wmreward.scoring.settings import Job
 from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
@@ -197,7 +197,9 @@ class Shift:
             self.job.output.merge_parts(
                 lambda records: in_input_order(records, self.job.videos, self.id)
             )
-        if self.job.plot_all and (curves := [c for c in map(curve_of, rows) if c is not None]):
+        names = short_names([row.path for row in rows])
+        drawn = (curve_of(row, name) for row, name in zip(rows, names, strict=True))
+        if self.job.plot_all and (curves := [curve for curve in drawn if curve is not None]):
             try:
                 write_figure(self.job.plot_all, surprise_figure(curves))
                 _say(f"wrote {self.job.plot_all}")

@@ -14,7 +14,7 @@ from wmreward.pictures.extra import check_pictures
 from wmreward.records.rates import rates_note
 from wmreward.records.scored import to_json
 from wmreward.rewards.known import CURVED, OWN, parse_weights
-from wmreward.scoring.report import short_names
+from wmreward.scoring.report import equals, short_names
 from wmreward.search.best_of_n import Choice
 from wmreward.search.report import choice_gain, choice_table, draw_choice, draw_curves
 from wmreward.select.copies import copy_winners, slug
@@ -96,7 +96,9 @@ class Showing:
             print(f"{group}:")
         print(choice_table(choice, "video", short.__getitem__, self.form))
         if self.form == "text" and len(choice.candidates) > 1:
-            print(f"winner: {choice.winner.name}")
+            print(
+                f"winner: {choice.winner.name}{equals(choice.totals.count(max(choice.totals)) - 1)}"
+            )
             print(choice_gain(choice))
         elif self.form == "text":
             print(f"only candidate: {choice.winner.name} (there was nothing to choose from)")

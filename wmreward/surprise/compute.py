@@ -26,6 +26,7 @@ from wmreward.surprise.models.fault import fault_of
 from wmreward.surprise.result import SurpriseBatch, SurpriseResult
 from wmreward.surprise.sampling import IMAGE_FPS, Sampling, at_rates
 from wmreward.surprise.video_scorer import VideoScorer
+from wmreward.video_io import probe
 
 Video = str | PathLike[str] | Frames
 Given = Mapping[str, Any]
@@ -244,6 +245,8 @@ def _checked(video: Any, value_range: ValueRange | None, within_list: bool) -> P
     path = Path(video)
     if not path.exists():
         raise VideoError(path, "does not exist")
+    if within_list:  # what is no video should not end it when others were scored
+        probe(path)
     return path
 
 

@@ -114,15 +114,11 @@ class SurpriseResult(float):
             A Matplotlib figure, which a notebook shows.
 
         Raises:
-            UsageError: the extra ``plot`` is not installed.
+            UsageError: the extra ``plot`` is not installed, or ``path`` does not end in .png.
         """
-        from wmreward.pictures.plot import surprise_figure, write_figure
-        from wmreward.surprise.show import curve_of, note_of
+        from wmreward.surprise.show import plotted
 
-        figure = surprise_figure([curve_of(self)], note=note_of(self), seconds=self.has_clock)
-        if path is not None:
-            write_figure(path, figure)
-        return figure
+        return plotted([self], path)
 
     def map_video(
         self,
@@ -179,6 +175,16 @@ class SurpriseBatch(Sequence[SurpriseResult]):
         self._check_alike()
         maps = [result.surprise_map for result in self if result.surprise_map is not None]
         return torch.stack(maps) if maps else None
+
+    def plot(self, path: str | PathLike[str] | None = None) -> Figure:
+        """Draw the curves of all videos in one chart, as :meth:`SurpriseResult.plot` draws one.
+
+        Raises:
+            UsageError: likewise; or some are files, which have a clock, and others are not.
+        """
+        from wmreward.surprise.show import plotted
+
+        return plotted(self, path)
 
     def _check_alike(self) -> None:
         counts = sorted({len(result.windows) for result in self})

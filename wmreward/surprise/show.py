@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from os import PathLike
@@ -15,13 +16,15 @@ from torch.nn import functional as F
 
 from wmreward.errors import UsageError
 from wmreward.pictures.map_video import MapScale, surprise_map_video
-from wmreward.pictures.plot import MOST_STILLS, Curve, still_times
+from wmreward.pictures.plot import MOST_STILLS, Curve, still_times, surprise_figure, write_figure
 from wmreward.surprise.sampling import Sampling
 from wmreward.video.resize import as_shown
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import read_uniform
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from wmreward.surprise.result import SurpriseResult
 
 MAP_SIZE = 480, 1920
@@ -48,6 +51,41 @@ def curve_of(result: SurpriseResult, label: str = "", *, stills: bool = True) ->
     return curve(
         stills=as_shown(clip.frames[places], clip.source), still_times=clip.times_s[places]
     )
+
+
+def plotted(results: Sequence[SurpriseResult], path: str | PathLike[str] | None) -> Figure:
+    """One video over time with its frames, or the curves of several; see :meth:`SurpriseResult.plot`."""
+    clocks = {result.has_clock for result in results}
+    if len(clocks) > 1:
+        raise UsageError(
+            "some of the videos have a clock and others have frame numbers only: plot each result"
+        )
+    note = ""
+    if len(results) == 1:
+        curves, note = [curve_of(results[0])], note_of(results[0])
+    else:
+        names = _names(results)
+        curves = [
+            curve_of(result, name, stills=False)
+            for name, result in zip(names, results, strict=True)
+        ]
+    figure = surprise_figure(curves, note=note, seconds=clocks == {True})
+    if path is not None:
+        write_figure(path, figure)
+    return figure
+
+
+def _names(results: Sequence[SurpriseResult]) -> list[str]:
+    """Of files their names, or their paths below the common folder where two have the same name; of others
+    their places."""
+    paths = [result.path for result in results]
+    files = [path.absolute() for path in paths if path is not None]
+    alike = len({path.name for path in files}) < len(set(files))
+    common = os.path.commonpath([path.parent for path in files]) if alike else ""
+    return [
+        f"video {place}" if path is None else os.path.relpath(path, common) if alike else path.name
+        for place, path in enumerate(paths)
+    ]
 
 
 def note_of(result: SurpriseResult) -> str:

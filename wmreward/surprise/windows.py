@@ -64,6 +64,11 @@ class WindowSpan(NamedTuple):
 
 def window_starts(num_frames: int, window_size: int, stride: int) -> range:
     """First frames of all windows: 0, s, 2s, …; ⌊(T − w)/s⌋ + 1 of them."""
+    if num_frames == 1 < window_size:
+        raise UsageError(
+            f"too short: a single frame, but a window needs {window_size}; if it is one of many pictures "
+            "that make a video, name their folder"
+        )
     if num_frames < window_size:
         raise UsageError(
             f"too short: {num_frames} frames, but a window needs {window_size}; "
@@ -81,13 +86,14 @@ def cut_windows(
     it can begin with (the phases). Windows are cut from each of them as from any clip.
     """
     windows = []
+    window_starts(num_frames, window_size, stride)  # raises: too short
     for step in frame_strides:
         if step > 1 and num_frames < (needed := reach(window_size, step)):
             raise UsageError(
                 f"too short: {num_frames} frames, but a window of every frame in {step} needs {needed}; "
-                f"use a longer video, smaller {named('frame_strides')} or a smaller {named('window_size')}"
+                f"use a longer video, smaller {named('frame_strides')} (or higher "
+                f"{named('rates')}, where those were given) or a smaller {named('window_size')}"
             )
-        window_starts(num_frames, window_size, stride)  # raises: too short
         windows += sorted(
             Window(phase + step * start, step)
             for phase in range(step)

@@ -121,8 +121,8 @@ class Plan:
         yield "VAE", amount(self.vae_flop, OPERATIONS, "8.2f")
         yield (
             "time",
-            f"{amount(self.seconds(sustained), SECONDS, '8.0f')} at {sustained / 1e15:.2f} PFLOP/s per "
-            "device",
+            f"{amount(self.seconds(sustained), SECONDS, '8.0f')} at {sustained / 1e15:.2f} PFLOP/s per GPU "
+            "(a CPU takes thousands of times as long)",
         )
 
 

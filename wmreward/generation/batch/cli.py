@@ -72,25 +72,31 @@ def _run(argv: Sequence[str], ran: list[RunFolder]) -> int:
 
 def _check_early(values: Values) -> None:
     """What can be found wrong before anything heavy is imported."""
-    if values["pipeline"]:
-        check_flags(values)
-    else:
+    check_flags(values)
+    if not values["pipeline"]:
         check_config(values)
+    if "processes" in values.given and not values["dry_run"]:
+        raise UsageError(
+            "--processes is for --dry_run: torchrun starts processes, or a script of generation/"
+        )
     check_regular(user_path(values["jobs"]), refuse=misused)
 
 
 def _wanted(values: Values) -> Wanted:
     """What is to be done, by the generator that the flags name."""
+    from wmreward.generation.unused import tell_unused
+
+    wanted: Wanted
     if values["pipeline"]:
         from wmreward.pipelines.batch import PipelineBatch
 
-        return PipelineBatch.of(values)
-    for name in ("pipeline_call", "pipeline_revision"):
-        if name in values.given:
-            raise UsageError(f"--{name} has no meaning without --pipeline: leave it out")
-    from wmreward.generation.batch.setup import Setup
+        wanted = PipelineBatch.of(values)
+    else:
+        from wmreward.generation.batch.setup import Setup
 
-    return Setup.of(values)
+        wanted = Setup.of(values)
+    tell_unused(values, wanted.steering)
+    return wanted
 
 
 def _set_up(values: Values) -> tuple[Wanted, RunFolder]:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from wmreward.commands.flags import Flag, Parser, Values
 from wmreward.commands.kinds import Number, OneOf, Whole, place
 from wmreward.generation.flags import GROUPS, OLD
+from wmreward.generation.steering_flags import PARTICLES
 
 VARIANTS = ("plain", "guided")
 
 _EPILOG = """\
 All flags of `wmreward generate` that shape videos are taken, too (--config_file, --pipeline, --num_steps,
 --guidance_scale, --reward, --offload, --cp_size, …; --help-all lists them); what differs from job to job
-stands in the list (prompt/README.md).
+stands in the list (prompt/README.md in the repository's clone).
 
 Exit code: 0 when all candidates are there, 1 when some failed or the run had to stop, 2 for wrong flags or a
 folder that is in use, 143 after SIGTERM and 130 after Ctrl-C: what was finished is kept, and the same command
@@ -23,9 +24,9 @@ goes on from there. 75: a process lost the others; torchrun starts all of them a
   wmreward evaluate RUN         its Physics-IQ scores
   wmreward report RUN           one page about it
 
-examples:
+examples (prompt/ and MAGI-1/ are folders of the repository's clone):
   wmreward batch --jobs prompt/embedded_i2v.jsonl --dry_run
-  torchrun --standalone --nproc_per_node 8 -m generation.batch --jobs physics_iq_i2v.jsonl \\
+  torchrun --standalone --nproc_per_node 8 -m wmreward.generation.batch --jobs physics_iq_i2v.jsonl \\
       --config_file MAGI-1/example/4.5B/4.5B_base_config.json --runs runs
 """
 
@@ -34,6 +35,7 @@ _OF_ONE_VIDEO = frozenset(
         *("mode", "prompt", "negative_prompt", "init_image", "init_video", "seed", "seeds"),
         *("output", "overwrite", "preview", "save_latents", "json", "plan"),
         *("best_of", "search", "candidate_batch", "keep", "compare", "judge", "plot", "download"),
+        *(flag.name for flag in PARTICLES),
     }
 )
 """Flags of `wmreward generate` that have no meaning here, because each job has its own or none has any."""

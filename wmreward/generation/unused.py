@@ -1,0 +1,106 @@
+"""Flags that were given and have no effect: each is named, as its user may wait for what it does.
+
+They are no mistake to stop at: one command line with other scales or counts often has some of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from magi1.text.chunk_texts import SpecialTokens
+from wmreward.commands.flags import Flag, Values
+from wmreward.generation.progress import say
+from wmreward.generation.search.plan import SearchPlan
+from wmreward.generation.steering import Steering
+from wmreward.generation.steering_flags import GUIDANCE, PARTICLES, REWARDS
+
+_SWITCHES = frozenset({"guidance_scale", "guidance_scales"})
+"""Flags that turn guidance on or off, so that they have an effect either way."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What some flags are for.
+
+    Attributes:
+        flags: Names of theirs.
+        there: Whether it is there.
+        missing: Why not, and what brings it.
+    """
+
+    flags: frozenset[str]
+    there: bool
+    missing: str
+
+
+def tell_unused(values: Values, steering: Steering, search: SearchPlan | None = None) -> None:
+    """Name what `unused` finds, once if several processes run."""
+    if os.environ.get("RANK", "0") == "0":
+        for line in unused(values.given, steering, search):
+            say(f"note: {line}")
+
+
+def unused(
+    given: frozenset[str], steering: Steering, search: SearchPlan | None = None
+) -> list[str]:
+    """A line for each thing that is not there, with the flags that were given for it.
+
+    Args:
+        given: Names of the flags that were given.
+        steering: What steers and judges.
+        search: Which candidates there are; None where a single video is made.
+    """
+    together = search is not None and search.batch is None
+    uses = (
+        Use(
+            _names(GUIDANCE) - _SWITCHES,
+            steering.guidance is not None,
+            "nothing is guided (--guidance_scale 0.15 guides)",
+        ),
+        Use(
+            frozenset({"guidance_scale"}),
+            "guidance_scales" not in given,
+            "--guidance_scales has a scale for every step",
+        ),
+        Use(
+            _names(REWARDS),
+            steering.rewards is not None,
+            "no reward guides or judges here",
+        ),
+        Use(
+            _names(PARTICLES),
+            steering.particles is not None,
+            "there are no particles (--search particles)",
+        ),
+        Use(
+            frozenset({"special_tokens"}),
+            any(vars(SpecialTokens.from_environment()).values()),
+            "the environment asks for none of these tokens (PAD_HQ=1 does)",
+        ),
+        Use(
+            frozenset({"keep"}), search is not None, "there is nothing to choose from (--best_of 4)"
+        ),
+        Use(
+            frozenset({"candidate_batch"}),
+            search is not None and len(search.seeds) > 1 and not together,
+            "particles are made all at once"
+            if together
+            else "there is a single candidate (--best_of 4)",
+        ),
+    )
+    return [
+        f"{_listed(vain)} without effect: {use.missing}"
+        for use in uses
+        if not use.there and (vain := sorted(given & use.flags))
+    ]
+
+
+def _names(flags: Iterable[Flag]) -> frozenset[str]:
+    return frozenset(flag.name for flag in flags)
+
+
+def _listed(names: list[str]) -> str:
+    *first, last = [f"--{name}" for name in names]
+    return f"{', '.join(first)} and {last} are" if first else f"{last} is"
