@@ -53,7 +53,8 @@ def parse_json(text: str) -> Any:
     except json.JSONDecodeError as error:
         if not text.strip():
             raise JSONError("not JSON (there is nothing)") from None
-        raise JSONError(f"not JSON ({error.msg} at {_place(text, error.pos)})") from None
+        what = error.msg.removesuffix(" at")
+        raise JSONError(f"not JSON ({what} at {_place(text, error.pos)})") from None
     except _BadNumber as error:
         raise JSONError(f"{error.reason} at {_place(text, text.find(error.digits))}") from None
     except RecursionError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -25,7 +26,8 @@ def user_path(text: str | os.PathLike[str]) -> Path:
     """The path that a user wrote, with ``~`` and ``~user`` for home folders; it need not exist.
 
     Raises:
-        NameProblem: it is empty, no file system can hold it, or the home folder is nobody's.
+        NameProblem: it is empty, no file system can hold it, the home folder is nobody's, or links lead in
+            circles.
     """
     text = os.fspath(text)
     if not text.strip():
@@ -45,7 +47,13 @@ def user_path(text: str | os.PathLike[str]) -> Path:
     expanded = os.path.expanduser(text)  # noqa: PTH111, Path's own raises where there is no such user
     if text.startswith("~") and expanded == text and not os.path.lexists(text):
         raise NameProblem(f"there is no home folder {Path(text).parts[0]}")
-    return Path(expanded)
+    path = Path(expanded)
+    try:
+        os.stat(path)  # noqa: PTH116, as `Path.exists` calls a link in circles absent
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NameProblem("a symbolic link that leads in circles") from None
+    return path
 
 
 def fitted(stem: str, tail: str) -> str:

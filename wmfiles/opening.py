@@ -16,6 +16,8 @@ Refusal = Callable[[Path, str], Exception]
 """Makes the error to raise from the path and what is wrong with it."""
 
 _LFS_POINTER = b"version https://git-lfs"
+_WEB_PAGES = (b"<!doctype html", b"<html")  # what a link says that has expired or needs a login
+_HEAD = 64
 _LARGEST_POINTER = 1024  # by the specification of Git LFS
 _BINARY = getattr(os, "O_BINARY", 0)  # only Windows knows text files
 
@@ -47,7 +49,7 @@ def open_regular(path: str | os.PathLike[str], *, empty: bool = False, refuse: R
 
     Raises:
         Exception: the error that ``refuse`` makes, for what is missing, unreadable, empty, a folder, a
-            pipe, a device, a socket, or a pointer of Git LFS in place of the content.
+            pipe, a device, a socket, or a pointer of Git LFS or a web page in place of the content.
     """
     path = Path(path)
     try:
@@ -67,14 +69,16 @@ def open_regular(path: str | os.PathLike[str], *, empty: bool = False, refuse: R
     try:
         found = os.fstat(descriptor)
         _check_kind(path, found.st_mode, refuse)
-        start = file.read(len(_LFS_POINTER))
+        start = file.read(_HEAD)
         if not start and not empty:
             raise refuse(path, "is empty (0 bytes); copy or download it again")
-        if start == _LFS_POINTER and found.st_size <= _LARGEST_POINTER:
+        if start.startswith(_LFS_POINTER) and found.st_size <= _LARGEST_POINTER:
             raise refuse(
                 path,
                 "is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull",
             )
+        if start.lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(_WEB_PAGES):
+            raise refuse(path, "is a web page, not the file itself; download it again")
         file.seek(0)
     except OSError as error:
         file.close()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, WMRewardError
 
 
 def is_import_path(name: str) -> bool:
@@ -29,8 +29,8 @@ def find_factory(path: str, what: str) -> Any:
     try:
         with _working_directory_importable():
             return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"{what} {path!r} cannot be made: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise _failed(path, what, error) from error
 
 
 def make(path: str, what: str) -> Any:
@@ -42,8 +42,17 @@ def make(path: str, what: str) -> Any:
     factory = find_factory(path, what)
     try:
         return factory()
-    except TypeError as error:
-        raise UsageError(f"{what} {path!r} cannot be made: {error}") from error
+    except WMRewardError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _failed(path, what, error) from error
+
+
+def _failed(path: str, what: str, error: BaseException) -> UsageError:
+    """Of what a user's module or factory raised; the name of an error says more to who wrote the code."""
+    says_all = isinstance(error, (ImportError, AttributeError, TypeError))
+    told = str(error) if says_all else f"{type(error).__name__}: {error or 'no message'}"
+    return UsageError(f"{what} {path!r} cannot be made: {told}")
 
 
 def origin(thing: Any) -> dict[str, str]:

@@ -153,6 +153,25 @@ def test_closed_and_full_streams(shell: str, code: int, out: str, err: str, tmp_
     assert done.stderr.count("\n") <= 2 and "Traceback" not in done.stderr + done.stdout
 
 
+def test_a_working_directory_that_was_deleted(tmp_path: Path) -> None:
+    """PyTorch's libraries abort in one."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (tmp_path / "small.py").write_text(COMMAND)
+    code = f"import os; os.rmdir({str(gone)!r}); from wmreward.commands.ending import start; start('small')"
+    path = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=gone,
+        env=path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "error: the working directory was deleted; change to another (cd)\n"
+
+
 def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
     done = command(tmp_path, "long", shell="| head -c 5")
     assert done.returncode == 1 and done.stdout == r"\udcf" and done.stderr == "said\n"

@@ -144,6 +144,14 @@ def test_whole_numbers_are_whole() -> None:
     assert Whole()("+7") == 7
 
 
+def test_numbers_are_written_in_the_digits_of_a_command_line() -> None:
+    """Python reads more than people mean: 1_0 as 10, and digits of every script."""
+    for word in ("1_0", "１", "٣", "0x10", "1e", "e5", ".", "--5", "1 0"):
+        assert refused(Number(), word), word
+    for word, value in {"-0.5": -0.5, "1e5": 1e5, ".5": 0.5, "5.": 5, "+2": 2, " 3 ": 3}.items():
+        assert Number()(word) == value
+
+
 @given(st.integers(-(10**6), 10**6), st.integers(-100, 100), st.integers(0, 100))
 def test_ranges_hold(value: int, low: int, width: int) -> None:
     for kind in (Whole(low, low + width), Number(low, low + width)):
@@ -155,7 +163,21 @@ def test_seeds_in_every_syntax() -> None:
     for words in ("0-3,8", "0 1 2 3 8", "0,1,2 3,8", "0-3 8", " 0 - 3 , 8"):
         parts = [words] if " -" in words else words.split()
         assert all_different([seed_range(part) for part in parts]) == (0, 1, 2, 3, 8)
-    for word in ("", "a", "-1", "3-1", "1-", "²", "1,,2", "nan", "0-99999999", "9" * 30):
+    for word in (
+        "",
+        "a",
+        "-1",
+        "3-1",
+        "1-",
+        "²",
+        "１",
+        "٣-5",
+        "1_0",
+        "1,,2",
+        "nan",
+        "0-99999999",
+        "9" * 30,
+    ):
         assert refused(seed_range, word), word
     assert seed_range(str(LARGEST_SEED)) == (LARGEST_SEED,)
     assert refused(seed_range, str(LARGEST_SEED + 1))

@@ -33,6 +33,9 @@ def test_what_is_not_a_file_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty").touch()
     (tmp_path / "pointer").write_text(POINTER)
+    (tmp_path / "page").write_text(
+        "\ufeff\n<!DOCTYPE HTML>\n<html><body>Please sign in</body></html>"
+    )
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "to_pipe").symlink_to("pipe")
@@ -51,6 +54,7 @@ def test_what_is_not_a_file_is_refused_at_once(tmp_path: Path) -> None:
         "folder": "is a folder",
         "empty": "is empty",
         "pointer": "git lfs pull",
+        "page": "is a web page",
         "loop": "leads in circles",
         "dangling": "no such file",
         "missing": "no such file",

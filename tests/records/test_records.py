@@ -435,3 +435,15 @@ def test_parts_of_files_with_long_names(tmp_path: Path) -> None:
             file.part(rank).append(record(f"{rank}.mp4"))
         file.merge_parts()
         assert paths(file.read()) == ["0.mp4", "3.mp4", "12.mp4"] and file.parts() == []
+
+
+def test_a_link_in_circles_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    """`Path.exists` calls it absent, so it was found when the first record was to be written."""
+    path = tmp_path / "loop.jsonl"
+    path.symlink_to(path.name)
+    for check in (RecordFile(path).check_writable, RecordFile(path).read, RecordFile(path).repair):
+        with pytest.raises(UsageError, match=r"loop\.jsonl.*leads in circles"):
+            check()
+    target = tmp_path / "new.jsonl"
+    target.symlink_to("not_yet.jsonl")
+    RecordFile(target).check_writable()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.errors import RewardError, UsageError, WMRewardError
 from wmreward.protocols import (
     ContinuationReward,
     Reward,
@@ -366,6 +366,10 @@ def test_a_reward_lies_in_the_working_directory(
     assert not found.differentiable
 
 
+def fails_to_start() -> None:
+    raise RuntimeError("no GPU")
+
+
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
@@ -378,6 +382,10 @@ def test_a_reward_lies_in_the_working_directory(
         (["surprise=much"], "'much' is not a weight"),
         (["surprise="], "'' is not a weight"),
         (["surprise=nan"], "'nan' is not a weight"),
+        (["surprise=1_0"], "'1_0' is not a weight"),
+        (["surprise=１"], "'１' is not a weight"),
+        (["builtins:exit"], "cannot be made: SystemExit"),
+        (["test_rewards:fails_to_start"], "cannot be made: RuntimeError: no GPU"),
         (["no_such_module:make"], "cannot be made: No module named"),
         (["wmreward.rewards.mix:no_such"], "cannot be made"),
         (["wmreward.rewards.mix:"], "cannot be made"),
@@ -412,6 +420,8 @@ def returning(value: Any) -> RewardMix:
         (RewardScores(torch.zeros(2), {}), r"not \[2\]"),
         (RewardScores(torch.tensor([float("nan")]), {}), "gives nan"),
         (RewardScores(torch.tensor([float("inf")]), {}), "gives inf .* the reward is at fault"),
+        (RewardScores(torch.zeros(1, dtype=torch.cfloat), {}), "scores must be real numbers"),
+        (RewardScores(torch.zeros(1), {"a": torch.zeros(1) * 1j}), "part 'a' must be real numbers"),
         (RewardScores(torch.zeros(1), None), "dictionary of parts"),  # type: ignore[arg-type]
         (
             RewardScores(torch.zeros(1), {"a": torch.zeros(2)}),
@@ -431,6 +441,24 @@ def returning(value: Any) -> RewardMix:
 def test_what_a_reward_must_return(value: Any, says: str) -> None:
     with pytest.raises(WMRewardError, match=says):
         returning(value).judge(videos_of(1)[0])
+
+
+def test_a_reward_neither_ends_the_process_nor_changes_what_others_see() -> None:
+    """A reward that calls `exit` ended a run with code 0; one that works in place blackened the video."""
+
+    def leaves(videos: Tensor) -> Any:
+        raise SystemExit(0)
+
+    def blackens(videos: Tensor) -> RewardScores:
+        return RewardScores(videos.mul_(0).mean((1, 2, 3, 4)), {})
+
+    for wrong, says in ((leaves, "failed with SystemExit: 0"), (blackens, "work on a copy")):
+        for video in (videos_of(1)[0], videos_of(1)[0].requires_grad_()):
+            mix = RewardMix({"wrong": wrong}, {"wrong": 1.0})  # type: ignore[dict-item]
+            with pytest.raises(RewardError, match=f"reward 'wrong' .*{says}"):
+                mix.judge(video)
+        with pytest.raises(RewardError, match=f"reward 'wrong' .*{says}"):
+            mix(videos_of(1))
 
 
 def test_the_example_is_as_short_as_it_says() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from cli_fixtures import Cli, write_clip
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, WMRewardError
 from wmreward.pictures.map_video import MapScale
 from wmreward.scoring import run
 from wmreward.surprise.compute import compute_vjepa_surprise
@@ -56,6 +56,33 @@ def test_pictures_are_drawn_again_only_where_missing(
     assert again.err.count("wrote ") == 1 and scored[4:] == ["a.mp4"]
     assert len(Path("s.jsonl").read_text().splitlines()) == 2
     assert cli(*flags, "--plot", "--stride", 4).err.count("wrote ") == 2  # of other settings
+
+
+@pytest.mark.parametrize("kind", ["plot", "map", "plot_all"])
+@pytest.mark.parametrize("output", [(), ("--output", "s.jsonl")])
+def test_no_score_is_lost_to_a_picture_that_cannot_be_written(
+    cli: Cli,
+    videos: list[Path],
+    kind: str,
+    output: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A full disk: the run ends, with all scores that it has."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise WMRewardError("all.png: cannot write: the disk is full")
+
+    monkeypatch.setattr(SurpriseResult, "plot", full)
+    monkeypatch.setattr(SurpriseResult, "map_video", full)
+    monkeypatch.setattr(run, "write_figure", full)
+    flags = (f"--{kind}", "all.png") if kind == "plot_all" else (f"--{kind}",)
+    done = cli("--video_path", *videos[:2], *flags, *output)
+    assert done.code == 1 and "all.png: cannot write: the disk is full" in done.err
+    finished = 1 if kind == "plot" else 2  # the next plot would not be written either
+    if output:
+        assert len(Path("s.jsonl").read_text().splitlines()) == finished
+    shown = sum(video.name in done.out for video in videos[:2])
+    assert shown == (0 if output and kind == "plot" else finished), done
 
 
 def test_videos_of_one_name_have_pictures_of_their_own(cli: Cli, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -53,7 +56,18 @@ def two_streams(path: Path, default: int) -> Path:
 def test_the_default_stream_is_shown(tmp_path: Path, default: int) -> None:
     path = two_streams(tmp_path / "two.mkv", default)
     expected = list(range(30 * default, 30 * default + 10))
-    assert numbers(read_uniform(path).frames) == expected
+    clip = read_uniform(path)
+    assert numbers(clip.frames) == expected and not clip.faults
+
+
+def test_of_several_videos_none_of_which_is_marked_the_first_is_read_and_that_is_told(
+    tmp_path: Path,
+) -> None:
+    clip = read_uniform(two_streams(tmp_path / "two.mkv", 2))
+    assert numbers(clip.frames) == list(range(10))
+    assert clip.faults.notes == [
+        "it holds 2 videos and marks none of them to be shown: the first is read"
+    ]
 
 
 # --- rate and times -----------------------------------------------------------------------------
@@ -71,6 +85,40 @@ def test_avi_with_empty_chunks(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.times_s, expected.times_s, atol=1e-6)
     assert found.source.fps == expected.source.fps == 24
     assert not found.faults
+
+
+@pytest.mark.parametrize(("name", "codec"), [("x.h264", "libx264"), ("x.hevc", "libx265")])
+def test_a_raw_stream_has_the_rate_that_its_codec_says(
+    tmp_path: Path, name: str, codec: str
+) -> None:
+    """FFmpeg's reader gives all of them 25 frames a second; those of the tests have 24."""
+    raw = encode(tmp_path / name, codec=codec)
+    clip = read_uniform(raw, 100)
+    assert numbers(clip.frames) == list(range(60)) and clip.source.fps == 24
+    np.testing.assert_allclose(clip.times_s, np.arange(60) / 24, atol=1e-5)
+    assert sum(len(part) for part in stream_fps(raw, 12, 64)) == 30
+    assert not clip.faults
+
+
+def test_a_raw_stream_without_a_rate_says_so(tmp_path: Path) -> None:
+    path = encode(tmp_path / "x.mjpeg", codec="mjpeg", pix_fmt="yuvj420p")
+    clip = read_uniform(path)
+    assert clip.source.fps == 25
+    assert clip.faults.notes == ["it states no frame rate: 25 is assumed"]
+
+
+def test_interlaced_frames_are_told(tmp_path: Path) -> None:
+    path = encode(tmp_path / "x.mp4", options={"x264-params": "interlaced=1:tff=1"})
+    for max_frames in (5, 100):
+        notes = read_uniform(path, max_frames).faults.notes
+        assert notes == [
+            "its frames are marked as interlaced and read as they are; deinterlace it first"
+        ]
+
+
+def test_a_very_low_rate_is_one(tmp_path: Path) -> None:
+    path = encode(tmp_path / "x.mp4")
+    assert [len(part) for part in stream_fps(path, 1e-9, 8)] == [1]
 
 
 # --- titles -------------------------------------------------------------------------------------
@@ -112,6 +160,46 @@ def jpeg_with_exif(path: Path, picture: np.ndarray, orientation: int) -> Path:
     exif = b"Exif\0\0II*\0\x08\0\0\0" + tags
     path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
     return path
+
+
+@pytest.mark.parametrize("orientation", [None, 6])
+def test_the_colour_profile_of_a_png_does_not_end_the_process(
+    tmp_path: Path, orientation: int | None
+) -> None:
+    """PyAV frees such side data twice: the process died, later, of a segmentation fault."""
+    path = tmp_path / "profile.png"
+    picture = noisy(1)[0]
+    write_png(path, picture)
+    data = path.read_bytes()
+    chunks = png_chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(bytes(128)))
+    if orientation:
+        tags = struct.pack("<HHHII", 1, 0x0112, 3, 1, orientation) + bytes(4)
+        chunks += png_chunk(b"eXIf", b"II*\0\x08\0\0\0" + tags)
+    path.write_bytes(data[:33] + chunks + data[33:])  # behind the header
+    code = (
+        "import gc, sys; from pathlib import Path; from wmreward.video.images import read_image;"
+        "found = read_image(Path(sys.argv[1])); gc.collect(); print(found.shape, int(found.sum()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    shape = (64, 48, 3) if orientation else (48, 64, 3)
+    assert (done.returncode, done.stdout) == (0, f"{shape} {int(picture.sum())}\n"), done
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def test_an_animated_webp_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "moving.webp"
+    head = b"VP8X" + struct.pack("<II", 10, 2) + bytes(6)
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(head) + 4) + b"WEBP" + head)
+    for read in (read_image, read_uniform):
+        with pytest.raises(VideoError, match="is an animated WebP, which is not read") as caught:
+            read(path)
+        one_line(caught.value, path)
 
 
 UPRIGHT = {

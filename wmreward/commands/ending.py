@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from wmreward.commands.streams import have_streams, to_nowhere
-from wmreward.errors import in_words, one_line, speaking_of_flags
+from wmreward.errors import UsageError, in_words, one_line, speaking_of_flags
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code of a process stopped by Ctrl-C, as shells have it; after SIGTERM it is 143."""
@@ -42,10 +42,19 @@ def start(module: str) -> NoReturn:
     if _MAGI.is_dir():
         sys.path.insert(1, str(_MAGI))
     try:
-        code = run_command(lambda _: import_module(module).main(), None)
+        code = run_command(lambda _: _command(module).main(), None)
     except SystemExit as ended:  # argparse, after --help
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     _leave(code)
+
+
+def _command(module: str) -> Any:
+    """The module of a command line, imported where PyTorch can be: without a working directory it aborts."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the working directory was deleted; change to another (cd)") from None
+    return import_module(module)
 
 
 def run_command(

@@ -28,6 +28,9 @@ MOST_SEEDS = 100_000
 """Seeds of one list: more are a slip of the keyboard, and a range of them would fill the memory."""
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
+# Python's own float() also reads 1_000, and digits of other scripts.
+_DECIMAL = re.compile(r"[+-]?([0-9]{1,400}\.?|[0-9]{0,400}\.[0-9]{1,400})([eE][+-]?[0-9]{1,4})?")
+_SEEDS = re.compile(r"([0-9]{1,20})(?:\s*-\s*([0-9]{1,20}))?")
 _RULE = re.compile(
     r"mean|max|median|topk[1-9][0-9]{0,8}|topp(?!0*(\.0*)?$)(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)"
 )
@@ -60,10 +63,7 @@ class Number:
     above: bool = False
 
     def __call__(self, word: str) -> float:
-        try:
-            value = float(word)
-        except ValueError:
-            value = float("nan")
+        value = float(word) if _DECIMAL.fullmatch(word.strip()) else float("nan")
         if not isfinite(value) or not self.low <= value <= self.high:
             raise ArgumentTypeError(f"must be {self}, not {quoted(word)}")
         if self.above and value == self.low:
@@ -134,10 +134,10 @@ def seed_range(word: str) -> tuple[int, ...]:
     )
     seeds: list[int] = []
     for part in word.split(","):
-        first, dash, last = (text.strip() for text in part.partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()) or len(first + last) > 40:
+        found = _SEEDS.fullmatch(part.strip())
+        if not found:
             raise wrong
-        low, high = int(first), int(last if dash else first)
+        low, high = int(found[1]), int(found[2] or found[1])
         if low > high:
             raise wrong
         if high > LARGEST_SEED or len(seeds) + high - low >= MOST_SEEDS:

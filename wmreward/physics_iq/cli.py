@@ -162,15 +162,17 @@ def _report(evaluation: Evaluation, values: Mapping[str, Any], settings: Mapping
         _say(f"note: {notes[0]}" + (f" ({len(notes) - 1} more like this)" if notes[1:] else ""))
     for failure in evaluation.failures:
         _say(f"failed: {failure.error}")
-    if values["measures"] and evaluation.samples:
-        write_csv(values["measures"], evaluation.samples)
     found = record(evaluation, settings)
-    if values["output"]:
-        write_text(values["output"], json.dumps(found, allow_nan=False, indent=1) + "\n")
-    if values["json"]:
-        print(json.dumps(found, allow_nan=False))
-    elif evaluation.samples:
-        print(table(evaluation.samples, values["format"]))
+    try:
+        if values["measures"] and evaluation.samples:
+            write_csv(values["measures"], evaluation.samples)
+        if values["output"]:
+            write_text(values["output"], json.dumps(found, allow_nan=False, indent=1) + "\n")
+    finally:  # what was computed is told, also where it cannot be written
+        if values["json"]:
+            print(json.dumps(found, allow_nan=False))
+        elif evaluation.samples:
+            print(table(evaluation.samples, values["format"]))
 
 
 def default_workers(num_jobs: int, cores: int) -> int:

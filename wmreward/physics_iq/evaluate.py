@@ -244,7 +244,7 @@ def evaluate(
     if masks not in MASKS:
         raise UsageError(f"unknown masks {masks!r}: choose one of {', '.join(MASKS)}")
     if not 0 < seconds < 1e6:
-        raise UsageError(f"seconds must be above 0, got {seconds}")
+        raise UsageError(f"seconds must be above 0 and below a million, got {seconds}")
     if workers < 1:
         raise UsageError(f"workers must be 1 or more, got {workers}")
     with _folder(cache) as folder, _executor(min(workers, max(1, 2 * len(jobs)))) as executor:

@@ -95,9 +95,9 @@ class Lock:
                 self._outlive(other, wait, say)
             self._place()
         except OSError as error:
-            raise WMRewardError(
-                f"{self.what}: cannot be written ({error.strerror or error})"
-            ) from error
+            is_file = isinstance(error, FileExistsError | NotADirectoryError)
+            reason = "something in its path is a file" if is_file else error.strerror or error
+            raise WMRewardError(f"{self.what}: cannot be written ({reason})") from error
         # Two that begin at once see one another here.
         for other in self.rivals():
             if other != self.path:

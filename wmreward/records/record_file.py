@@ -85,7 +85,7 @@ class RecordFile:
 
     def __init__(self, path: Path, rank: int | None = None) -> None:
         if path.suffix.lower() not in FORMATS:
-            raise UsageError(f"--output {path} must end in {' or '.join(FORMATS)}")
+            raise UsageError(f"{path}: a file of records must end in {' or '.join(FORMATS)}")
         self._format = FORMATS[path.suffix.lower()]
         self._main = path
         self.path = path if rank is None else path.with_name(f"{self._part_stem}.rank{rank}")
@@ -105,7 +105,7 @@ class RecordFile:
 
     def read(self) -> list[Record]:
         """All whole records; raises ``UsageError`` if the file holds anything else."""
-        if not self.path.exists():
+        if not self._is_there():
             return []
         with self._opened() as file:
             return self._decoded(file)[0]
@@ -115,7 +115,7 @@ class RecordFile:
 
         Nothing is cut off that another process appends meanwhile.
         """
-        if not self.path.exists():
+        if not self._is_there():
             return []
         with self._opened() as file:
             records, end, size = self._decoded(file)
@@ -165,10 +165,20 @@ class RecordFile:
 
     def check_writable(self) -> None:
         """Raise ``WMRewardError`` if an existing file must not be written."""
-        if self.path.exists():
+        if self._is_there():
             check_regular(self.path, empty=True, refuse=misused)
             with self._explained(), self.path.open("ab"):
                 pass
+
+    def _is_there(self) -> bool:
+        """Raises what opening would raise of a name that can never be a file's, as of a link in circles."""
+        try:
+            os.stat(self.path)  # noqa: PTH116, as `Path.exists` calls all of these absent
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError):
+            check_regular(self.path, empty=True, refuse=misused)
+        return True
 
     def _header(self) -> bytes:
         """That of the file as it is: an earlier version may have begun it, with fewer columns."""

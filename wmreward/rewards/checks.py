@@ -16,25 +16,37 @@ from wmreward.surprise.models.fault import fault_of
 
 
 @contextmanager
-def blamed(name: str, reward: object) -> Iterator[None]:
+def blamed(name: str, reward: object, videos: Tensor | None = None) -> Iterator[None]:
     """Say of what a reward raises in the block that it does, and which one it is.
 
     Errors of ours, as of a video that is too short for a world model, say themselves what is wrong.
 
     Raises:
-        RewardError: somebody else's reward raised something; that is its cause.
+        RewardError: somebody else's reward raised something, that is its cause; or ended the process, which
+            is not for it to do; or changed the ``videos``, which other rewards see after it.
     """
     ours = getattr(reward, "__module__", "").partition(".")[0] == "wmreward"
+    before = _changes(videos)
     try:
         yield
     except WMRewardError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if ours:
             raise
         raise RewardError(
             f"reward {name!r} failed with {type(error).__name__}: {error or 'no message'}"
         ) from error
+    if _changes(videos) != before:
+        raise RewardError(
+            f"reward {name!r} changes the video that it is given, which others see, too: let it work on "
+            "a copy (video.clone())"
+        )
+
+
+def _changes(videos: Tensor | None) -> int:
+    """How often a tensor was changed in place, as PyTorch counts it for the sake of gradients."""
+    return 0 if videos is None or videos.is_inference() else videos._version
 
 
 def checked(name: str, reward: object, judged: Any, videos: Tensor) -> RewardScores:
@@ -50,6 +62,7 @@ def checked(name: str, reward: object, judged: Any, videos: Tensor) -> RewardSco
         raise RewardError(
             f"reward {name!r} must return RewardScores with scores [{count}] for {count} videos, not {found}"
         )
+    _check_real(name, scores, "scores")
     parts = getattr(judged, "parts", None)
     if not isinstance(parts, Mapping):
         raise RewardError(f"reward {name!r} must return RewardScores with a dictionary of parts")
@@ -59,12 +72,18 @@ def checked(name: str, reward: object, judged: Any, videos: Tensor) -> RewardSco
             raise RewardError(
                 f"reward {name!r}: its part {part!r} must be [{count}] for {count} videos, not {found}"
             )
+        _check_real(name, value, f"part {part!r}")
         check_finite(name, reward, value, videos, f"{part} = ")
     check_finite(name, reward, scores, videos)
     curve = getattr(judged, "curve", None)
     if curve is not None:
         _check_curve(name, reward, curve, videos)
     return RewardScores(scores, parts, curve)
+
+
+def _check_real(name: str, values: Tensor, what: str) -> None:
+    if values.is_complex():
+        raise RewardError(f"reward {name!r}: its {what} must be real numbers, not {values.dtype}")
 
 
 def _check_curve(name: str, reward: object, curve: RewardCurve, videos: Tensor) -> None:

@@ -146,6 +146,7 @@ def _weight(entry: str, number: str) -> float:
         weight = float(number)
     except ValueError:
         weight = math.nan
-    if not math.isfinite(weight):
+    # Python also reads 1_000, and digits of other scripts.
+    if not math.isfinite(weight) or not number.isascii() or "_" in number:
         raise UsageError(f"reward {entry!r}: {number!r} is not a weight")
     return weight

@@ -160,7 +160,7 @@ class RewardMix:
         for name, reward in self.rewards.items():
             if not callable(reward):
                 raise UsageError(f"reward {name!r} judges finished videos: it cannot guide")
-            with blamed(name, reward):
+            with blamed(name, reward, videos):
                 found = _after(reward, videos, given) if given is not None else reward(videos)
             own = checked(name, reward, found, videos)
             total = total + self.weights[name] * own.scores
@@ -186,7 +186,7 @@ class RewardMix:
             if only is not None and name not in only:
                 continue
             one = video[None]
-            with blamed(name, reward):
+            with blamed(name, reward, one):
                 if isinstance(reward, InformedReward):
                     found = reward.told(one, facts or VideoFacts())
                 elif callable(reward):

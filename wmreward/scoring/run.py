@@ -36,6 +36,7 @@ from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
 from wmreward.surprise.models.fault import fault_of, has_damaged_weights
 from wmreward.surprise.reduce import seen_by
+from wmreward.surprise.result import SurpriseResult
 from wmreward.surprise.video_scorer import VideoScorer
 from wmreward.video.ahead import Feed, decode_ahead
 from wmreward.video_io import Clip
@@ -57,12 +58,10 @@ def run(job: Job) -> int:
         ordered = [row for _, row in sorted(everyone, key=lambda item: item[0])]
         ranks.agree(shift.fatal)
         shift.draw_maps()
-        ranks.agree(shift.fatal)
         if ranks.is_first:
             shift.conclude(ordered)
-        ranks.gather(
-            None
-        )  # nobody leaves, perhaps with exit code 1, before the first has concluded
+        # Nobody leaves, perhaps with exit code 1, before the first has concluded.
+        ranks.agree(shift.fatal)
     return int(any(row.record is None for row in ordered))
 
 
@@ -172,6 +171,8 @@ class Shift:
                 rows[place] = self._row(feed)
                 if self.job.as_json and self.ranks.world == 1:
                     print(rows[place].json_line(), flush=True)
+                if self.fatal is not None:
+                    break
         except WMRewardError as error:
             self.fatal = error
         except KeyboardInterrupt:
@@ -199,8 +200,11 @@ class Shift:
         names = short_names([row.path for row in rows])
         drawn = (curve_of(row, name) for row, name in zip(rows, names, strict=True))
         if self.job.plot_all and (curves := [curve for curve in drawn if curve is not None]):
-            write_figure(self.job.plot_all, surprise_figure(curves))
-            _say(f"wrote {self.job.plot_all}")
+            try:
+                write_figure(self.job.plot_all, surprise_figure(curves))
+                _say(f"wrote {self.job.plot_all}")
+            except WMRewardError as error:
+                self.fatal = error
         if not self.job.as_json:
             print(table(rows, self.job.form), flush=True)
         elif self.ranks.world > 1:
@@ -262,9 +266,10 @@ class Shift:
     def _score(self, feed: Feed[_Plan]) -> Row:
         begun = time.perf_counter()
         plan = feed.plan()
-        record = plan.known
+        record, result = plan.known, None
         if not plan.is_done:
-            record = self._scored(feed, plan, begun)
+            result = self._result(feed)
+            record = record or self._record(feed, plan, result, begun)
         assert record is not None
         if faults := faults_of(record):
             if self.job.strict:
@@ -273,22 +278,33 @@ class Shift:
         if self.output is not None and record not in self.finished:
             self.lock.check()
             self.output.append(record)
+        if result is not None:
+            self._draw(plan, result)
         return Row(feed.path, record, was_known=plan.known is not None)
 
-    def _scored(self, feed: Feed[_Plan], plan: _Plan, begun: float) -> Record:
+    def _result(self, feed: Feed[_Plan]) -> SurpriseResult:
         result = self.scorer.score_clips(feed.clips(), feed.path, self.job.motion)
         if not isfinite(result):
             raise self._no_number(feed.path)
         if self.job.strict and result.faults:
             raise VideoError(feed.path, f"{result.faults} (--strict refuses it)")
-        for picture in self.job.pictures.draw_plot(plan.pictures, result):
-            _say(f"wrote {picture}")
-        self.maps.add(plan.pictures, result)
-        if plan.known is not None:
-            return plan.known
+        return result
+
+    def _record(
+        self, feed: Feed[_Plan], plan: _Plan, result: SurpriseResult, begun: float
+    ) -> Record:
         pictures = self.job.pictures.paths(feed.path, plan.sha256, self.id)
         seconds = time.perf_counter() - begun
         return make_record(feed.path, plan.sha256, result, self.settings, seconds, pictures)
+
+    def _draw(self, plan: _Plan, result: SurpriseResult) -> None:
+        """The pictures; where they cannot be written no other can be, and the score is not lost by it."""
+        try:
+            for picture in self.job.pictures.draw_plot(plan.pictures, result):
+                _say(f"wrote {picture}")
+            self.maps.add(plan.pictures, result)
+        except WMRewardError as error:
+            self.fatal = error
 
     def _no_number(self, path: Path) -> WMRewardError:
         """The error of a surprise that is not finite: of this video, or of all."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError, WMRewardError
+from wmreward.files import user_path
 from wmreward.pictures.extra import check_pictures
 from wmreward.records.record_file import RecordFile
 from wmreward.scoring.pictures import Pictures
@@ -228,7 +229,7 @@ def _motion(path: str | None, model: str, acts: bool) -> tuple[Motion | None, st
 def _plot_all(name: str | None) -> Path | None:
     if name is None:
         return None
-    path = Path(name)
+    path = user_path(name)
     if path.suffix.lower() != ".png":
         raise UsageError(f"--plot_all {path} must end in .png")
     check_writable(path.parent)
@@ -239,7 +240,7 @@ def _output(name: str | None) -> RecordFile | None:
     """The output file, known to be writable and to hold only records."""
     if name is None:
         return None
-    output = RecordFile(Path(name))
+    output = RecordFile(user_path(name))
     if output.path.is_dir():
         raise UsageError(f"--output {name} is a folder; give the name of a file in it")
     check_writable(output.path.parent)
@@ -255,6 +256,8 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
+        is_file = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "something in this path is a file" if is_file else error.strerror or error
         raise WMRewardError(
-            f"{folder}: cannot write there ({error.strerror or error}); choose another folder"
+            f"{folder}: cannot write there ({reason}); choose another folder"
         ) from error

@@ -3,7 +3,8 @@
 What a player would show is what is read: the stream that is marked as the default (else the first) and
 no cover picture, its own rate, turned as the file asks for. Non-square pixels are not stretched, since
 whoever scales the frames stretches them anyway; `VideoInfo.sample_aspect` says how they are shown.
-Interlaced frames are not deinterlaced. Titles and other texts do not matter, in whatever encoding.
+Interlaced frames are not deinterlaced, and that is told. Titles and other texts do not matter, in
+whatever encoding.
 """
 
 from __future__ import annotations
@@ -55,15 +56,18 @@ _NO_VIDEO_BUT = (
     (b"<?xml", "an XML file, perhaps a playlist (DASH)"),
     (b"<MPD", "a playlist (DASH)"),
     (b"v=0", "a description of a broadcast (SDP)"),
-    (b"<!DOCTYPE", "a web page"),
-    (b"<html", "a web page"),
 )
+
+_WEBP_ANIMATION = 2  # a bit of the flags in the header of a WebP
 
 _STILL_FORMATS = ("_pipe", "image2")
 
 # AVI counts chunks and raw streams count nothing: their packets carry no display time, and with
 # B-frames not even their order is that of display.
 _CLOCKLESS = {"avi", "h264", "hevc", "m4v", "mpegvideo"}
+
+# Streams without a container. Their rate is what the codec says, if it says one.
+_RAW = {"h264", "hevc", "vvc", "m4v", "mpegvideo", "mjpeg", "obu"}
 
 AGAIN = "copy or download it again"
 
@@ -145,10 +149,21 @@ def check_file(path: Path) -> None:
             path, "is a folder without images; give a video file or a folder of images"
         )
     with open_regular(path, refuse=VideoError) as file:
+        refuse_animated_webp(path, file)
         start = file.read(16).lstrip(b"\xef\xbb\xbf \r\n\t")
     for beginning, kind in _NO_VIDEO_BUT:
         if start.lower().startswith(beginning.lower()):
             raise VideoError(path, f"is not a video but {kind}; give the video itself")
+
+
+def refuse_animated_webp(path: Path, file: BinaryIO) -> None:
+    """Raise a `VideoError` for one: FFmpeg reads still ones only. Leaves the file at its beginning."""
+    head = file.read(21)
+    file.seek(0)
+    if head[8:16] == b"WEBPVP8X" and head[20:] and head[20] & _WEBP_ANIMATION:
+        raise VideoError(
+            path, "is an animated WebP, which is not read; convert it to GIF or MP4 first"
+        )
 
 
 def check_size(path: Path, width: int, height: int) -> None:
@@ -168,8 +183,8 @@ def _refuse_size(path: Path, log: list[tuple[int, str, str]]) -> None:
             check_size(path, int(found[1]), int(found[2]))
 
 
-def _video_stream(path: Path, container: InputContainer) -> VideoStream:
-    """The stream that players show: the first that is marked as the default, else the first."""
+def videos_in(container: InputContainer) -> list[VideoStream]:
+    """The streams of which a player shows one: those that are marked as the default, else all."""
     # A cover picture or a strip of thumbnails is no video.
     aside = ("attached_pic", "timed_thumbnails")
     streams = [
@@ -177,10 +192,16 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
         for stream in container.streams.video
         if not any(_is_marked(stream, mark) for mark in aside)
     ]
+    return [stream for stream in streams if _is_marked(stream, "default")] or streams
+
+
+def _video_stream(path: Path, container: InputContainer) -> VideoStream:
+    """The stream that players show: the first of `videos_in`."""
+    streams = videos_in(container)
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams}))
         raise VideoError(path, f"has no video stream, only {kinds or 'an empty container'}")
-    stream = next((stream for stream in streams if _is_marked(stream, "default")), streams[0])
+    stream = streams[0]
     if stream.codec_context is None:
         raise VideoError(
             path, "its codec is unknown to this build of PyAV; convert the video to H.264"
@@ -246,12 +267,18 @@ def nominal_rate(container: InputContainer, stream: VideoStream) -> Fraction:
     """Frames per second by the header. 25 is FFmpeg's own answer where nothing is known.
 
     The rate in an AVI's header counts chunks, of which every other one may be empty (H.264 with
-    B-frames that was copied into it); FFmpeg's guess looks at what is in them.
+    B-frames that was copied into it), and that of a raw stream is always 25; FFmpeg's guess looks at
+    what is in them.
     """
     rates: list[Any] = [stream.average_rate, stream.guessed_rate]
-    if container.format.name == "avi":
+    if container.format.name == "avi" or is_raw(container):
         rates.reverse()
     return next((Fraction(rate) for rate in rates if rate), Fraction(25))
+
+
+def is_raw(container: InputContainer) -> bool:
+    """Is it a stream without a container, which need not state a rate?"""
+    return container.format.name in _RAW
 
 
 def _sample_aspect(stream: VideoStream) -> Fraction:

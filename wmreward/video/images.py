@@ -10,7 +10,13 @@ from pathlib import Path
 
 from wmreward.errors import VideoError
 from wmreward.files import open_regular
-from wmreward.video.container import check_size, describe, explain, opened
+from wmreward.video.container import (
+    check_size,
+    describe,
+    explain,
+    opened,
+    refuse_animated_webp,
+)
 from wmreward.video.integrity.structure import walk
 from wmreward.video.messages import Messages
 from wmreward.video.rgb import RgbConverter
@@ -96,18 +102,19 @@ def _open_image(path: Path) -> tuple[VideoInfo, UInt8Array]:
     problem, advice = "is not an image that FFmpeg can read", "remove it or copy it again"
     messages = Messages()
     # A file object instead of the name: FFmpeg takes a % in an image's name for a pattern.
-    with (
-        open_regular(path, refuse=VideoError) as file,
-        explain(path, problem, advice),
-        opened(path, file, messages, problem, advice) as container,
-        messages.heard(),
-    ):
-        stream = container.streams.video[0] if container.streams.video else None
-        frame = next(container.decode(stream), None) if stream else None
-        if stream is None or frame is None:
-            raise VideoError(path, f"{problem}; {advice}")
-        check_size(path, frame.width, frame.height)
-        info, picture = describe(path, container, stream, frame), RgbConverter()(frame)
+    with open_regular(path, refuse=VideoError) as file:
+        refuse_animated_webp(path, file)
+        with (
+            explain(path, problem, advice),
+            opened(path, file, messages, problem, advice) as container,
+            messages.heard(),
+        ):
+            stream = container.streams.video[0] if container.streams.video else None
+            frame = next(container.decode(stream), None) if stream else None
+            if stream is None or frame is None:
+                raise VideoError(path, f"{problem}; {advice}")
+            check_size(path, frame.width, frame.height)
+            info, picture = describe(path, container, stream, frame), RgbConverter()(frame)
     found = walk(path)
     if found.cut or found.damage or messages.count or frame.is_corrupt:
         reason = "is cut off" if found.cut else f"is damaged ({found.damage or messages.first})"

@@ -26,6 +26,8 @@ StrPath = str | os.PathLike[str]
 
 DECODERS = ("pyav", "decord")
 
+_INTERLACED = "its frames are marked as interlaced and read as they are; deinterlace it first"
+
 
 def probe(path: StrPath, *, image_fps: float = 24.0) -> VideoInfo:
     """Facts about a video from its headers and its first frame; takes milliseconds.
@@ -276,6 +278,8 @@ def _conclude(source: Decoder, packets: Scan, num_decoded: int) -> None:
         raise shortage
     faults = packets.faults
     faults.repeated_frames = source.repeated
+    if source.interlaced and _INTERLACED not in faults.notes:
+        faults.notes.append(_INTERLACED)
     if source.messages.count >= faults.decoder_errors:
         # The walk over the packets heard the same about the container.
         faults.decoder_errors = source.messages.count

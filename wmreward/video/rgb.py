@@ -97,10 +97,7 @@ def display_matrix(frame: VideoFrame) -> Matrix | None:
 
     FFmpeg makes it of the rotation in a video's header and of the EXIF orientation of a picture.
     """
-    try:
-        data: Any = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # side data of a kind that this PyAV has no name for, such as EXIF
-        data = _without_unknown(frame).side_data.get("DISPLAYMATRIX")
+    data: Any = _only_matrix(frame).side_data.get("DISPLAYMATRIX")
     if data is None:
         return None
     values = np.frombuffer(bytes(data), dtype=np.int32)
@@ -111,11 +108,14 @@ def display_matrix(frame: VideoFrame) -> Matrix | None:
 _SIDE_DATA_KINDS = 64  # FFmpeg numbers them from 0; it has 32 of them now
 
 
-def _without_unknown(frame: VideoFrame) -> VideoFrame:
-    """The same frame without the side data that PyAV cannot name: its table fails as a whole."""
-    known = {kind.value for kind in SideDataType}
+def _only_matrix(frame: VideoFrame) -> VideoFrame:
+    """The same frame without other side data, which is not for PyAV to see.
+
+    Its table of them fails as a whole at a kind that it has no name for, such as EXIF; and what has notes of
+    its own, such as the colour profile of a PNG, is freed twice, which ends the process.
+    """
     graph, last = _graph_of(frame)
-    for kind in sorted(set(range(_SIDE_DATA_KINDS)) - known):
+    for kind in sorted(set(range(_SIDE_DATA_KINDS)) - {SideDataType.DISPLAYMATRIX.value}):
         step = graph.add("sidedata", f"mode=delete:type={kind}")
         last.link_to(step)
         last = step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
@@ -53,9 +54,9 @@ def exact_rate(fps: float | Fraction) -> Fraction:
     if isinstance(fps, Fraction):
         return fps
     ntsc = Fraction(round(fps * 1001 / 1000) * 1000, 1001)
-    if round(fps) != fps and abs(ntsc - Fraction(fps)) < Fraction(1, 200):
+    if ntsc and round(fps) != fps and abs(ntsc - Fraction(fps)) < Fraction(1, 200):
         return ntsc
-    return Fraction(fps).limit_denominator(10_000)
+    return Fraction(fps).limit_denominator(max(10_000, math.ceil(10_000 / fps)))
 
 
 def nearest_to_clock(

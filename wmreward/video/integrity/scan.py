@@ -16,13 +16,23 @@ from pathlib import Path
 
 import numpy as np
 from av import CodecContext
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from wmreward.errors import VideoError
 from wmreward.files import open_regular
-from wmreward.video.container import AGAIN, codec_name, explain, has_clock, open_video
+from wmreward.video.container import (
+    AGAIN,
+    codec_name,
+    explain,
+    has_clock,
+    is_raw,
+    nominal_rate,
+    open_video,
+    videos_in,
+)
 from wmreward.video.integrity import slices as mpeg
 from wmreward.video.integrity.boxes import y4m
 from wmreward.video.integrity.cropping import cropped_size
@@ -107,7 +117,7 @@ def scan(path: Path) -> Scan:
         messages.heard(),
     ):
         codec, file_format = codec_name(stream), container.format.name
-        shown_otherwise = _shown_otherwise(path, stream)
+        shown_otherwise = _shown_otherwise(path, container, stream)
         _open_strictly(stream)
         tick_s = float(stream.time_base or 0)
         rate = float(stream.average_rate or 0)
@@ -162,7 +172,9 @@ def scan(path: Path) -> Scan:
         faults.notes.append(f"it promises {in_header} frames, and {in_file} are there")
     sorted_pts = np.sort(np.frombuffer(pts, dtype=np.int64))
     clock = (
-        None if timed or codec in _CODECS_WITH_HIDDEN_PACKETS else _clock(dts, tick_s, num_shown)
+        _clock(dts, tick_s, num_shown)
+        if file_format == "avi" and codec not in _CODECS_WITH_HIDDEN_PACKETS
+        else None
     )
     times_s = sorted_pts.astype(np.float64) * tick_s if clock is None else clock
     _note_times(faults, times_s, tick_s, file_format)
@@ -195,9 +207,19 @@ def _open_strictly(stream: VideoStream) -> None:
             strict.open()
 
 
-def _shown_otherwise(path: Path, stream: VideoStream) -> list[str]:
-    """What a player does with the pictures that is not done here."""
+def _shown_otherwise(path: Path, container: InputContainer, stream: VideoStream) -> list[str]:
+    """What a player does with the pictures that is not done here, or may do otherwise."""
     context, notes = stream.codec_context, []
+    if (count := len(videos_in(container))) > 1:
+        notes.append(
+            f"it holds {count} videos and marks none of them to be shown: the first is read"
+        )
+    if is_raw(container) and not context.framerate:
+        notes.append(
+            f"it states no frame rate: {float(nominal_rate(container, stream)):g} is assumed"
+        )
+    if "1" in (stream.metadata.get(key) for key in ("alpha_mode", "ALPHA_MODE")):
+        notes.append("its transparency is not read, only the colours under it")
     transfer = _HDR.get(int(getattr(context, "color_trc", 0) or 0))
     if transfer:
         notes.append(f"HDR colours ({transfer}), read as they are: paler than a player shows them")
