@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from wmreward.commands.ending import run_command
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
-from wmreward.generation.early import check_early
 from wmreward.generation.flags import build_parser
 from wmreward.pipelines.flags import check_flags
 
@@ -44,6 +43,8 @@ def _mode_of(values: Values) -> str:
 
 
 def _generate(values: Values) -> int:
+    from wmreward.generation.early import check_early
+
     check_flags(values)
     check_early(values)
     if values["pipeline"]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from wmreward.commands.ending import run_command
 from wmreward.commands.flags import Flag, Parser, Positional
 from wmreward.commands.kinds import OneOf, place
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.files import user_path
 
 _ENDS = (
     "Exit code: 0 when the files that jobs start from are in order, 1 when not, 2 for wrong flags."
@@ -117,6 +115,7 @@ def check(argv: Sequence[str]) -> int:
 
 
 def _make(values: dict[str, Any]) -> None:
+    from wmreward.files import user_path
     from wmreward.prompts.conditioning import physics_iq_jobs
     from wmreward.prompts.jobs import write_jobs
 
@@ -138,6 +137,7 @@ def _make(values: dict[str, Any]) -> None:
 
 
 def _check(values: dict[str, Any]) -> None:
+    from wmreward.files import user_path
     from wmreward.prompts.jobs import read_jobs
 
     jobs = read_jobs(user_path(values["list"]))
@@ -151,6 +151,8 @@ def _check(values: dict[str, Any]) -> None:
 
 def problems_with(files: Sequence[Path], *, full: bool) -> list[str]:
     """One line for each file that is missing, empty or, if ``full``, damaged."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(_WORKERS) as pool:  # decoding lets go of the interpreter
         return [line for line in pool.map(partial(_problem_with, full=full), files) if line]
 

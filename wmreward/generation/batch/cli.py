@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING
 from wmreward.commands.ending import run_command, say_error
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
-from wmreward.files import check_regular, misused, user_path
 from wmreward.generation.batch.flags import parse
-from wmreward.generation.early import check_config
 from wmreward.pipelines.flags import check_flags
 
 if TYPE_CHECKING:
@@ -72,6 +70,9 @@ def _run(argv: Sequence[str], ran: list[RunFolder]) -> int:
 
 def _check_early(values: Values) -> None:
     """What can be found wrong before anything heavy is imported."""
+    from wmreward.files import check_regular, misused, user_path
+    from wmreward.generation.early import check_config
+
     check_flags(values)
     if not values["pipeline"]:
         check_config(values)
