@@ -235,8 +235,33 @@ def test_no_number_is_an_error() -> None:
 def test_settings_of_the_wrong_kind(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         compute_vjepa_surprise(frames(), **{**SMALL, **settings})
-    with pytest.raises(UsageError, match=r"rates must be several: \[4\]"):
-        compute_vjepa_surprise("a.mp4", MODEL, rates=4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rates": 4}, r"rates must be several: \[4\]"),
+        ({"fps": "8"}, "fps='8' must be a number"),
+        ({"image_fps": [24]}, r"image_fps=\[24\] must be a number"),
+        ({"max_frames": 24.5}, r"max_frames=24\.5 must be a whole number"),
+    ],
+)
+def test_what_of_a_file_of_the_wrong_kind(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        compute_vjepa_surprise("a.mp4", MODEL, **settings)
+
+
+@pytest.mark.parametrize(
+    ("video", "message"),
+    [
+        (torch.zeros(3, 6, 8, 8).to_sparse(), r"must be dense: video\.to_dense\(\)"),
+        (torch.zeros(3, 6, 8, 8, device="meta"), "'meta' has a shape, but no values"),
+        (np.ma.masked_less(frames(), 9), r"leaves pixels open: video\.filled\(value\)"),
+    ],
+)
+def test_what_holds_no_pixels(video: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        score(video)
 
 
 def test_which_of_a_list_is_wrong() -> None:

@@ -58,6 +58,10 @@ def video_tensor(video: Frames, value_range: ValueRange | None) -> Tensor:
     """
     frames: Any = _stacked(video) if isinstance(video, list | tuple) else video
     tensor = frames if isinstance(frames, Tensor) else _of_array(frames)
+    if tensor.layout is not torch.strided:
+        raise UsageError("a video tensor must be dense: video.to_dense() makes it so")
+    if tensor.is_meta:
+        raise UsageError("a video tensor on the device 'meta' has a shape, but no values")
     tensor = _channels_first(tensor)
     if 0 in tensor.shape:
         raise UsageError(f"the video is empty: shape {list(frames.shape)}")
@@ -100,6 +104,8 @@ def _of_array(video: Any) -> Tensor:
     """A tensor laid out like the array."""
     if not isinstance(video, np.ndarray):
         raise UsageError(f"{_A_VIDEO}, not {_told(video)}")
+    if isinstance(video, np.ma.MaskedArray):
+        raise UsageError("a masked array leaves pixels open: video.filled(value) gives them one")
     if video.ndim not in (4, 5) or video.shape[-1] != 3:
         raise UsageError(
             f"a video array must be [T, H, W, 3], not {list(video.shape)}{_array_hint(video)}"

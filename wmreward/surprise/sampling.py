@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from math import gcd, lcm
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ class Sampling:
     image_fps: float = IMAGE_FPS
 
     def __post_init__(self) -> None:
+        if not isinstance(self.max_frames, Integral):
+            raise UsageError(f"{named('max_frames', self.max_frames)} must be a whole number")
+        for name, rate in (("fps", self.fps), ("image_fps", self.image_fps)):
+            if rate is not None and not isinstance(rate, Real):
+                raise UsageError(f"{named(name, rate)} must be a number")
         if self.max_frames < 2:
             raise UsageError(f"{named('max_frames', self.max_frames)} must be at least 2")
         if self.fps is not None and not 0 < self.fps < 1000:
