@@ -411,7 +411,8 @@ def test_cheap_mistakes_are_told_before_torch_is_imported(
     """Its import, and that of what stands on it, takes seconds."""
     monkeypatch.chdir(tmp_path)
     cli = import_module(f"wmreward.{command_line}.cli")
-    heavy = ("generation.job", "generation.batch.setup", "pipelines.workshop", "pipelines.batch")
+    pipelines = ("pipelines.command.workshop", "pipelines.command.batch")
+    heavy = ("generation.job", "generation.batch.setup", *pipelines)
     for name in heavy:  # whoever imports one of these has lost
         monkeypatch.setitem(sys.modules, f"wmreward.{name}", None)
     assert cli.main(list(flags)) in (1, 2)

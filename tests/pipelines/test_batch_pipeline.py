@@ -18,7 +18,7 @@ pytest.importorskip("diffusers")
 import pipeline_fixtures
 
 from wmreward.batch.cli import main
-from wmreward.pipelines.workshop import WorkingPipeline
+from wmreward.pipelines.command.workshop import WorkingPipeline
 from wmreward.report.cli import main as report
 
 small_world = guided_fixtures.small_world

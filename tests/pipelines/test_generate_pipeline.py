@@ -17,8 +17,8 @@ from guided_fixtures import candidates_in, record_of
 from tiny_pipelines import image, tiny
 
 from wmreward.generation.cli import main
+from wmreward.pipelines.command.workshop import WorkingPipeline
 from wmreward.pipelines.seam import tell_plain
-from wmreward.pipelines.workshop import WorkingPipeline
 from wmreward.search.best_of_n import ALL_FRAMES
 
 small_world = guided_fixtures.small_world

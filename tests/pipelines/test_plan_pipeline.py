@@ -16,7 +16,7 @@ pytest.importorskip("diffusers")
 from tiny_pipelines import Tiny, tiny, wan_with_text
 
 from wmreward.generation.cli import main
-from wmreward.pipelines.counting import Counted
+from wmreward.pipelines.command.counting import Counted
 from wmreward.pipelines.decoding import Decoder, Economy
 from wmreward.pipelines.families.known import family_of
 

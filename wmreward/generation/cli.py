@@ -12,7 +12,7 @@ from wmreward.commands.ending import run_command
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
 from wmreward.generation.flags import build_parser
-from wmreward.pipelines.flags import check_flags
+from wmreward.pipelines.command.flags import check_flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def _generate(values: Values) -> int:
     check_flags(values)
     check_early(values)
     if values["pipeline"]:
-        from wmreward.pipelines.workshop import generate
+        from wmreward.pipelines.command.workshop import generate
 
         return generate(values)
     from wmreward.generation.job import configuration, job_from, plan_table

@@ -10,17 +10,10 @@
     families/        what differs between pipelines; a new one is a class of ten lines
     slices.py        parts of a video along time
     loading.py       a pipeline by name, known before a weight is read
-    flags.py         which flags mean something to a pipeline
-    request.py       from flags to what a pipeline is asked for
-    job.py           a run of `wmreward generate --pipeline`
-    workshop.py      the pipeline at work, its videos and their records
-    batch.py         job lists: `wmreward batch --pipeline`
-    plan.py          what a pipeline takes, from its configuration alone
-    counting.py      memory, counted on tensors without content
+    command/         from flags to videos
 
-The room that knows diffusers; even here it is imported only where a pipeline is loaded. Files, candidates and
-rewards are those of `generation`. Pipelines are held by their public interface: the scheduler's ``step()``,
-and the call.
+The room that knows diffusers; even here it is imported only where a pipeline is loaded. Pipelines are held by
+their public interface: the scheduler's ``step()``, and the call.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from wmreward.commands.ending import run_command, say_error
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
 from wmreward.generation.batch.flags import parse
-from wmreward.pipelines.flags import check_flags
+from wmreward.pipelines.command.flags import check_flags
 
 if TYPE_CHECKING:
     from wmreward.batch.folder import RunFolder
@@ -89,7 +89,7 @@ def _wanted(values: Values) -> Wanted:
 
     wanted: Wanted
     if values["pipeline"]:
-        from wmreward.pipelines.batch import PipelineBatch
+        from wmreward.pipelines.command.batch import PipelineBatch
 
         wanted = PipelineBatch.of(values)
     else:

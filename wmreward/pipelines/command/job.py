@@ -11,7 +11,7 @@ from wmreward.generation.output import Output
 from wmreward.generation.search.compared import check_compares, other_judge
 from wmreward.generation.search.plan import Candidates, SearchPlan, check_rewards
 from wmreward.generation.steering import Steering, steering_of
-from wmreward.pipelines.request import PipelineChoice, PipelineRequest
+from wmreward.pipelines.command.request import PipelineChoice, PipelineRequest
 
 
 @dataclass(frozen=True, kw_only=True)

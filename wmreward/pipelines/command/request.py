@@ -19,7 +19,7 @@ from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.inputs import opening_image
 from wmreward.generation.job import precision
-from wmreward.pipelines.flags import check_flags
+from wmreward.pipelines.command.flags import check_flags
 from wmreward.pipelines.loading import FoundPipeline, find_pipeline
 from wmreward.pipelines.seam import tell_plain
 from wmreward.rewards.choice import RewardChoice

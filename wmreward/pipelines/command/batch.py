@@ -16,8 +16,8 @@ from wmreward.generation.batch.wanted import Wanted, listed
 from wmreward.generation.output import Output
 from wmreward.generation.steering import steering_of
 from wmreward.generation.workshop import Place
-from wmreward.pipelines.request import PipelineChoice, PipelineRequest
-from wmreward.pipelines.workshop import WorkingPipeline
+from wmreward.pipelines.command.request import PipelineChoice, PipelineRequest
+from wmreward.pipelines.command.workshop import WorkingPipeline
 from wmreward.prompts.jobs import BatchJob
 
 

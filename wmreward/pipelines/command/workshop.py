@@ -21,10 +21,10 @@ from wmreward.generation.search.candidate import Record, told_of
 from wmreward.generation.steering import LoadedRewards
 from wmreward.generation.unused import tell_unused
 from wmreward.generation.workshop import Place
+from wmreward.pipelines.command.job import PipelineJob, job_from
+from wmreward.pipelines.command.plan import plan_table
+from wmreward.pipelines.command.request import PipelineChoice, PipelineRequest
 from wmreward.pipelines.guide import PipelineGuidance, guide_pipeline
-from wmreward.pipelines.job import PipelineJob, job_from
-from wmreward.pipelines.plan import plan_table
-from wmreward.pipelines.request import PipelineChoice, PipelineRequest
 from wmreward.steering.guidance import GuidanceConfig
 from wmreward.version import versions
 

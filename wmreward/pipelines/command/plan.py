@@ -20,9 +20,9 @@ from wmfiles.amounts import BYTES, NUMBERS, amount
 from wmreward.commands.flags import Values
 from wmreward.errors import WMRewardError
 from wmreward.generation.steering import steering_of
-from wmreward.pipelines.counting import Counted
+from wmreward.pipelines.command.counting import Counted
+from wmreward.pipelines.command.request import PipelineChoice
 from wmreward.pipelines.decoding import Decoder, Economy
-from wmreward.pipelines.request import PipelineChoice
 
 _NOT_COUNTED = """\
 not counted               what the transformer computes with, usually less than decoding; the world model, its
