@@ -357,7 +357,7 @@ def test_a_stream_in_any_parts_is_the_whole(
     video = video_of(1, sum(cuts))
     parts = video.split(cuts, dim=2)
     if sum(cuts) < reach(size, max(steps)):
-        with pytest.raises(UsageError, match="too short: .* frames?, but a window"):
+        with pytest.raises(UsageError, match=r"too short: .* frames?, but a window"):
             scorer.score_parts(parts)
         return
     whole, streamed = scorer.score_windows(video), scorer.score_parts(parts)
