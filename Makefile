@@ -10,7 +10,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/python example/demo.py --out outputs/demo
 
-test: lint types unit
+# The types are checked beside the first tests: that takes one core for a while, and tests often wait.
+test: lint
+	@$(MAKE) --no-print-directory --jobs=2 types unit
 
 lint: $(READY)
 	$(BIN)/ruff check .
