@@ -15,6 +15,7 @@ from wmreward.commands.kinds import place
 
 if TYPE_CHECKING:
     from wmreward.compare.pairs import Comparison
+    from wmreward.tables.mean import Mean
 
 _ENDS = """\
 A and B are files of scores (.jsonl or .csv), as `wmreward score --output` writes them. The same videos
@@ -139,14 +140,17 @@ def _in_words(found: Comparison) -> list[str]:
         + (f"; without a partner: {found.alone[0]} of A, {found.alone[1]} of B" * any(found.alone))
         + ("." if found.lower is None else f". B is less surprising in {100 * found.lower:.0f} %.")
     ]
-    if difference is None or not found.can_tell:
-        pass
-    elif difference.high < 0:
-        lines.append("B is more plausible than A, beyond chance.")
-    elif difference.low > 0:
-        lines.append("A is more plausible than B, beyond chance.")
-    else:
-        lines.append("No difference beyond chance.")
+    if difference is not None and found.can_tell:
+        lines.append(_verdict(difference))
     if found.rank_correlation is not None:
         lines.append(f"Rank correlation of the two orders: {found.rank_correlation:.2f}.")
     return lines
+
+
+def _verdict(difference: Mean) -> str:
+    """Of enough pairs by one model and its settings."""
+    if difference.high < 0:
+        return "B is more plausible than A, beyond chance."
+    if difference.low > 0:
+        return "A is more plausible than B, beyond chance."
+    return "No difference beyond chance."

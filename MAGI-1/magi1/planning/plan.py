@@ -122,7 +122,7 @@ class Plan:
         yield (
             "time",
             f"{amount(self.seconds(sustained), SECONDS, '8.0f')} at {sustained / 1e15:.2f} PFLOP/s per GPU "
-            "(a CPU takes thousands of times as long)",
+            "(a CPU takes far longer)",
         )
 
 

@@ -155,7 +155,6 @@ class Setup(Wanted):
             "model": next(iter(self.plans.values())).model,
             "GPUs": f"{processes}: {groups} videos at a time, {self.processes_per_video} GPUs each",
             "memory": f"{amount(memory, BYTES, '.1f')} per GPU, without guidance and rewards",
-            "time": f"{amount(seconds, LONG, '.1f')} at 0.40 PFLOP/s per GPU (a CPU takes thousands of times "
-            "as long)",
+            "time": f"{amount(seconds, LONG, '.1f')} at 0.40 PFLOP/s per GPU (a CPU takes far longer)",
         }
         return "\n".join(f"{name:<12}{value}" for name, value in rows.items())
