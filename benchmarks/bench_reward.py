@@ -27,7 +27,7 @@ from torch import Tensor
 
 from benchmarks.shared.machine import describe, matmul_rate, median_and_peak
 from vjepa2 import VJEPA21, ModelConfig, Reading, VJEPA21Config, WorldModel, build_model, get_config
-from vjepa2.world_model21 import Observed
+from vjepa2.reading import Observed
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.tokens import window_surprise

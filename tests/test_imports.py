@@ -229,6 +229,7 @@ def test_the_method_does_not_know_which_model_it_serves() -> None:
     """Inside the room of surprise: the arithmetic takes any model of the right shape."""
     for name in (
         *("sampling", "inputs", "windows", "tokens", "aggregate", "scorer", "config"),
+        "rules",
         *("result", "show"),
     ):
         modules = imported_modules(ROOT / "wmreward" / "surprise" / f"{name}.py")

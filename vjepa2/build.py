@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from vjepa2.config import ModelConfig, VJEPA2Config, VJEPA21Config
-from vjepa2.world_model import VJEPA2, Branches, WorldModel
-from vjepa2.world_model21 import VJEPA21, Reading
+from vjepa2.reading import Branches, Reading
+from vjepa2.world_model import VJEPA2, WorldModel
+from vjepa2.world_model21 import VJEPA21
 
 
 def build_model(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from vjepa2.refusal import SettingError
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorConfig:
@@ -68,7 +70,12 @@ class ModelConfig:
         if self.width % self.heads:
             raise ValueError(f"encoder width={self.width} is not divisible by heads={self.heads}")
         if self.crop % self.patch:
-            raise ValueError(f"crop={self.crop} is not divisible by patch={self.patch}")
+            below = self.crop // self.patch * self.patch
+            raise SettingError(
+                "crop",
+                self.crop,
+                f" is not divisible by patch={self.patch}; {below} and {below + self.patch} fit",
+            )
 
     @property
     def grid(self) -> int:
@@ -118,7 +125,9 @@ class VJEPA21Config(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.crop < 2 * self.patch:  # rows and columns are stretched over g − 1 steps
-            raise ValueError(f"crop={self.crop} must be at least {2 * self.patch}: two patches")
+            raise SettingError(
+                "crop", self.crop, f" must be at least {2 * self.patch}: two patches"
+            )
         if sorted(set(self.levels)) != list(self.levels) or self.levels[-1:] != (self.depth - 1,):
             raise ValueError(
                 f"levels={self.levels} must rise to the last of the {self.depth} blocks, {self.depth - 1}"
@@ -220,7 +229,9 @@ def get_config(name: str, crop: int | None = None) -> ModelConfig:
     if crop is None or crop == config.crop:
         return config
     if not isinstance(config, VJEPA21Config):
-        raise ValueError(
-            f"crop={crop}: model {name!r} sees {config.crop} pixels; only V-JEPA 2.1 models take another"
+        raise SettingError(
+            "crop",
+            crop,
+            f": model {name!r} sees {config.crop} pixels; only V-JEPA 2.1 models take another",
         )
     return replace(config, crop=crop)

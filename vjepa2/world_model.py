@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from vjepa2.encoder import Encoder
 from vjepa2.layers import Block
 from vjepa2.predictor import PARITY_MASK_TOKEN, Predictor
 from vjepa2.preprocess import preprocess
+from vjepa2.reading import Branches
 from wmweights import keep_compiled
 
 
@@ -31,21 +31,6 @@ class FutureLatents(NamedTuple):
     predicted: Tensor
     observed: Tensor
     last_context: Tensor
-
-
-@dataclass(frozen=True)
-class Branches:
-    """Which stored encoder serves which side: ``online`` was trained to feed the predictor,
-    ``ema`` to be the target.
-    """
-
-    context: str = "online"
-    target: str = "online"
-
-    def __post_init__(self) -> None:
-        for side in (self.context, self.target):
-            if side not in ("online", "ema"):
-                raise ValueError(f"encoder must be 'online' or 'ema', not {side!r}")
 
 
 class WorldModel(nn.Module, ABC):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,12 +11,9 @@ from torch.nn import functional as F
 from vjepa2.config import VJEPA21Config
 from vjepa2.encoder21 import Encoder21
 from vjepa2.predictor21 import TRAINED_MASK_TOKEN, Predictor21
+from vjepa2.reading import Branches, Reading
 from vjepa2.rope import PAIRED, STRETCHED, Rotary
-from vjepa2.world_model import Branches, FutureLatents, WorldModel
-
-Positions = Literal["rescaled", "hub", "raw"]
-Levels = Literal["last", "all"]
-Observed = Literal["own", "teacher", "student"]
+from vjepa2.world_model import FutureLatents, WorldModel
 
 ROTARIES: dict[str, tuple[Rotary, Rotary]] = {
     "rescaled": (STRETCHED, STRETCHED),
@@ -26,51 +21,6 @@ ROTARIES: dict[str, tuple[Rotary, Rotary]] = {
     "raw": (PAIRED, PAIRED),
 }
 """How encoders and predictor count rows and columns."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How a V-JEPA 2.1 model is read. Scores of different readings are different quantities.
-
-    Attributes:
-        positions: How rows and columns count where upstream contradicts itself: ``rescaled`` as in its
-            training code, ``hub`` as its hub does (not in the predictor), ``raw`` as its evaluation
-            does. All the same at 256 pixels.
-        levels: Compare the ``last`` level, or ``all`` that were trained; a distilled model has the last only.
-        observed: What a prediction is compared with. A model that predicts its ``own`` encoder's latents
-            has no choice. A distilled one predicts its ``teacher``'s; or compare with its own view of
-            them, the ``student``'s: another quantity, ours and unverified. ``None``: own or teacher.
-    """
-
-    positions: Positions = "rescaled"
-    levels: Levels = "last"
-    observed: Observed | None = None
-
-    def __post_init__(self) -> None:
-        for name, kind in (("positions", Positions), ("levels", Levels), ("observed", Observed)):
-            value = getattr(self, name)
-            if value not in get_args(kind) and not (name == "observed" and value is None):
-                raise ValueError(f"{name}={value!r} must be one of {', '.join(get_args(kind))}")
-
-    def of(self, config: VJEPA21Config) -> Reading:
-        """The same with ``observed`` settled for a model; raises ``ValueError`` if it cannot be read so."""
-        if config.teacher is None:
-            if self.observed not in (None, "own"):
-                raise ValueError(
-                    f"observed={self.observed!r}: model {config.name!r} predicts its own latents; only "
-                    "distilled models have a teacher"
-                )
-            return replace(self, observed="own")
-        if self.observed == "own":
-            raise ValueError(
-                f"observed='own': model {config.name!r} predicts the latents of {config.teacher.name}; "
-                "choose teacher or student"
-            )
-        if self.levels != "last":
-            raise ValueError(
-                f"levels={self.levels!r}: model {config.name!r} is distilled and predicts the last level only"
-            )
-        return replace(self, observed=self.observed or "teacher")
 
 
 class VJEPA21(WorldModel):

@@ -20,6 +20,7 @@ from wmreward.errors import FileError, UsageError, WMRewardError
 __all__ = [
     "Refusal",
     "atomic_path",
+    "check_folder",
     "check_regular",
     "flush_to_disk",
     "misused",
@@ -55,6 +56,15 @@ def check_regular(
 ) -> None:
     """Raise what `open_regular` raises; for files that a library opens by name."""
     wmfiles.check_regular(path, empty=empty, refuse=refuse)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ``WMRewardError`` unless files can be written to ``folder``, which need not be there yet."""
+    there = next((place for place in (folder, *folder.parents) if place.exists()), Path())
+    if not there.is_dir():
+        raise WMRewardError(f"{there} is not a folder: nothing can be written to {folder}")
+    if not os.access(there, os.W_OK):
+        raise WMRewardError(f"{folder} cannot be written to: permission denied")
 
 
 def misused(where: Path, reason: str) -> UsageError:

@@ -12,22 +12,19 @@ from difflib import get_close_matches
 from itertools import pairwise
 from math import lcm
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from magi1.errors import MagiUsageError
 from magi1.refusal import Refusal, shown
 from wmfiles import JSONError, parse_json, read_text
 
+if TYPE_CHECKING:
+    import torch
+
 VAE_STRIDE = 8
 """Pixels per latent, in height and width."""
 
-DTYPES = {
-    "torch.bfloat16": torch.bfloat16,
-    "torch.float16": torch.float16,
-    "torch.float32": torch.float32,
-}
+DTYPES = ("torch.bfloat16", "torch.float16", "torch.float32")
 
 INTERLEAVED_GROUPS = 8
 """Self- and cross-attention outputs are interleaved in this many groups before their projection."""
@@ -108,7 +105,10 @@ class ModelConfig:
     @property
     def dtype(self) -> torch.dtype:
         """``params_dtype`` as torch's own."""
-        return DTYPES[self.params_dtype]
+        import torch  # a configuration is checked without it
+
+        dtype: torch.dtype = getattr(torch, self.params_dtype.removeprefix("torch."))
+        return dtype
 
     @property
     def condition_width(self) -> int:
@@ -299,7 +299,7 @@ class MagiConfig:
                 f"must divide the {heads} heads, and divide the {groups} query groups or be a multiple",
                 [n for n in range(1, heads + 1) if _shares(n, heads, groups)],
             )
-        if engine.fp8_quant and model.dtype != torch.bfloat16:
+        if engine.fp8_quant and model.params_dtype != "torch.bfloat16":
             refuse("fp8_quant", "needs params_dtype torch.bfloat16")
 
     @property

@@ -14,9 +14,10 @@ from benchmarks.physics_repair.geometry import geometry_of, geometry_of_sets
 from benchmarks.shared.bootstrap import Values
 from wmreward.rewards.world import Consensus
 from wmreward.steering.keep_edges import edge_energy
+from wmreward.surprise.rules import reach
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.tokens import normalised
-from wmreward.surprise.windows import Window, cut_windows, reach
+from wmreward.surprise.windows import Window, cut_windows
 
 SETS = (4, 8, 16, 64)
 """Sizes of the sets that the best is chosen from: candidates are dealt to them in order."""

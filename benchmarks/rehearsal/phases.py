@@ -24,7 +24,7 @@ FUNCTIONS = {
     "magi1.text.features:PromptFeatures.read": "text",
     "magi1.pipeline:load_dit": "weights",
     "magi1.pipeline:load_vae": "weights",
-    "wmreward.surprise.models.choice:load_model": "weights",
+    "wmreward.surprise.models.loading:load_model": "weights",
     "magi1.pipeline:Pipeline._encode_given": "given frames",
     "magi1.sampling.velocity:MagiVelocity.__call__": "step",
     "wmreward.steering.guidance:Guidance.__call__": "guidance",

@@ -279,7 +279,7 @@ def tiny(
         )
     if dtype is not None and f"torch.{dtype}" not in DTYPES:
         raise MagiUsageError(f"dtype={dtype!r} must be one of float32, bfloat16, float16")
-    networks = load(Path(config), device, None if dtype is None else DTYPES[f"torch.{dtype}"])
+    networks = load(Path(config), device, None if dtype is None else getattr(torch, dtype))
     return MagiGenerator(
         networks,
         _with(networks.config.runtime_config, runtime),

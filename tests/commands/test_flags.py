@@ -189,8 +189,8 @@ def test_places_have_a_name() -> None:
 
 def test_names_are_those_of_the_settings() -> None:
     from wmreward.scoring.flags import build_parser
-    from wmreward.surprise.aggregate import selection_size
     from wmreward.surprise.config import ScoreRule, Similarity
+    from wmreward.surprise.rules import selection_size
     from wmreward.video_io import DECODERS
 
     assert shared.SCORE.kind == OneOf(get_args(ScoreRule))

@@ -23,8 +23,8 @@ from magi1.files.folders import TINY_CONFIG, located
 from magi1.pipeline import Pipeline
 from wmreward.generation import flags
 from wmreward.generation.batch.cli import main as batch
+from wmreward.generation.configured import configuration
 from wmreward.generation.flags import build_parser
-from wmreward.generation.job import configuration
 from wmreward.video_io import probe
 
 command = generate_fixtures.command

@@ -19,7 +19,7 @@ from torch import distributed as dist
 
 from magi1.pipeline import Pipeline, Request
 from wmreward.errors import UsageError
-from wmreward.generation.job import configuration
+from wmreward.generation.configured import configuration
 from wmreward.generation.output import Output
 from wmreward.generation.search import candidate
 from wmreward.generation.steering import LoadedSteering, steering_from

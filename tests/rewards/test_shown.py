@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wmreward.rewards.known import OWN
+from wmreward.rewards.names import OWN
 from wmreward.rewards.shown import in_words, shown_name, shown_score
 
 

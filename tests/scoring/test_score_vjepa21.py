@@ -103,13 +103,13 @@ def test_help_names_models_and_their_files() -> None:
         ("vitb21", "--observed both", "must be own, teacher or student, not 'both'"),
         ("vitG21", "--positions cooked", "must be rescaled, hub or raw, not 'cooked'"),
         ("vitG21", "--levels all --similarity token", "--similarity feature"),
-        ("vitG21", "--crop 40", "crop=40 is not divisible by patch=16"),
+        ("vitG21", "--crop 40", "--crop 40 is not divisible by patch=16; 32 and 48 fit"),
         ("vitG21", "--crop 16", "--crop must be a whole number from 32"),
         ("vitG21", "--teacher_weights x.pt", "not compared with a teacher"),
         ("vitb21", "--observed student --teacher_weights x.pt", "not compared with a teacher"),
         ("vitG21", "--compat released", "V-JEPA 2; model vitG21 is 2.1"),
-        ("tiny", "--crop 128", "only V-JEPA 2.1"),
-        ("tiny", "--positions raw", "positions is a choice of V-JEPA 2.1"),
+        ("tiny", "--crop 128", "--crop 128: model"),
+        ("tiny", "--positions raw", "--positions is a choice of V-JEPA 2.1"),
     ],
 )
 def test_wrong_flags_end_at_once(

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmreward.errors import UsageError
-from wmreward.surprise.aggregate import aggregate, select_windows, selection_size
+from wmreward.surprise.aggregate import aggregate, select_windows
 from wmreward.surprise.config import SurpriseConfig
+from wmreward.surprise.rules import selection_size
 
 
 def by_hand(values: np.ndarray, mode: str) -> float:

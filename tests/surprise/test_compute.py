@@ -180,7 +180,7 @@ def test_settings_say_everything_and_fit_into_json(nano: ModelChoice) -> None:
 def test_model_is_loaded_once(nano: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
     assert nano.weights is not None
     first = load(nano)
-    monkeypatch.setattr("wmreward.surprise.models.choice.load_model", None)
+    monkeypatch.setattr("wmreward.surprise.models.loading.load_model", None)
     again = compute_vjepa_surprise(frames(), "nano", weights=nano.weights)
     assert again == compute_vjepa_surprise(frames(), nano)
     assert load(ModelChoice(name="nano", weights=nano.weights)) is first

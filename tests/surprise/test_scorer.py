@@ -16,9 +16,10 @@ from torch import Tensor
 from wmreward.errors import UsageError
 from wmreward.surprise.aggregate import aggregate, select_windows
 from wmreward.surprise.config import SurpriseConfig
+from wmreward.surprise.rules import reach
 from wmreward.surprise.scorer import SurpriseScorer, even_chunks
 from wmreward.surprise.tokens import window_surprise
-from wmreward.surprise.windows import Window, reach
+from wmreward.surprise.windows import Window
 
 MODES = ("mean", "max", "median", "topk2", "topp40")
 RULES: tuple[dict[str, Any], ...] = (

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from wmreward.errors import UsageError
 from wmreward.surprise.config import SurpriseConfig
+from wmreward.surprise.rules import reach
 from wmreward.surprise.windows import (
     Window,
     cut_windows,
     frame_maps,
     gather_windows,
-    reach,
     seam_windows,
     window_spans,
     window_starts,

@@ -19,8 +19,9 @@ from vjepa2.files.key_maps import from_transformers, is_transformers
 from vjepa2.files.official import official_part, part_file, stored_part
 from vjepa2.files.recognise import refuse_others
 from vjepa2.files.sources import OFFICIAL_SUFFIXES, WeightsSource, find_teacher, find_weights
-from vjepa2.world_model import Branches, WorldModel
-from vjepa2.world_model21 import VJEPA21, Reading
+from vjepa2.reading import Branches, Reading
+from vjepa2.world_model import WorldModel
+from vjepa2.world_model21 import VJEPA21
 from wmweights import KeptHash, assemble, blank, check_fit, dequantise, fingerprint, read_state
 
 State = dict[str, Tensor]

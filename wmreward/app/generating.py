@@ -15,8 +15,9 @@ from wmreward.app.limits import LONGEST_PROMPT, check_clip, check_size
 from wmreward.app.models import SMALL
 from wmreward.devices import find_device
 from wmreward.errors import UsageError
+from wmreward.generation.configured import configuration
 from wmreward.generation.flags import TINY_CONFIG, build_parser
-from wmreward.generation.job import Job, configuration, context_of, job_from
+from wmreward.generation.job import Job, context_of, job_from
 from wmreward.generation.output import Output
 from wmreward.generation.progress import Progress
 from wmreward.generation.steering_flags import GUIDANCE_SCALE

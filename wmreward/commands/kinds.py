@@ -34,6 +34,7 @@ _SEEDS = re.compile(r"([0-9]{1,20})(?:\s*-\s*([0-9]{1,20}))?")
 _RULE = re.compile(
     r"mean|max|median|topk[1-9][0-9]{0,8}|topp(?!0*(\.0*)?$)(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)"
 )
+_DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu)(:[0-9]{1,3})?")
 _SHOWN = 40
 
 
@@ -117,6 +118,13 @@ def model(word: str) -> str:
             f"must be {OneOf((*MODELS, 'package.module:factory'))}, not {quoted(word)}"
             f"{did_you_mean(word, MODELS)}"
         )
+    return word
+
+
+def device(word: str) -> str:
+    """The name of a device; whether it is there shows when it is used."""
+    if not _DEVICE.fullmatch(word):
+        raise ArgumentTypeError(f"must be auto, cpu, cuda or cuda:N, not {quoted(word)}")
     return word
 
 

@@ -13,6 +13,7 @@ from wmreward.commands.kinds import (
     OneOf,
     Whole,
     all_different,
+    device,
     different,
     model,
     place,
@@ -308,6 +309,7 @@ DEVICE = Flag(
     "device",
     "auto (a GPU where there is one), cpu, cuda or cuda:N",
     metavar="NAME",
+    kind=device,
     default="auto",
 )
 DTYPE = Flag(

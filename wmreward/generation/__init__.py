@@ -4,6 +4,8 @@
     flags.py            its flags
     steering_flags.py   those of guidance, rewards and search
     early.py            what is wrong at first sight, told at once
+    asked.py            the same of guidance, search and rewards
+    configured.py       the configuration as flags change it
     job.py              from flags to what a run needs
     inputs.py           the image or video that it starts from
     unused.py           flags without effect, named

@@ -47,26 +47,31 @@ def _generate(values: Values) -> int:
 
     check_flags(values)
     check_early(values)
+    from wmreward.generation.asked import check_asked, usual_model
+
     if values["pipeline"]:
+        if not values["plan"]:
+            check_asked(values, values["num_steps"], "vitg")
         from wmreward.pipelines.command.workshop import generate
 
         return generate(values)
-    from wmreward.generation.job import configuration, job_from, plan_table
+    from wmreward.generation.configured import configuration
 
     config = configuration(values)
     if values["plan"]:
+        from wmreward.generation.job import plan_table
+
         print(plan_table(config, values))
         return 0
+    runtime = config.runtime_config
+    check_asked(values, runtime.num_steps, usual_model(config.model_config.model_name))
     if values["download"]:
         from magi1.files.download import download
 
         config = download(config)
+    from wmreward.generation.job import job_from
+
     job = job_from(config, values)
-    if "window_size" in values.given and job.steering.rewards is None:
-        raise UsageError(
-            "--window_size is of the surprise, and nothing here is judged or guided by it (chunks in flight: "
-            "--chunks_at_once)"
-        )
     from wmreward.generation.run import run
     from wmreward.generation.steering import foreign_judge
     from wmreward.generation.unused import tell_unused

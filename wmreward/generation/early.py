@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wmreward.errors import UsageError, VideoError
-from wmreward.files import check_regular, misused
+from wmreward.files import check_regular, misused, user_path
 from wmreward.generation.flags import TINY_CONFIG
 
 _NEEDS = {"t2v": None, "i2v": "init_image", "v2v": "init_video"}
@@ -25,12 +25,32 @@ def check_early(values: Mapping[str, Any]) -> None:
         return
     if not values["pipeline"]:
         check_mode(values)
-    kept(values["keep"])
-    seeds(values, 0)
+    elif not values["prompt"].strip():
+        raise UsageError("--pipeline needs a --prompt")
+    check_dtype(values["dtype"])
     if values["init_image"]:
         check_regular(Path(values["init_image"]), refuse=VideoError)
     if (video := values["init_video"]) and not Path(video).is_dir():  # it may be one of pictures
         check_regular(Path(video), refuse=VideoError)
+    output_place(values["output"])
+
+
+def check_dtype(name: str) -> None:
+    """Raise ``UsageError`` for a precision that videos are not made in."""
+    if name == "float64":
+        raise UsageError("--dtype float64 is for scoring: generate in float32 or bfloat16")
+
+
+def output_place(name: str) -> Path:
+    """Where a video goes; raises ``UsageError`` for a name that is no video's."""
+    from wmreward.video.write import WRITABLE_SUFFIXES
+
+    path = user_path(name)
+    if path.suffix.lower() not in WRITABLE_SUFFIXES:
+        raise UsageError(f"--output {name} must end in {', '.join(WRITABLE_SUFFIXES)}")
+    if path.is_dir():
+        raise UsageError(f"--output {name} is a folder; give the name of a file")
+    return path
 
 
 def check_config(values: Mapping[str, Any]) -> None:
@@ -56,26 +76,3 @@ def check_mode(values: Mapping[str, Any]) -> None:
         raise UsageError(
             "a video from a text needs a --prompt (else give --init_image or --init_video)"
         )
-
-
-def seeds(values: Mapping[str, Any], first: int) -> tuple[int, ...]:
-    """Of the candidates; ``first`` is the first one where no flag says another."""
-    count, given = values["best_of"], values["seeds"]
-    if given is None:
-        return tuple(range(first, first + count))
-    if values["seed"] is not None:
-        raise UsageError("--seed and --seeds: leave out one")
-    if count not in (1, len(given)):
-        raise UsageError(f"--best_of {count} with {len(given)} --seeds: leave out one")
-    return tuple(given)
-
-
-def kept(keep: str) -> int | None:
-    """How many videos stay; None: all."""
-    if keep == "all":
-        return None
-    if keep == "best":
-        return 1
-    if keep.isdecimal() and len(keep) < 10 and int(keep) > 0:
-        return int(keep)
-    raise UsageError(f"--keep {keep} must be all, best or a number from 1 on")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,9 @@ from torch import Tensor
 
 from magi1.config import MagiConfig
 from magi1.files.checkpoint import check_weights, read_vae_config
-from magi1.files.folders import HOW_TO_GET, find_vae, located, missing_files
-from magi1.files.folders import TINY_CONFIG as EMBEDDED_TINY
+from magi1.files.folders import HOW_TO_GET, find_vae, missing_files
 from magi1.pipeline import Request, cut_prompts, usable_frames
 from magi1.planning.plan import RELEASED_VAE, plan
-from magi1.refusal import FieldError, shown
 from magi1.sampling.schedule import VideoLayout
 from magi1.text.chunk_texts import SpecialTokens, load_token_vectors
 from magi1.text.features import FOLDER as TEXT_FOLDER
@@ -29,11 +26,11 @@ from magi1.transformer.kernels import find_kernels
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
+from wmreward.generation.asked import check_asked, usual_model
 from wmreward.generation.early import check_mode
-from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
 from wmreward.generation.inputs import GivenFrames, given_frames
 from wmreward.generation.output import Output, settings_of
-from wmreward.generation.search.compared import check_compares, other_judge
+from wmreward.generation.search.compared import other_judge
 from wmreward.generation.search.plan import Candidates, SearchPlan, check_rewards
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.rewards.choice import RewardChoice
@@ -81,52 +78,6 @@ class Job:
     search: SearchPlan | None
 
 
-def configuration(values: Mapping[str, Any]) -> MagiConfig:
-    """The configuration file with the numbers that flags replace.
-
-    Raises:
-        MagiUsageError: a file or a number that is not right.
-    """
-    path = Path(values["config_file"])
-    if values["config_file"] == TINY_CONFIG and not path.exists():
-        path = located(EMBEDDED_TINY)  # the small model works from any folder
-    config = MagiConfig.load(path)
-    changes: dict[str, Any] = {
-        number: values[flag]
-        for flag, number in {**OVERRIDES, "seed": "seed"}.items()
-        if values[flag] is not None
-    }
-    intervals = len(config.runtime_config.cfg_t_range)
-    for name in SCALES:
-        if (given := values[name]) is not None:
-            changes[name] = tuple(given) * (intervals if len(given) == 1 else 1)
-    engine = config.engine_config
-    if (processes := values["cp_size"]) is not None:
-        strategy = "cp_ulysses" if processes > 1 else engine.cp_strategy
-        engine = replace(engine, cp_size=processes, cp_strategy=strategy)
-    try:
-        return replace(
-            config, runtime_config=replace(config.runtime_config, **changes), engine_config=engine
-        )
-    except FieldError as error:
-        raise UsageError(error.told(partial(_as_flag, values))) from error
-
-
-_FLAGS = {number: flag for flag, number in OVERRIDES.items()} | {
-    name: name for name in (*SCALES, "cp_size")
-}
-"""Fields of the configuration, and the flags that replace them."""
-
-
-def _as_flag(values: Mapping[str, Any], field: str, value: Any) -> str:
-    """How a field of the configuration is called to who typed flags."""
-    flag = _FLAGS.get(field)
-    if flag is None:
-        return f"{field}={shown(value)}"
-    words = " ".join(f"{number:g}" for number in (value if isinstance(value, tuple) else [value]))
-    return f"--{flag} {words}" if values[flag] is not None else f"--{flag} (here {words})"
-
-
 _NOT_COUNTED = """
 not counted             guidance: decoding, the world model and their gradients at every guided step;
                         --guidance_scale 0 goes without"""
@@ -159,13 +110,15 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
         WMRewardError: weights or packages that are missing, an output that cannot be written.
     """
     check_mode(values)
+    check_asked(
+        values, config.runtime_config.num_steps, usual_model(config.model_config.model_name)
+    )
     find_device(values["device"])
     find_kernels(values["kernels"])
     candidates = Candidates.of(values, config.runtime_config.seed)
     searches = candidates.searches
     steering = steering_from(values, config, judges=searches, measures=not searches)
-    check_compares(values, steering, len(candidates.seeds))
-    judge = other_judge(values, steering.rewards)
+    judge = other_judge(values)
     dtype = precision(values["dtype"])
     tokens, special_tokens = _tokens(values)
     request = Request(
@@ -218,8 +171,6 @@ _AS_GIVEN = ("mode", "device", "offload", "kernels", "preview", "save_latents", 
 
 def precision(dtype: str) -> torch.dtype | None:
     """Of the transformer's layers; None: the configuration's."""
-    if dtype == "float64":
-        raise UsageError("--dtype float64 is for scoring: generate in float32 or bfloat16")
     return None if dtype == "auto" else getattr(torch, dtype)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +19,8 @@ from magi1.files.folders import find_dit, find_t5, find_vae
 from magi1.sampling.sampler import LoopState
 from wmfiles import fitted, read_json
 from wmreward.errors import FileError, UsageError, WMRewardError
-from wmreward.files import atomic_path, user_path, write_text
+from wmreward.files import atomic_path, check_folder, write_text
+from wmreward.generation.early import output_place
 from wmreward.video.write import WRITABLE_SUFFIXES
 from wmreward.video_io import write_video
 from wmweights import WeightsError, fingerprint_files, read_metadata, read_state, write_state
@@ -87,12 +87,8 @@ class Output:
                 settings without ``overwrite``.
             WMRewardError: the folder cannot be written or the disk is full.
         """
-        target = user_path(path)
-        if target.suffix.lower() not in WRITABLE_SUFFIXES:
-            raise UsageError(f"--output {path} must end in {', '.join(WRITABLE_SUFFIXES)}")
-        if target.is_dir():
-            raise UsageError(f"--output {path} is a folder; give the name of a file")
-        _check_folder(target.parent)
+        target = output_place(path)
+        _check_room(target.parent)
         output = cls(target, dict(settings), stood=_standing(target))
         output._check_name()
         if overwrite or not target.exists():
@@ -271,14 +267,9 @@ def settings_of(config: MagiConfig) -> dict[str, Any]:
     }
 
 
-def _check_folder(folder: Path) -> None:
-    there = folder
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir():
-        raise WMRewardError(f"{there} is not a folder: nothing can be written to {folder}")
-    if not os.access(there, os.W_OK):
-        raise WMRewardError(f"{folder} cannot be written to: permission denied")
+def _check_room(folder: Path) -> None:
+    check_folder(folder)
+    there = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(there).free
     if free < LEAST_ROOM:
         raise WMRewardError(f"{folder}: only {free // 2**20} MiB left on the disk; free some space")

@@ -16,29 +16,18 @@ from magi1.config import MagiConfig
 from magi1.pipeline import Pipeline
 from magi1.tiling import map_tiles
 from magi1.transformer.offload import resident
-from wmreward.errors import UsageError
-from wmreward.generation.steering_flags import (
-    CONTINUED_GUIDANCE,
-    CONTINUED_REWARD,
-    GUIDANCE_RANGE,
-    GUIDANCE_SCALE,
-    GUIDED_MODES,
-)
+from wmreward.generation.asked import SMALL_GENERATOR, AskedSteering, usual_model
 from wmreward.protocols import RewardScores, VideoFacts
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Comparison, Judged
 from wmreward.rewards.features import Trajectory
-from wmreward.rewards.known import FINISHED_ONLY, comparing, parse_weights
+from wmreward.rewards.known import comparing
 from wmreward.rewards.mix import ContinuationMix, RewardMix, cutters_of
-from wmreward.rewards.world import SeamReward, SurpriseReward
+from wmreward.rewards.world import SurpriseReward
 from wmreward.steering.guidance import Guidance, GuidanceConfig, Relief
 from wmreward.steering.particles import ParticleConfig, ParticleSteering
-from wmreward.steering.schedule import GuidanceSchedule
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.shared import SharedScorer
-
-SMALL_GENERATOR = "tiny"
-"""The generator that comes along is judged by the world model that comes along, which has the same name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +72,10 @@ def steering_from(
     Raises:
         UsageError: settings that cannot be, or do not fit the sampler.
     """
-    small = config.model_config.model_name == SMALL_GENERATOR
     return steering_of(
         values,
         config.runtime_config.num_steps,
-        default_model=SMALL_GENERATOR if small else "vitg",
+        default_model=usual_model(config.model_config.model_name),
         judges=judges,
         measures=measures,
     )
@@ -102,19 +90,9 @@ def steering_of(
     measures: bool = False,
 ) -> Steering:
     """The same for any generator that takes ``steps`` steps, with the world model that usually judges it."""
-    values = _of_mode(values)
-    schedule = GuidanceSchedule.make(
-        steps,
-        scale=_guidance_scale(values),
-        frequency=values["guidance_frequency"] or 1,
-        which=values["guidance_steps"],
-        scales=values["guidance_scales"],
-        times=_guided_times(values),
-    )
-    searches = values["search"] == "particles"
-    if values["plot"] and not schedule.acts:
-        raise UsageError("--plot draws what guidance does: it needs --guidance_scale")
-    if not (schedule.acts or searches or judges):
+    asked = AskedSteering.of(values, steps, default_model=default_model, judges=judges)
+    values, schedule = asked.values, asked.schedule
+    if asked.rewards is None:
         return Steering()
     rewards = RewardChoice.from_flags(
         values,
@@ -136,8 +114,7 @@ def steering_of(
             null=values["guidance_null"],
             context_frames=context,
         )
-        _check_guides(rewards, "guide")
-    if searches:
+    if asked.particles:
         particles = ParticleConfig(
             beta=values["particle_beta"],
             every=values["particle_every"],
@@ -147,7 +124,6 @@ def steering_of(
         )
         if values["particle_range"]:
             particles = replace(particles, times=tuple(values["particle_range"]))
-        _check_guides(rewards, "weigh particles")
     return Steering(guidance=guidance, particles=particles, rewards=rewards)
 
 
@@ -161,48 +137,6 @@ def foreign_judge(rewards: RewardChoice | None, config: MagiConfig) -> str | Non
         "note: --model tiny knows simulated balls and boxes only: its verdict means nothing on what "
         f"{config.model_config.model_name} makes (vitg is the default there)"
     )
-
-
-def _of_mode(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """With the defaults of continued videos, where nothing else was asked for."""
-    if values["mode"] not in GUIDED_MODES:
-        return values
-    own: dict[str, Any] = {}
-    given: frozenset[str] = getattr(values, "given", frozenset())
-    if given.isdisjoint(CONTINUED_REWARD):
-        own |= CONTINUED_REWARD
-    rewards = parse_weights(own.get("reward") or values["reward"] or [SurpriseReward.name])
-    when = (*CONTINUED_GUIDANCE, "guidance_steps", "guidance_scales")
-    if _surprises(rewards) and all(values[name] is None for name in when):
-        own |= CONTINUED_GUIDANCE
-    return {**values, **own}
-
-
-def _surprises(rewards: Mapping[str, float]) -> bool:
-    return not rewards.keys().isdisjoint((SurpriseReward.name, SeamReward.name))
-
-
-def _guidance_scale(values: Mapping[str, Any]) -> float:
-    """What was asked for; else surprise guides where it is known to help (a list of jobs has no mode)."""
-    if (asked := values["guidance_scale"]) is not None:
-        return float(asked)
-    rewards = parse_weights(values["reward"] or [SurpriseReward.name])
-    return GUIDANCE_SCALE if _surprises(rewards) and values["mode"] in GUIDED_MODES else 0.0
-
-
-def _guided_times(values: Mapping[str, Any]) -> tuple[float, float]:
-    """A list of steps says when, too: then no default restricts it."""
-    if values["guidance_range"]:
-        low, high = values["guidance_range"]
-        return low, high
-    listed = values["guidance_steps"] or values["guidance_scales"]
-    return (0.0, 1.0) if listed else GUIDANCE_RANGE
-
-
-def _check_guides(rewards: RewardChoice, what: str) -> None:
-    if rewards.weights.keys() <= FINISHED_ONLY:
-        names = " and ".join(rewards.weights)
-        raise UsageError(f"--reward {names} needs finished candidates: it cannot {what}")
 
 
 class LoadedRewards:

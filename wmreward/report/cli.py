@@ -64,13 +64,15 @@ def _run(argv: Sequence[str]) -> int:
     path = Path(values["output"] or folder / "report.html")
     if path.suffix.lower() not in (".html", ".htm"):
         parser.error(f"--output {path} must end in .html")
+    from wmreward.report.run_data import read_run
+
+    found = read_run(folder)  # what is no run is told before PyTorch is loaded
     from wmreward.evaluate.run import read_results
     from wmreward.report.page import write_page
-    from wmreward.report.run_data import read_run
     from wmreward.report.surprise import with_surprise
     from wmreward.report.totals import with_totals
 
-    run = with_totals(read_run(folder))
+    run = with_totals(found)
     if not values["no_maps"]:
         _draw_surprise(run, values["model"], values["weights"])
     write_page(with_surprise(run), read_results(run.path), path)

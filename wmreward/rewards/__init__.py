@@ -8,6 +8,7 @@
     vlm.py      what a vision-language model answers
     hub.py      networks of transformers: where they are, loaded frozen
     compare.py  judged candidates of a set, compared by what was recorded
+    names.py    what can be asked for, and what goes together
     known.py    rewards by name
     checks.py   what a reward says, checked
     choice.py   from flags to rewards

@@ -13,14 +13,25 @@ from wmreward.factories import find_factory, origin
 from wmreward.rewards.compare import How
 from wmreward.rewards.encoders import EncoderChoice
 from wmreward.rewards.features import Trajectory
-from wmreward.rewards.geometry import LEAST_FEATURES, GeometryReward
-from wmreward.rewards.known import ASKS, DESCRIBES, OWN, PREDICTS, Judges, parse_weights
+from wmreward.rewards.geometry import GeometryReward
+from wmreward.rewards.known import Judges
 from wmreward.rewards.mix import RewardMix
+from wmreward.rewards.names import (
+    ASKS,
+    DESCRIBES,
+    LEAST_FEATURES,
+    OWN,
+    PREDICTS,
+    AskedRewards,
+    check_kinds,
+    check_model,
+    needs_model,
+)
 from wmreward.rewards.vlm import PROMPT, VLMChoice, VLMReward
 from wmreward.rewards.weights import find_sources, loaded, weights_of
 from wmreward.rewards.world import Consensus, SeamReward
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.models import ModelChoice, reading_values
+from wmreward.surprise.models import ModelChoice
 from wmreward.surprise.scorer import SurpriseScorer
 
 
@@ -53,26 +64,12 @@ class RewardChoice:
         Raises:
             UsageError: names, numbers or rules that cannot be.
         """
-        config = SurpriseConfig(
-            window_size=values["window_size"],
-            context_frames=values["context_frames"],
-            stride=values["stride"],
-            mode=values["aggregate"],
-            similarity=values["similarity"],
-            score=values["score"],
-            context_grad=context_grad,
-            frame_strides=values["frame_strides"],
-        )
+        asked = AskedRewards.of(values, default_model=default_model, context_grad=context_grad)
         choice = cls(
-            weights=parse_weights(values["reward"] or ["surprise"]),
+            weights=asked.weights,
             how=values["combine"],
-            model=ModelChoice(
-                name=values["model"] or default_model,
-                weights=values["weights"],
-                **reading_values(values),
-                device=values["device"],
-            ),
-            config=config,
+            model=asked.model,
+            config=asked.config,
             encoder=_encoder(values),
             vlm=_vlm(values),
         )
@@ -82,7 +79,7 @@ class RewardChoice:
     @property
     def needs_model(self) -> bool:
         """Whether any of them is the world model's."""
-        return self._any(PREDICTS) or (self.encoder is None and self._any(DESCRIBES))
+        return needs_model(self.weights, encoder=self.encoder is not None)
 
     @property
     def world_models(self) -> list[ModelChoice]:
@@ -111,17 +108,8 @@ class RewardChoice:
     @property
     def min_frames(self) -> int:
         """Frames of the shortest video that can be judged, as far as is known before anything is loaded."""
-        frames = 1
-        if self.needs_model:
-            others = self.weights.keys() & {*PREDICTS, *DESCRIBES} - {SeamReward.name}
-            frames = self.config.min_frames if others else self.config.shortest
-        if GeometryReward.name in self.weights and not self._by_images:
-            seen = self.encoder.world_model if self.encoder is not None else self.model
-            step = (seen or self.model).config.tubelet
-            frames = max(frames, self.config.window_size + (LEAST_FEATURES - 1) * step)
-        elif GeometryReward.name in self.weights:
-            frames = max(frames, LEAST_FEATURES)
-        return frames
+        encoder = None if self.encoder is None else self.encoder.name
+        return AskedRewards(self.weights, self.model, self.config, encoder).min_frames
 
     @property
     def context_frames(self) -> int:
@@ -200,35 +188,14 @@ class RewardChoice:
 
     def check(self) -> None:
         """Raise ``UsageError`` for what cannot judge, as far as is known before anything is loaded."""
-        self.model.torch_device()
-        self._check_others()
-        if not self.needs_model:
-            return
-        self.model.check(self.config)
-        if self.model.acts:
-            raise UsageError(f"model {self.model.name} needs actions: it cannot judge videos")
-        if self.model.is_own and self.encoder is None and GeometryReward.name in self.weights:
-            raise UsageError(
-                f"--reward {GeometryReward.name} goes by an encoder, which a model of your own need not "
-                "have: name one with --encoder"
-            )
-
-    def _check_others(self) -> None:
-        """An encoder or a model that is asked is given where a reward needs it, and only there."""
-        describes, asks = self._any(DESCRIBES), self._any(ASKS)
+        check_kinds(self.weights, encoder=self.encoder is not None, vlm=self.vlm is not None)
+        if self.needs_model:
+            check_model(self.weights, self.model, self.config, encoder=self.encoder is not None)
         if self.encoder is not None:
-            if not describes:
-                raise UsageError(f"--encoder is of the rewards {' and '.join(DESCRIBES)}: name one")
             self.encoder.check()
-        if asks and self.vlm is None:
-            raise UsageError(
-                f"--reward {' and '.join(ASKS)} ask a vision-language model: name it with --vlm, such as "
-                "Qwen/Qwen2.5-VL-7B-Instruct"
-            )
         if self.vlm is not None:
-            if not asks:
-                raise UsageError(f"--vlm is of the rewards {' and '.join(ASKS)}: name one")
             self.vlm.check()
+        self.model.torch_device()
 
     def check_weights(self) -> None:
         """Find all weights, and download them where they are on the Hub.
@@ -250,12 +217,8 @@ def _encoder(values: Mapping[str, Any]) -> EncoderChoice | None:
 
 
 def _vlm(values: Mapping[str, Any]) -> VLMChoice | None:
+    if values["vlm"] is None:
+        return None
     given = {"question": values["question"], "fps": values["vlm_fps"]}
     chosen = {name: value for name, value in given.items() if value is not None}
-    if values["vlm"] is not None:
-        return VLMChoice(name=values["vlm"], **chosen)
-    if chosen:
-        raise UsageError(
-            "--question and --vlm_fps are of a model that is asked: name it with --vlm"
-        )
-    return None
+    return VLMChoice(name=values["vlm"], **chosen)

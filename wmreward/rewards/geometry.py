@@ -14,9 +14,7 @@ from torch import Tensor
 from wmreward.errors import UsageError
 from wmreward.protocols import RewardCurve, RewardScores
 from wmreward.rewards.features import Trajectory
-
-LEAST_FEATURES = 4
-"""Of a trajectory: three steps, with two angles between them."""
+from wmreward.rewards.names import GEOMETRY, LEAST_FEATURES
 
 _TINY = 1e-12
 _RIDGE = 1e-6
@@ -131,7 +129,7 @@ class GeometryReward:
     :mod:`wmreward.rewards.compare`; here, for a video alone, :meth:`Signals.plausibility`.
     """
 
-    name = "geometry"
+    name = GEOMETRY
     differentiable = True
 
     def __init__(self, trajectory: Trajectory) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wmreward.errors import UsageError
-from wmreward.factories import find_factory, is_import_path, make
+from wmreward.factories import make
 from wmreward.protocols import InformedReward, Reward, SetReward
 from wmreward.rewards.compare import Compare
 from wmreward.rewards.features import Trajectory
 from wmreward.rewards.geometry import GeometryReward
+from wmreward.rewards.names import ASKS, CONSENSUS, DESCRIBES, OWN
 from wmreward.rewards.vlm import VLMReward
 from wmreward.rewards.world import (
     Consensus,
@@ -23,19 +23,6 @@ from wmreward.rewards.world import (
 from wmreward.surprise.scorer import SurpriseScorer
 
 AnyReward = Reward | SetReward | InformedReward
-
-PREDICTS = (SurpriseReward.name, SeamReward.name)
-"""Rewards that need a world model's prediction."""
-DESCRIBES = (GeometryReward.name, Consensus.name)
-"""Rewards that go by what an encoder sees: the world model's, unless another is chosen."""
-ASKS = ("vlm", "adherence")
-"""Rewards that ask a vision-language model."""
-CURVED = (*PREDICTS, GeometryReward.name)
-"""Rewards of ours that say when a video is implausible."""
-OWN = (PREDICTS[0], PREDICTS[1], *DESCRIBES, *ASKS)
-"""All rewards of ours."""
-FINISHED_ONLY = frozenset({Consensus.name, *ASKS})
-"""Those that judge finished videos only: they neither guide nor weigh particles."""
 
 
 @dataclass(frozen=True)
@@ -89,34 +76,13 @@ _OF_SCORER: dict[str, Callable[[SurpriseScorer], AnyReward]] = {
 }
 
 
-def parse_weights(entries: Sequence[str]) -> dict[str, float]:
-    """Names and weights of ``NAME[=WEIGHT]``; what is to be imported is looked up, but not made.
-
-    Raises:
-        UsageError: an unknown name, one that cannot be imported or is given twice, a weight that is none.
-    """
-    weights: dict[str, float] = {}
-    for entry in entries:
-        name, equals, number = entry.partition("=")
-        if name in weights:
-            raise UsageError(f"reward {name!r} is given twice")
-        if name not in OWN:
-            if not is_import_path(name):
-                raise UsageError(
-                    f"unknown reward {name!r}: use {', '.join(OWN)} or package.module:factory"
-                )
-            find_factory(name, "reward")
-        weights[name] = _weight(entry, number) if equals else 1.0
-    return weights
-
-
 def comparing(name: str) -> Compare:
     """How a reward of this name compares embeddings; nothing of ours is loaded.
 
     Raises:
         UsageError: it cannot be imported, or compares nothing.
     """
-    if name == Consensus.name:
+    if name == CONSENSUS:
         return nearness
     compare = None if name in OWN else getattr(imported(name), "compare", None)
     if compare is None:
@@ -139,14 +105,3 @@ def imported(path: str) -> AnyReward:
         )
     reward: AnyReward = made
     return reward
-
-
-def _weight(entry: str, number: str) -> float:
-    try:
-        weight = float(number)
-    except ValueError:
-        weight = math.nan
-    # Python also reads 1_000, and digits of other scripts.
-    if not math.isfinite(weight) or not number.isascii() or "_" in number:
-        raise UsageError(f"reward {entry!r}: {number!r} is not a weight")
-    return weight

@@ -26,7 +26,8 @@ from wmreward.rewards.checks import blamed, check_finite, checked, network_of
 from wmreward.rewards.compare import Compare, Comparison, How, Judged, recorded
 from wmreward.rewards.features import FrameEncoder, Trajectory
 from wmreward.rewards.geometry import GeometryReward
-from wmreward.rewards.known import AnyReward, Judges, parse_weights
+from wmreward.rewards.known import AnyReward, Judges
+from wmreward.rewards.names import parse_weights
 from wmreward.rewards.world import SurpriseReward
 from wmreward.surprise.reduce import as_floats, seen_by
 from wmreward.surprise.scorer import SurpriseScorer

@@ -13,10 +13,12 @@ from torch.nn import functional as F
 
 from wmreward.protocols import RewardCurve, RewardScores, VideoFacts
 from wmreward.rewards.features import Trajectory
+from wmreward.rewards.names import CONSENSUS, SEAM, SURPRISE
 from wmreward.surprise.aggregate import WindowScores, aggregate
+from wmreward.surprise.rules import reach
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.tokens import normalised
-from wmreward.surprise.windows import Window, cut_windows, reach
+from wmreward.surprise.windows import Window, cut_windows
 
 OF_STRIDE = "frame_stride_"
 """Parts of this name are the surprise at one of several frame strides."""
@@ -32,7 +34,7 @@ class SurpriseReward:
     (how much really changed), from the same forward passes.
     """
 
-    name = "surprise"
+    name = SURPRISE
     differentiable = True
 
     def __init__(self, scorer: SurpriseScorer) -> None:
@@ -90,7 +92,7 @@ class SeamReward(SurpriseReward):
     the stride, the further it looks. For choosing among continuations of a video; guides as surprise does.
     """
 
-    name = "seam"
+    name = SEAM
 
     @property
     def min_frames(self) -> int:
@@ -125,7 +127,7 @@ class Consensus:
     windows; a score is minus the mean distance to the other candidates.
     """
 
-    name = "consensus"
+    name = CONSENSUS
 
     def __init__(self, scorer: SurpriseScorer) -> None:
         self.scorer = scorer

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from wmfiles.names import cut
 from wmreward.pictures.map_video import MapScale
 from wmreward.pictures.plot import Curve
 from wmreward.scoring.report import Row
-from wmreward.surprise.result import SurpriseResult
+
+if TYPE_CHECKING:
+    from wmreward.surprise.result import SurpriseResult
 
 _LONGEST_STEM = 120
 """Bytes of a video's name in those of its pictures."""

@@ -1,4 +1,6 @@
-"""From flags to what a run needs. All that can be found wrong without weights or decoding is found here."""
+"""From flags to what a run needs. All that can be found wrong without weights or decoding is found here, and
+before PyTorch is imported, which takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ from wmreward.pictures.extra import check_pictures
 from wmreward.records.record_file import RecordFile
 from wmreward.scoring.pictures import Pictures
 from wmreward.surprise.actions.motion import STEP_RATE, Motion, check_given, read_motion
-from wmreward.surprise.compute import RELEASED_SETTINGS
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.models import ModelChoice, reading_values
+from wmreward.surprise.models.choice import ModelChoice, reading_values
+from wmreward.surprise.released import RELEASED_SETTINGS
+from wmreward.surprise.rules import reach
 from wmreward.surprise.sampling import Sampling, at_rates
-from wmreward.surprise.windows import reach
 from wmreward.tables.layout import Format
 from wmreward.video.find import Found, notes_on
 
@@ -92,16 +94,14 @@ class Job:
 
 
 def model_choice(values: Mapping[str, Any]) -> ModelChoice:
-    """The network; raises ``UsageError`` for unknown names and devices that are not there."""
+    """The network; raises ``UsageError`` for what the model of this name cannot do."""
     names = (
         *("weights", "context_encoder", "target_encoder"),
         *("mask_token", "device", "dtype", "compile"),
     )
-    choice = ModelChoice(
+    return ModelChoice(
         name=values["model"], **{name: values[name] for name in names}, **reading_values(values)
     )
-    choice.torch_device()
-    return choice
 
 
 def job_from(flags: Values, found: Found) -> Job:
@@ -124,8 +124,6 @@ def job_from(flags: Values, found: Found) -> Job:
         _refuse_other(values, given, _RELEASED_FLAGS, "--compat released")
         values |= _RELEASED_FLAGS
     values = with_rates(values, given)
-    if values["fps"] is not None and "max_frames" in given:
-        raise UsageError("--max_frames and --fps are two ways of taking frames: leave out one")
     config = SurpriseConfig(**{setting: values[flag] for flag, setting in _SURPRISE_FLAGS.items()})
     choice.check(config)
     sampling = Sampling(
@@ -134,8 +132,10 @@ def job_from(flags: Values, found: Found) -> Job:
     if not choice.acts:
         _check_windows(config, sampling)
     _check_decoder(values["decoder"])
-    pictures = _pictures(values, config)
+    pictures, plot_all = _pictures(values, config), _plot_all(values["plot_all"])
+    output = _output(values["output"])
     motion, motion_sha256 = _motion(values["actions"], choice.name, choice.acts)
+    choice.torch_device()
     return Job(
         videos=found.videos,
         notes=notes_on(*found, None if "image_fps" in given else sampling.image_fps),
@@ -146,9 +146,9 @@ def job_from(flags: Values, found: Found) -> Job:
         motion_sha256=motion_sha256,
         batch_size=values["batch_size"],
         workers=values["read_ahead"],
-        output=_output(values["output"]),
+        output=output,
         pictures=pictures,
-        plot_all=_plot_all(values["plot_all"]),
+        plot_all=plot_all,
         as_json=values["json"],
         form=values["format"],
         strict=values["strict"],
@@ -162,6 +162,8 @@ def with_rates(values: Mapping[str, Any], given: Collection[str]) -> dict[str, A
     Raises:
         UsageError: another flag says which frames are taken, too; see :func:`.at_rates`.
     """
+    if "fps" in given and "max_frames" in given:
+        raise UsageError("--max_frames and --fps are two ways of taking frames: leave out one")
     if values["rates"] is None:
         return dict(values)
     for flag in ("fps", "max_frames", "frame_strides"):

@@ -21,8 +21,9 @@ from wmreward.factories import origin
 from wmreward.protocols import VideoFacts, WorldModel
 from wmreward.records.rates import rates_note
 from wmreward.rewards.compare import How
-from wmreward.rewards.known import DESCRIBES, PREDICTS, AnyReward, parse_weights
+from wmreward.rewards.known import AnyReward
 from wmreward.rewards.mix import RewardMix
+from wmreward.rewards.names import DESCRIBES, PREDICTS, parse_weights
 from wmreward.search.best_of_n import ALL_FRAMES, Choice, FileJudge, search
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.ways import settings_hash

@@ -113,7 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     parser = build_parser()
     values = parser.read(argv)
+    from wmreward.select.early import check_early, check_rescoring
+
     if values["rescore"] is not None:
+        check_rescoring(values)
         from wmreward.select.rescore import rescore
 
         return rescore(values)
@@ -121,7 +124,8 @@ def _run(argv: Sequence[str]) -> int:
         parser.error("which videos? name a VIDEO, a folder, a list or a table")
     from wmreward.select.groups import videos_of
 
-    found, left_out = videos_of(values["video_path"])  # before PyTorch is loaded
+    found, left_out = videos_of(values["video_path"])
+    groups = check_early(values, found)
     from wmreward.select.run import job_from, run
 
-    return run(job_from(values, found, left_out))
+    return run(job_from(values, found, groups, left_out))

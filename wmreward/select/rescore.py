@@ -10,33 +10,18 @@ from pathlib import Path
 
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.files import user_path
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import Record
 from wmreward.rewards.compare import Comparison, Judged
-from wmreward.rewards.known import ASKS, comparing, parse_weights
+from wmreward.rewards.known import comparing
+from wmreward.rewards.names import ASKS, parse_weights
 from wmreward.search.best_of_n import Choice
 from wmreward.search.candidates import Candidate, embedding_files, embeddings_folder
 from wmreward.search.ways import settings_hash
+from wmreward.select.early import check_rescoring
 from wmreward.select.groups import group_of
 from wmreward.select.show import Showing
 from wmweights import WeightsError, read_state
-
-_FLAGS = frozenset(
-    {
-        "rescore",
-        "reward",
-        "combine",
-        "group_by",
-        "copy_to",
-        "contact_sheets",
-        "plots",
-        "json",
-        "format",
-        "debug",
-    }
-)
-"""What can be said here; all else is about judging."""
 
 
 def rescore(values: Values) -> int:
@@ -46,11 +31,7 @@ def rescore(values: Values) -> int:
         UsageError: flags of judging, or records that do not say all that is asked for.
         WMRewardError: embeddings that are gone.
     """
-    if other := sorted(values.given - _FLAGS):
-        raise UsageError(f"--rescore judges nothing: leave out --{other[0]}")
-    file = user_path(values["rescore"])
-    if not file.is_file():
-        raise UsageError(f"--rescore {file}: no such file of records (.jsonl)")
+    file = check_rescoring(values)
     weights = parse_weights(values["reward"] or ["surprise"])
     comparison = Comparison(weights, values["combine"], compare=comparing)
     latest = _latest(RecordFile(file).read())

@@ -29,7 +29,6 @@ from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.ways import ways_of
-from wmreward.select.groups import in_groups
 from wmreward.select.show import Showing, say
 from wmreward.surprise.result import Clock
 from wmreward.surprise.sampling import Sampling
@@ -65,12 +64,18 @@ class Job:
     workers: int
 
 
-def job_from(flags: Values, found: Mapping[Path, str | None], left_out: Sequence[Path] = ()) -> Job:
-    """Check all flags, before anything is loaded.
+def job_from(
+    flags: Values,
+    found: Mapping[Path, str | None],
+    groups: Mapping[str, Sequence[Path]],
+    left_out: Sequence[Path] = (),
+) -> Job:
+    """Check what of the flags `wmreward.select.early` cannot, before anything is loaded.
 
     Args:
         flags: Of the command line.
         found, left_out: The videos that they name, see `videos_of`.
+        groups: The same, by what they have in common.
 
     Raises:
         UsageError: flags that make no sense.
@@ -79,15 +84,7 @@ def job_from(flags: Values, found: Mapping[Path, str | None], left_out: Sequence
     values = with_rates(flags, flags.given)
     rewards = RewardChoice.from_flags(values, default_model="vitg")
     sampling = Sampling(**{name: values[name] for name in ("max_frames", "fps", "image_fps")})
-    if sampling.fps is None and sampling.max_frames < rewards.min_frames:
-        raise UsageError(
-            f"--max_frames {sampling.max_frames} is too few: the reward needs {rewards.min_frames}"
-        )
     output = None if values["output"] is None else user_path(values["output"])
-    showing = Showing.from_flags(flags)
-    if output is not None and output.suffix.lower() != ".jsonl":
-        raise UsageError(f"--output {output} must end in .jsonl")
-    groups = in_groups(found, values["group_by"])
     for path, prompt in found.items():
         rewards.check_prompt(prompt, of=str(path))
     rewards.check_weights()
@@ -101,7 +98,7 @@ def job_from(flags: Values, found: Mapping[Path, str | None], left_out: Sequence
         sampling=sampling,
         strict=values["strict"],
         output=output,
-        showing=showing,
+        showing=Showing.from_flags(flags),
         workers=values["read_ahead"],
     )
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmreward.commands.flags import Values
-from wmreward.errors import UsageError
 from wmreward.files import user_path
-from wmreward.pictures.extra import check_pictures
 from wmreward.records.rates import rates_note
 from wmreward.records.scored import to_json
-from wmreward.rewards.known import CURVED, OWN, parse_weights
 from wmreward.scoring.report import equals, short_names
 from wmreward.search.best_of_n import Choice
 from wmreward.search.report import choice_gain, choice_table, draw_choice, draw_curves
@@ -45,14 +42,11 @@ class Showing:
 
     @classmethod
     def from_flags(cls, values: Values, video: Callable[[str], Path] = Path) -> Showing:
-        """From a command line; raises ``UsageError`` for a place that cannot be."""
+        """From a command line; see `wmreward.select.early`, which finds what is wrong with it."""
         copy_to, sheets, plots = (
             None if values[name] is None else user_path(values[name])
             for name in ("copy_to", "contact_sheets", "plots")
         )
-        if plots is not None:
-            check_pictures("--plots")
-            _check_curved(parse_weights(values["reward"] or ["surprise"]))
         return cls(
             copy_to=copy_to,
             sheets=sheets,
@@ -123,14 +117,6 @@ class Showing:
                 f"no {path}: the records hold no curves, as those of earlier versions and of rewards that "
                 "have none; another --output judges anew"
             )
-
-
-def _check_curved(rewards: Collection[str]) -> None:
-    if not any(name in CURVED or name not in OWN for name in rewards):
-        raise UsageError(
-            f"--plots draws rewards over time, which {' and '.join(rewards)} do not know: add one of "
-            f"{', '.join(CURVED)}"
-        )
 
 
 def say(text: str) -> None:

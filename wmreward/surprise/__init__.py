@@ -14,7 +14,9 @@ A video takes one way through it. Read it in this order:
 
 and around it:
 
+    rules.py         the arithmetic of settings
     config.py        the settings that define a score
+    released.py      those of the published command line
     compute.py       `compute_vjepa_surprise`, all of it in one call
     shared.py        windows dealt to the processes that share a video
     show.py          plots and map videos of a result

@@ -6,49 +6,15 @@ lets a gradient be computed for the selected windows alone.
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from wmreward.errors import UsageError, named
+from wmreward.surprise.rules import selection_size
 from wmreward.surprise.windows import Window
-
-MODES_HELP = "mean, max, median, topkK (mean of the K largest) or toppP (of the largest P percent)"
-
-_PATTERN = re.compile(r"(mean|max|median|topk|topp)(\d+(?:\.\d+)?)?")
-
-
-def selection_size(mode: str, windows: int) -> int:
-    """How many of ``windows`` windows ``mode`` averages over; raises ``UsageError`` for a mode
-    that cannot be.
-    """
-    match = _PATTERN.fullmatch(mode)
-    if not match or (match[2] is None) != (match[1] in ("mean", "max", "median")):
-        raise UsageError(f"unknown mode {mode!r}: use {MODES_HELP}")
-    rule, number = match[1], match[2]
-    if rule == "mean":
-        return windows
-    if rule in ("max", "median"):
-        return 1
-    if rule == "topk":
-        if not number.isdigit() or int(number) == 0:
-            raise UsageError(f"mode {mode!r}: K must be a whole number of at least 1")
-        if int(number) > windows:
-            raise UsageError(
-                f"mode {mode!r} needs {number} windows, but the video has {windows}: "
-                f"use a smaller K, a smaller {named('stride')} or toppP"
-            )
-        return int(number)
-    if not 0 < Fraction(number) <= 100:
-        raise UsageError(f"mode {mode!r}: P must be a percentage above 0 and at most 100")
-    # In double precision and in this order, as published: P = 28 of 25 windows is 8, not 7.
-    return max(1, math.ceil(float(number) / 100 * windows))
 
 
 def select_windows(per_window: Tensor, mode: str) -> Tensor:

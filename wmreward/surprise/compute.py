@@ -14,15 +14,15 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from vjepa2.predictor import PARITY_MASK_TOKEN
-from vjepa2.world_model21 import Levels, Observed, Positions
+from vjepa2.reading import Levels, Observed, Positions
 from wmreward.errors import UsageError, VideoError, VideoWarning, WMRewardError
 from wmreward.protocols import WorldModel
 from wmreward.surprise.actions.motion import Motion, check_given
-from wmreward.surprise.config import RELEASED, ScoreRule, Similarity, SurpriseConfig
+from wmreward.surprise.config import ScoreRule, Similarity, SurpriseConfig
 from wmreward.surprise.inputs import Frames, ValueRange, is_batch, is_several, video_tensor
 from wmreward.surprise.models import ModelChoice
 from wmreward.surprise.models.fault import fault_of
+from wmreward.surprise.released import RELEASED_SETTINGS
 from wmreward.surprise.result import SurpriseBatch, SurpriseResult
 from wmreward.surprise.sampling import IMAGE_FPS, Sampling, at_rates
 from wmreward.surprise.video_scorer import VideoScorer
@@ -31,18 +31,6 @@ from wmreward.video_io import probe
 Video = str | PathLike[str] | Frames
 Given = Mapping[str, Any]
 """All arguments by name."""
-
-RELEASED_SETTINGS = {
-    **RELEASED.to_json(),
-    "frame_strides": RELEASED.frame_strides,
-    "max_frames": 49,
-    "fps": None,
-    "rates": None,
-    "context_encoder": "online",
-    "target_encoder": "online",
-    "mask_token": PARITY_MASK_TOKEN,
-}
-"""All that decides a score of the published command line, whatever the model."""
 
 
 def compute_vjepa_surprise(

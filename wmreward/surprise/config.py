@@ -9,8 +9,7 @@ from numbers import Integral
 from typing import Any, Literal, get_args
 
 from wmreward.errors import UsageError, named
-from wmreward.surprise.aggregate import selection_size
-from wmreward.surprise.windows import reach
+from wmreward.surprise.rules import reach, selection_size
 
 Similarity = Literal["feature", "token"]
 ScoreRule = Literal["plain", "top", "excess", "relative"]

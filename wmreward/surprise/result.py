@@ -13,7 +13,8 @@ from torch import Tensor
 
 from wmreward.errors import UsageError
 from wmreward.surprise.aggregate import WindowScores
-from wmreward.surprise.windows import Layout, WindowSpan, frame_maps, reach, window_spans
+from wmreward.surprise.rules import reach
+from wmreward.surprise.windows import Layout, WindowSpan, frame_maps, window_spans
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import Clip, Faults
 

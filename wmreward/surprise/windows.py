@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wmreward.errors import UsageError, named
+from wmreward.surprise.rules import reach
 
 
 class Window(NamedTuple):
@@ -138,11 +139,6 @@ def seam_windows(
         for start in range(given - context * step, given - context * step + step)
         if start >= 0 and start + reach(window_size, step) <= num_frames
     ]
-
-
-def reach(window_size: int, frame_stride: int) -> int:
-    """Frames from the first to the last of a window, both included."""
-    return (window_size - 1) * frame_stride + 1
 
 
 def window_spans(

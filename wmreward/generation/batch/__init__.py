@@ -2,6 +2,7 @@
 
 cli.py     the command; begin here
 flags.py   its flags
+early.py   what is wrong at first sight, told at once
 wanted.py  what a run with any generator is to do
 making.py  what makers of candidates share
 judge.py   judges candidates

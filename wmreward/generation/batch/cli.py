@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wmreward.commands.ending import run_command, say_error
 from wmreward.commands.flags import Values
-from wmreward.errors import UsageError
+from wmreward.generation.batch.early import check_early
 from wmreward.generation.batch.flags import parse
 from wmreward.pipelines.command.flags import check_flags
 
@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str], ran: list[RunFolder]) -> int:
     """The exit code; the folder of the run is added to ``ran`` where one was worked in."""
     values = parse(argv)
-    _check_early(values)
+    check_flags(values)
+    check_early(values)
     if values["dry_run"]:
         print(_wanted(values).table(values["processes"]))
         return 0
@@ -66,21 +67,6 @@ def _run(argv: Sequence[str], ran: list[RunFolder]) -> int:
         return LOST_CONTACT
     ran.append(folder)
     return code
-
-
-def _check_early(values: Values) -> None:
-    """What can be found wrong before anything heavy is imported."""
-    from wmreward.files import check_regular, misused, user_path
-    from wmreward.generation.early import check_config
-
-    check_flags(values)
-    if not values["pipeline"]:
-        check_config(values)
-    if "processes" in values.given and not values["dry_run"]:
-        raise UsageError(
-            "--processes is for --dry_run: torchrun starts processes, or a script of generation/"
-        )
-    check_regular(user_path(values["jobs"]), refuse=misused)
 
 
 def _wanted(values: Values) -> Wanted:

@@ -24,7 +24,8 @@ from wmreward.batch.candidates import Candidate, Maker
 from wmreward.devices import find_device
 from wmreward.errors import UsageError
 from wmreward.generation.batch.wanted import Wanted, listed
-from wmreward.generation.job import check_parts, configuration, precision
+from wmreward.generation.configured import configuration
+from wmreward.generation.job import check_parts, precision
 from wmreward.generation.output import settings_of
 from wmreward.generation.steering import steering_from
 from wmreward.prompts.jobs import BatchJob

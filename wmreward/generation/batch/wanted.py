@@ -13,8 +13,9 @@ from magi1.parallel.groups import Place
 from wmreward.batch.candidates import Candidate, Maker, candidates_of
 from wmreward.batch.folder import RunFolder
 from wmreward.batch.processes.share import Share
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.errors import WMRewardError
 from wmreward.files import user_path
+from wmreward.generation.batch.early import variants_of
 from wmreward.generation.run import ALONE
 from wmreward.generation.steering import Steering
 from wmreward.prompts.cli import problems_with
@@ -124,12 +125,7 @@ def listed(values: Mapping[str, Any], steering: Steering) -> dict[str, Any]:
     Raises:
         UsageError: flags or a list that are wrong.
     """
-    guides = steering.guidance is not None
-    variants = tuple(dict.fromkeys(values["variants"] or ["guided" if guides else "plain"]))
-    if "guided" in variants and not guides:
-        raise UsageError("--variants guided needs a --guidance_scale")
-    if variants == ("plain",) and guides:
-        raise UsageError("--guidance_scale has no meaning with --variants plain alone")
+    variants = variants_of(values, guides=steering.guidance is not None)
     jobs = read_jobs(user_path(values["jobs"]))
     if (most := values["max_seeds"]) is not None:
         jobs = [replace(job, seeds=job.seeds[:most]) for job in jobs]

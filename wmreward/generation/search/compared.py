@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmreward.errors import UsageError
-from wmreward.generation.steering import LoadedRewards, Steering
+from wmreward.generation.steering import LoadedRewards
 from wmreward.pictures.side_by_side import Side, write_side_by_side
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.shown import in_words
@@ -32,30 +31,10 @@ _SHOWN_BEFORE = 16
 """Given frames that a comparison begins with."""
 
 
-def check_compares(values: Mapping[str, Any], steering: Steering, candidates: int) -> None:
-    """Raise ``UsageError`` if ``--compare`` would show one video beside nothing."""
-    if values["compare"] and candidates < 2 and not steering.settings():
-        raise UsageError(
-            "--compare has nothing to compare with: this video is not guided; turn guidance on, as with "
-            "--guidance_scale 0.15, or have several made, as with --best_of 4"
-        )
-
-
-def other_judge(values: Mapping[str, Any], rewards: RewardChoice | None) -> RewardChoice | None:
-    """Who says which of the compared videos is more plausible, by the paper's rule; None: who guided.
-
-    Raises:
-        UsageError: ``--judge`` without anything to judge, or a model that guides or chooses itself.
-    """
+def other_judge(values: Mapping[str, Any]) -> RewardChoice | None:
+    """Who says which of the compared videos is more plausible, by the paper's rule; None: who guided."""
     if (name := values["judge"]) is None:
         return None
-    if not values["compare"] or rewards is None:
-        raise UsageError("--judge is asked about what --compare shows: give both")
-    if name in [model.name for model in rewards.world_models]:
-        raise UsageError(
-            f"--judge {name} guides or chooses here: it would judge itself, whatever the rule; name another "
-            "model, such as vitl"
-        )
     model = ModelChoice(name=name, device=values["device"])
     judge = RewardChoice(
         weights={SurpriseReward.name: 1.0}, how="sum", model=model, config=SurpriseConfig()

@@ -1,18 +1,21 @@
-"""One video, or several to choose from: what the flags of any generator say of that."""
+"""One video, or several to choose from: what the flags of any generator say of that. Flags are read, and
+found wrong, without anything heavy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.generation.early import kept, seeds
-from wmreward.generation.output import Output, settings_id
 from wmreward.pictures.extra import check_pictures
-from wmreward.rewards.choice import RewardChoice
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wmreward.generation.output import Output
+    from wmreward.rewards.choice import RewardChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class SearchPlan:
 
     @property
     def candidates_id(self) -> str:
+        from wmreward.generation.output import settings_id
+
         return settings_id(self.settings)
 
 
@@ -64,7 +69,7 @@ class Candidates:
             UsageError: flags that contradict each other.
             WMRewardError: what draws pictures is not installed.
         """
-        asked = cls(values, seeds(values, first), kept(values["keep"]))
+        asked = cls(values, _seeds(values, first), _kept(values["keep"]))
         if values["preview"] and asked.searches:
             raise UsageError("--preview shows a single video as it grows: leave it out here")
         for flag in ("plot", "compare"):
@@ -100,6 +105,8 @@ class Candidates:
         Raises:
             WMRewardError: see `Output.check`.
         """
+        from wmreward.generation.output import Output
+
         values, search = self.values, None
         decisive: dict[str, Any] = {"seed": self.seeds[0]}
         if self.searches:
@@ -125,6 +132,29 @@ class Candidates:
             search=None if search is None else search.candidates_id,
         )
         return search, output
+
+
+def _seeds(values: Mapping[str, Any], first: int) -> tuple[int, ...]:
+    """Of the candidates; ``first`` is the first one where no flag says another."""
+    count, given = values["best_of"], values["seeds"]
+    if given is None:
+        return tuple(range(first, first + count))
+    if values["seed"] is not None:
+        raise UsageError("--seed and --seeds: leave out one")
+    if count not in (1, len(given)):
+        raise UsageError(f"--best_of {count} with {len(given)} --seeds: leave out one")
+    return tuple(given)
+
+
+def _kept(keep: str) -> int | None:
+    """How many videos stay; None: all."""
+    if keep == "all":
+        return None
+    if keep == "best":
+        return 1
+    if keep.isdecimal() and len(keep) < 10 and int(keep) > 0:
+        return int(keep)
+    raise UsageError(f"--keep {keep} must be all, best or a number from 1 on")
 
 
 def check_rewards(rewards: RewardChoice, *, needed: bool) -> None:

@@ -13,6 +13,28 @@ _OTHER_GENERATORS = (
 """Flags of `wmreward generate` that mean something to MAGI-1 only."""
 
 
+ARGUMENTS = {
+    "num_steps": "num_inference_steps",
+    "num_frames": "num_frames",
+    "video_size_h": "height",
+    "video_size_w": "width",
+}
+"""Flags, and the argument of the pipeline's call that each one is."""
+
+_OURS = frozenset(
+    {
+        *ARGUMENTS.values(),
+        "prompt",
+        "negative_prompt",
+        "image",
+        "generator",
+        "output_type",
+        "latents",
+    }
+    | {"return_dict", "num_videos_per_prompt", "callback_on_step_end"}
+)
+"""Arguments that ``--pipeline_call`` cannot set."""
+
 _PIPELINES_ONLY = ("pipeline_call", "pipeline_revision")
 
 
@@ -34,3 +56,7 @@ def check_flags(values: Values) -> None:
         raise UsageError(
             "--candidate_batch has no meaning with --pipeline: candidates come one by one"
         )
+    for entry in values["pipeline_call"] or ():
+        name, equals, _ = entry.partition("=")
+        if not equals or name in _OURS:
+            raise UsageError(f"--pipeline_call {entry} must be NAME=VALUE with a name of its own")

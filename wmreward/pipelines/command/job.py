@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmreward.commands.flags import Values
-from wmreward.errors import UsageError
+from wmreward.generation.asked import check_asked
 from wmreward.generation.output import Output
-from wmreward.generation.search.compared import check_compares, other_judge
+from wmreward.generation.search.compared import other_judge
 from wmreward.generation.search.plan import Candidates, SearchPlan, check_rewards
 from wmreward.generation.steering import Steering, steering_of
 from wmreward.pipelines.command.request import PipelineChoice, PipelineRequest
@@ -43,8 +43,6 @@ def job_from(values: Values) -> PipelineJob:
         UsageError: flags that contradict each other or mean nothing to a pipeline.
         WMRewardError: something that is missing or cannot be written.
     """
-    if not values["prompt"].strip():
-        raise UsageError("--pipeline needs a --prompt")
     candidates = Candidates.of(values, values["seed"] or 0)
     searches = candidates.searches
     choice = PipelineChoice.of(values)
@@ -53,8 +51,8 @@ def job_from(values: Values) -> PipelineJob:
     steering = steering_of(
         values, choice.steps, default_model="vitg", judges=searches, measures=not searches
     )
-    check_compares(values, steering, len(candidates.seeds))
-    judge = other_judge(values, steering.rewards)
+    check_asked(values, choice.steps, "vitg")
+    judge = other_judge(values)
     for rewards in filter(None, (steering.rewards, judge)):
         choice.tell_plain(rewards)
         choice.check_frames(rewards)

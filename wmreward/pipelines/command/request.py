@@ -19,28 +19,14 @@ from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.inputs import opening_image
 from wmreward.generation.job import precision
-from wmreward.pipelines.command.flags import check_flags
+from wmreward.pipelines.command.flags import ARGUMENTS, check_flags
 from wmreward.pipelines.loading import FoundPipeline, find_pipeline
 from wmreward.pipelines.seam import tell_plain
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.world import SeamReward
 
-_FLAGS = {
-    "num_steps": "num_inference_steps",
-    "num_frames": "num_frames",
-    "video_size_h": "height",
-    "video_size_w": "width",
-}
-"""Flags, and the argument of the pipeline's call that each one is."""
-
 _RATES = ("frame_rate", "fps")
 """Names that pipelines have for the frames per second that they make."""
-
-_OURS = frozenset(
-    {*_FLAGS.values(), "prompt", "negative_prompt", "image", "generator", "output_type", "latents"}
-    | {"return_dict", "num_videos_per_prompt", "callback_on_step_end"}
-)
-"""Arguments that ``--pipeline_call`` cannot set."""
 
 
 @dataclass(frozen=True)
@@ -177,13 +163,11 @@ class PipelineChoice:
 
 def _common(values: Values, found: FoundPipeline) -> dict[str, Any]:
     """What was asked for, in the pipeline's own names; its defaults are left to it."""
-    call = {name: values[flag] for flag, name in _FLAGS.items() if values[flag] is not None}
+    call = {name: values[flag] for flag, name in ARGUMENTS.items() if values[flag] is not None}
     if values["video_fps"] is not None:
         call |= {name: values["video_fps"] for name in _RATES if name in found.parameters}
     for entry in values["pipeline_call"] or ():
-        name, equals, word = entry.partition("=")
-        if not equals or name in _OURS:
-            raise UsageError(f"--pipeline_call {entry} must be NAME=VALUE with a name of its own")
+        name, _, word = entry.partition("=")
         call[name] = _value(word)
     _check_known(call, found)
     return call

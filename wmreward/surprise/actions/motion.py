@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from wmfiles import read_json
 from wmfiles.arrays import read_arrays
 from wmreward.errors import UsageError, named
 from wmreward.files import user_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STEP_RATE = 4.0
 """Steps per second that the released model was trained at."""
@@ -56,7 +57,9 @@ def read_motion(path: str | Path) -> Motion:
         raise _refused(
             path, "has rows of different lengths, or something else than numbers"
         ) from None
-    motion = Motion(*(torch.from_numpy(values) for values in rows))
+    from torch import from_numpy  # not before the file is known to hold numbers
+
+    motion = Motion(*map(from_numpy, rows))
     try:
         check_motion(motion)
     except UsageError as error:

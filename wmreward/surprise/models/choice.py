@@ -1,34 +1,22 @@
-"""World models by name, loaded once per process and kept."""
+"""Which world model, by name, and how it runs. Nothing heavy is imported before that is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from vjepa2 import (
-    MODELS,
-    Branches,
-    ModelConfig,
-    Reading,
-    VJEPA21Config,
-    WeightsInfo,
-    get_config,
-    load_model,
-)
-from vjepa2.world_model21 import Levels, Observed, Positions
-from wmreward.devices import find_device
+from vjepa2.config import MODELS, ModelConfig, VJEPA21Config, get_config
+from vjepa2.reading import Branches, Levels, Observed, Positions, Reading
+from vjepa2.refusal import SettingError
 from wmreward.errors import UsageError, did_you_mean, named
 from wmreward.factories import find_factory, is_import_path
-from wmreward.protocols import WorldModel
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.models.own import OwnInfo, as_world_model, described, made, on
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float64")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +60,8 @@ class ModelChoice:
         try:
             reading = self.reading
             _ = self.branches
+        except SettingError as error:
+            raise UsageError(f"{named(error.name, error.value)}{error.why}") from None
         except ValueError as error:
             near = "" if self.name in MODELS else did_you_mean(self.name, tuple(MODELS))
             raise UsageError(f"{error}{near}") from None
@@ -126,7 +116,7 @@ class ModelChoice:
             return Reading(**given).of(self.config)
         if given:
             raise ValueError(
-                f"{next(iter(given))} is a choice of V-JEPA 2.1; model {self.name!r} is "
+                f"{named(next(iter(given)))} is a choice of V-JEPA 2.1; model {self.name!r} is "
                 f"{self.config.generation}"
             )
         return None
@@ -162,11 +152,15 @@ class ModelChoice:
 
     def torch_device(self) -> torch.device:
         """The device to run on; raises ``UsageError`` if it is not there."""
+        from wmreward.devices import find_device
+
         return find_device(self.device)
 
     def torch_dtype(self) -> torch.dtype:
+        import torch
+
         if self.dtype != "auto":
-            return DTYPES[self.dtype]
+            return getattr(torch, self.dtype)
         return torch.bfloat16 if self.torch_device().type == "cuda" else torch.float32
 
 
@@ -174,72 +168,3 @@ def reading_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Of all flags, those of a V-JEPA 2.1 model, named as in :class:`ModelChoice`."""
     names = ("crop", "positions", "levels", "observed", "teacher_weights")
     return {name: values[name] for name in names}
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A world model.
-
-    Attributes:
-        model: The network.
-        info: The record of its weights, or of a user's model.
-        settings: All of it that decides a score, for records.
-    """
-
-    model: WorldModel
-    info: WeightsInfo | OwnInfo
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-@lru_cache(maxsize=2)
-def load(choice: ModelChoice, *, rehash: bool = False) -> LoadedModel:
-    """The model, from memory if it was loaded before (the last two are kept).
-
-    With ``rehash`` the hash of its weights is computed, not taken from where it is kept.
-
-    Raises:
-        WeightsError: weights that cannot be had; says how to get them.
-        UsageError: a model of a user's that cannot be made.
-    """
-    if choice.is_own:
-        return taken(on(made(choice.name), choice.torch_device()), choice.name)
-    weights = None if choice.weights is None else Path(choice.weights)
-    model, info = load_model(
-        choice.name,
-        weights=weights,
-        branches=choice.branches,
-        mask_token=choice.mask_token,
-        crop=choice.crop,
-        reading=choice.reading,
-        teacher_weights=choice.teacher_weights,
-        device=choice.torch_device(),
-        dtype=choice.torch_dtype(),
-        rehash=rehash,
-    )
-    if choice.compile:
-        model.compile_blocks()
-    settings = {
-        "model": choice.name,
-        "weights_sha256": info.sha256,
-        "weights_source": info.source,
-        "context_encoder": info.context_encoder,
-        "target_encoder": info.target_encoder,
-        "mask_token": info.mask_token,
-        **choice.read_as(),
-        **info.compared_with(),
-        "dtype": str(choice.torch_dtype()).removeprefix("torch."),
-        "device": choice.torch_device().type,
-    }
-    return LoadedModel(model, info, settings)
-
-
-def taken(model: WorldModel, name: str | None = None) -> LoadedModel:
-    """A model that somebody else has made, as it is; ``name`` is that which it was asked for by.
-
-    Raises:
-        UsageError: it is no world model.
-    """
-    info = described(as_world_model(model, name), name)
-    dtype = getattr(model, "dtype", None)
-    known = {} if dtype is None else {"dtype": str(dtype).removeprefix("torch.")}
-    return LoadedModel(model, info, {**info.settings(), **known, "device": model.device.type})
