@@ -33,6 +33,19 @@ def find_factory(path: str, what: str) -> Any:
         raise _failed(path, what, error) from error
 
 
+def takes_one(found: Any) -> bool:
+    """Whether it is a function that must be given one argument: no factory, which takes none."""
+    if not inspect.isfunction(found):
+        return False
+    needed = [
+        parameter
+        for parameter in inspect.signature(found).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    return len(needed) == 1 and needed[0].kind is not inspect.Parameter.KEYWORD_ONLY
+
+
 def make(path: str, what: str) -> Any:
     """What the factory of ``path`` returns; it takes no arguments.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from numbers import Real
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -98,6 +99,17 @@ class RewardScores(NamedTuple):
     curve: RewardCurve | None = None
 
 
+def as_scores(judged: Any, count: int) -> Any:
+    """What a reward said of ``count`` videos, in full where it is plain numbers: a tensor ``[count]``, or a
+    single number for one video. Anything else is returned as it is.
+    """
+    if isinstance(judged, Real) and count == 1:
+        judged = torch.tensor([float(judged)])
+    if isinstance(judged, Tensor) and judged.ndim < 2 and judged.numel() == count:
+        return RewardScores(judged.reshape(count), {})
+    return judged
+
+
 class Reward(Protocol):
     """Judges videos one by one.
 
@@ -112,7 +124,7 @@ class Reward(Protocol):
     def differentiable(self) -> bool: ...
 
     def __call__(self, videos: Tensor) -> RewardScores:
-        """Score ``[B, 3, T, H, W]`` in [−1, 1]."""
+        """Score ``[B, 3, T, H, W]`` in [−1, 1]; plain scores will do, see :func:`as_scores`."""
         ...
 
 

@@ -68,6 +68,14 @@ def test_words_without_a_flag_may_stand_anywhere() -> None:
         values("a", "--loud", "b", many=False)
 
 
+def test_what_a_word_without_a_flag_was_meant_for_is_told() -> None:
+    how = {"many": False, "stray": lambda word: "count"}
+    with pytest.raises(UsageError, match=r"what is 'b' for\? Did you mean --count 'b'\?"):
+        values("a", "b", **how)
+    with pytest.raises(UsageError, match=r"for\? All of --count stands in quotes: --count"):
+        values("a", "--count", "3", "b", **how)
+
+
 def test_old_spellings_and_dashes() -> None:
     assert values("--how-many=4", old={"how_many": "count"})["count"] == 4
     assert values("--how_many", "4", old={"how_many": "count"})["count"] == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from wmreward.generation.batch.cli import main as batch
 from wmreward.generation.cli import main
 from wmreward.generation.flags import build_parser
 from wmreward.generation.inputs import given_frames
+from wmreward.generation.job import told_length
 from wmreward.video_io import read_frames, write_png, write_video
 
 command = generate_fixtures.command
@@ -154,6 +156,21 @@ def test_a_video_is_continued(nano: Path) -> None:
         pipeline.prepare(Request(prompt="", given=random_frames(8)[:, :8]))
 
 
+@pytest.mark.parametrize(
+    ("asked", "given", "says"),
+    [
+        (48, None, "48 frames are made, 2.0 s at 24 per second$"),
+        (24, 1, "48 frames are made, 2.0 s at 24 per second, not 24: .*the image fills 4 frames$"),
+        (24, 32, "40 frames are made, 1.7 s .*, not 24: .*chunks of 24, of which .* fill 32$"),
+        (30, None, "48 frames are made, .*, not 30: videos are made in whole chunks of 24$"),
+    ],
+)
+def test_what_will_be_written_is_told(asked: int, given: int | None, says: str) -> None:
+    frames = None if given is None else random_frames(given)
+    told = told_length(nano_config(Path(), num_frames=asked), frames)
+    assert re.match(says, told), told
+
+
 def test_usable_frames() -> None:
     counts = [usable_frames(n, 4) for n in (1, 3, 4, 7, 25, 32, 90)]
     assert counts == [1, 0, 4, 4, 24, 32, 32]
@@ -189,6 +206,7 @@ def test_special_tokens_need_their_file(nano: Path, tmp_path: Path) -> None:
 def test_a_video_from_text_with_its_record(command: CommandLine) -> None:
     code, out, err = command(*T2V, "--output_path", "out/ball.mp4", "--save_latents", "--preview")
     assert code == 0 and "out/ball.mp4: 48 frames of 16×16 at 24 per second" in out
+    assert err.startswith("48 frames are made, 2.0 s at 24 per second\n")
     assert "chunk 2/2" in err and "ball.preview.mp4 has the first 24 frames" in err
     assert read_frames("out/ball.mp4", range(48)).shape == (48, 16, 16, 3)
     names = sorted(path.name for path in Path("out").iterdir())

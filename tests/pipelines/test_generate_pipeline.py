@@ -182,6 +182,12 @@ def test_offloaded(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Non
             "the video has 9 frames, but the reward needs 16",
         ),
         ((*PROMPT, "--guidance_scale", "1", "--guidance_scales", "1x5"), "is for 5 steps"),
+        (
+            (*PROMPT, "--video_size_h", "33"),
+            "--video_size_h 33 must be a multiple of 16 for WanPipeline; 32 and 48 fit",
+        ),
+        ((*PROMPT, "--num_frames", "10"), "is no length of WanPipeline, which makes 4 frames at"),
+        ((*PROMPT, "--num_frames", "10"), "; 9 and 13 fit"),
     ],
 )
 def test_wrong_flags(command: CommandLine, flags: tuple[str, ...], says: str) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fakes import LinearWorldModel, random_model
@@ -413,10 +414,30 @@ def returning(value: Any) -> RewardMix:
     return RewardMix({"odd": Odd()}, {"odd": 1.0})
 
 
+@pytest.mark.parametrize("value", [torch.tensor([0.5]), torch.tensor(0.5), 0.5, np.float32(0.5)])
+def test_plain_scores_will_do(value: Any) -> None:
+    judged = returning(value).judge(torch.zeros(3, 4, 8, 8))
+    assert judged.scores == {"odd": 0.5} and judged.parts == {}
+
+
+def test_a_function_of_videos_is_a_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plain_reward.py").write_text(
+        "def bright(videos, power=1):\n    return videos.mean(dim=(1, 2, 3, 4)) ** power\n"
+        "def made():\n    return bright\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    mix = RewardMix.parse(["plain_reward:bright", "plain_reward:made=2"])
+    judged = mix.judge(torch.full((3, 4, 8, 8), 0.5))
+    assert judged.scores == {"plain_reward:bright": 0.5, "plain_reward:made": 0.5}
+    assert not mix.differentiable  # it does not say so
+
+
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (torch.zeros(1), r"must return RewardScores with scores \[1\] for 1 videos, not Tensor"),
+        (torch.zeros(2), r"must return scores \[1\] for 1 videos, as a tensor or in .*, not \[2\]"),
+        (torch.zeros(1, 1), r"not \[1, 1\]"),
+        ("good", "not str"),
         (RewardScores(torch.zeros(2), {}), r"not \[2\]"),
         (RewardScores(torch.tensor([float("nan")]), {}), "gives nan"),
         (RewardScores(torch.tensor([float("inf")]), {}), "gives inf .* the reward is at fault"),

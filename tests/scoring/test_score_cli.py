@@ -165,8 +165,13 @@ def test_changed_speed_is_said_once(cli: Cli, tmp_path: Path) -> None:
 def test_frames_that_come_twice_are_told(cli: Cli, tmp_path: Path) -> None:
     slow = write_clip(tmp_path / "in" / "slow.mp4", 20, fps=8)
     told = cli("--video_path", slow, "--fps", 16)
-    assert told.code == 0 and "fewer frames a second than was asked for" in told.err
-    assert "was asked for" not in cli("--video_path", slow, "--fps", 8).err
+    assert told.code == 0 and told.err.count("\n") == 1
+    assert "has 8 frames a second, and 16 are asked for: each comes 2.0 times" in told.err
+    assert "asked for" not in cli("--video_path", slow, "--fps", 8).err
+    many = cli("--video_path", slow, write_clip(slow.with_name("b.mp4"), 20, fps=8), "--fps", 16)
+    assert many.err.count("are asked for") == 1
+    assert "2 of 2 videos have fewer frames a second than was asked for" in many.err
+    assert cli("--video_path", slow, "--fps", 500).code == 2
 
 
 def test_true_rate_streams_the_same_as_at_once(

@@ -138,7 +138,7 @@ def test_a_reward_that_fails_is_blamed_and_not_the_video(
         raise ValueError("no such column")
 
     def darkness(videos: Tensor) -> Tensor:
-        return -videos.mean(dim=(1, 2, 3, 4))
+        return -videos.mean(dim=(1, 2))
 
     file = write_clip(tmp_path / "a.mp4")
     for videos in ([file], [clip(1)]):
@@ -146,7 +146,9 @@ def test_a_reward_that_fails_is_blamed_and_not_the_video(
             RewardError, match=r"^reward 'fails' failed with ValueError: no such column"
         ):
             select_best(videos, fails)  # type: ignore[arg-type]
-        with pytest.raises(RewardError, match=r"^reward 'darkness' must return RewardScores"):
+        with pytest.raises(
+            RewardError, match=r"^reward 'darkness' must return scores \[1\] .* not \[1,"
+        ):
             select_best(videos, darkness)  # type: ignore[arg-type]
     lines = "class R:\n    def __call__(self, videos):\n        return videos.no_such_thing\n"
     (tmp_path / "fragile_reward.py").write_text(lines)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +30,7 @@ from wmreward.rewards.mix import RewardMix
 from wmreward.search import best_of_n as search
 from wmreward.select.cli import build_parser, main
 from wmreward.select.copies import copy_winners
-from wmreward.select.groups import grouped
+from wmreward.select.groups import group_of, grouped
 from wmreward.surprise import models
 from wmreward.surprise.compute import compute_vjepa_surprise
 from wmreward.surprise.result import SurpriseResult
@@ -114,6 +115,15 @@ def test_groups_by_name_and_folder(clips: Path) -> None:
         grouped(every, "(")
     with pytest.raises(UsageError, match="no table gives a prompt"):
         grouped(every, "prompt")
+
+
+def test_a_pattern_that_takes_for_ever_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wmreward.select.groups.LONGEST_SEARCH_S", 0.05)
+    alarm = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(UsageError, match="nested repetitions"):
+        group_of(Path("a" * 60 + ".mp4"), None, "(a+)+$")
+    assert group_of(Path("aa.mp4"), None, "a+") == "aa"
+    assert signal.getsignal(signal.SIGALRM) is alarm
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
@@ -525,7 +535,7 @@ def test_whole_frames_for_rewards_of_others_have_a_limit(
     result = select(*flags)
     assert result.code == 1 and result.err.count("too large to hold") == 3  # the smallest goes on
     monkeypatch.setattr(collect, "MAX_CLIP_BYTES", 2**30)
-    result = select(*flags, "--fps", 400)
+    result = select(*flags, "--fps", 240)
     assert result.code == 1 and "judged at once" in result.err
 
 

@@ -25,11 +25,11 @@ def scoring(change: Callable[[Tensor], Any]) -> Reward:
 
 
 BAD: list[tuple[Reward, type[WMRewardError], str]] = [
-    (scoring(lambda x: x.mean()), UsageError, r"scores \[2\] for 2 videos, not \[\]"),
+    (scoring(lambda x: x.mean()), UsageError, r"scores \[2\] for 2 videos, .* not \[\]"),
     (scoring(lambda x: x[:, None]), UsageError, r"not \[2, 1\]"),
     (scoring(lambda x: x[:1]), UsageError, r"not \[1\]"),
-    (scoring(lambda x: x.tolist()), UsageError, "not none"),
-    (lambda videos: smooth(videos).scores, UsageError, "must return RewardScores"),
+    (scoring(lambda x: x.tolist()), UsageError, "RewardScores, not list"),
+    (lambda videos: smooth(videos).scores[:, None], UsageError, r"must return .* not \[2, 1\]"),
     (scoring(lambda x: x / 0), WMRewardError, "gives -inf .* the reward is at fault"),
     (scoring(lambda x: x * float("nan")), WMRewardError, "gives nan .* the reward is at fault"),
 ]
@@ -42,6 +42,12 @@ def test_scores_that_cannot_guide(
 ) -> None:
     with pytest.raises(kind, match=says):
         Guidance(reward, always(keep=keep))(make_step())
+
+
+def test_plain_scores_guide_as_those_with_parts() -> None:
+    full, plain = make_step(), make_step()
+    guided = Guidance(smooth, always())(full)
+    assert torch.equal(Guidance(lambda videos: smooth(videos).scores, always())(plain), guided)
 
 
 @pytest.mark.parametrize(("reward", "kind", "says"), BAD)

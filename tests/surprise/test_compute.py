@@ -33,7 +33,7 @@ from wmreward import (
 from wmreward.surprise.inputs import video_tensor
 from wmreward.surprise.models import load
 from wmreward.surprise.sampling import Sampling
-from wmreward.video_io import read_uniform, stream_fps, write_video
+from wmreward.video_io import list_videos, read_uniform, stream_fps, write_png, write_video
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_settings_that_show_with_the_model(nano: ModelChoice) -> None:
         compute_vjepa_surprise(frames(), nano, context_frames=1)
     with pytest.raises(UsageError, match="15 frames, but a window needs 16"):
         compute_vjepa_surprise(frames(15), nano)
-    with pytest.raises(UsageError, match="'topk9' needs 9 windows, but the video has 3"):
+    with pytest.raises(UsageError, match="mode='topk9' needs 9 windows, but the video has 3"):
         compute_vjepa_surprise(frames(), nano, mode="topk9")
     motion = Motion(torch.zeros(19, 7), torch.zeros(20, 7))
     with pytest.raises(UsageError, match="'nano' takes no actions; use vitgac"):
@@ -308,8 +308,21 @@ def test_wrong_files_are_named(nano: ModelChoice, tmp_path: Path) -> None:
         compute_vjepa_surprise([short, broken], nano)  # before the first is scored
     longer = tmp_path / "longer.mp4"
     write_video(longer, frames(18), fps=24)
-    with pytest.raises(VideoError, match=r"longer\.mp4: mode 'topk5' needs 5 windows"):
+    with pytest.raises(VideoError, match=r"longer\.mp4: mode='topk5' needs 5 windows"):
         compute_vjepa_surprise(longer, nano, mode="topk5")
+
+
+@pytest.mark.parametrize("name", ["list.txt", "videos", "runs"])
+def test_several_videos_by_one_name_are_passed_as_a_list(tmp_path: Path, name: str) -> None:
+    for folder in ("videos", "runs/a"):
+        (tmp_path / folder).mkdir(parents=True)
+        write_video(tmp_path / folder / "clip.mp4", frames(2), fps=24)
+    write_png(tmp_path / "videos/poster.png", frames(1)[0])
+    (tmp_path / "list.txt").write_text("videos/clip.mp4\n")
+    with pytest.raises(UsageError, match=r"pass them as a list, such as .*list_videos\(\[") as told:
+        compute_vjepa_surprise(tmp_path / name, "vitg")
+    assert str(tmp_path / name) in str(told.value)
+    assert [path.name for path in list_videos([tmp_path / name])] == ["clip.mp4"]
 
 
 def test_missing_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

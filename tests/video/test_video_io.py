@@ -329,23 +329,38 @@ TURNS = {  # a, b, c, d of the display matrix: the picture as it must come out
 }
 
 
-@pytest.mark.parametrize("matrix", TURNS)
-def test_rotation_is_applied(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
-    picture = corners()
-    path = encode(tmp_path / "plain.mp4", [picture] * 4, pix_fmt="yuv444p")
+def turned(path: Path, matrix: tuple[float, float, float, float]) -> Path:
+    """A video whose header asks for a turn."""
+    encode(path, [corners()] * 4, pix_fmt="yuv444p")
     data = path.read_bytes()
     # The matrix stands in the track header; the one of the movie header comes first and is left.
     unit = np.array([1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
     at = data.index(unit, data.index(b"tkhd"))
-    a, b, c, d = (value << 16 for value in matrix)
-    turned = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], ">i4").tobytes()
-    path.write_bytes(data[:at] + turned + data[at + len(turned) :])
-    expected = TURNS[matrix](picture)
+    a, b, c, d = (round(value * 65536) for value in matrix)
+    asked = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], ">i4").tobytes()
+    path.write_bytes(data[:at] + asked + data[at + len(asked) :])
+    return path
+
+
+@pytest.mark.parametrize("matrix", TURNS)
+def test_rotation_is_applied(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
+    path = turned(tmp_path / "turned.mp4", matrix)
+    expected = TURNS[matrix](corners())
     found = read_frames(path, [2])[0]
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).mean() < 4
     info = probe(path)
     assert (info.height, info.width) == expected.shape[:2]
+    assert not read_uniform(path).faults
+
+
+@pytest.mark.parametrize("rate", [None, 8.0])
+def test_a_turn_that_is_no_quarter_is_told(tmp_path: Path, rate: float | None) -> None:
+    path = turned(tmp_path / "turned.mp4", (0.866, 0.5, -0.5, 0.866))
+    *_, clip = [read_uniform(path)] if rate is None else stream_fps(path, rate, 2)
+    assert np.abs(clip.frames[0].astype(int) - corners()).mean() < 4
+    (note,) = clip.faults.notes
+    assert note.startswith("it asks to be turned by 30 degrees, which is no quarter turn")
 
 
 def test_other_angles_go_to_the_nearest_quarter_turn() -> None:

@@ -32,7 +32,7 @@ from wmreward.video_io import (
 # --- which stream -------------------------------------------------------------------------------
 
 
-def two_streams(path: Path, default: int) -> Path:
+def two_streams(path: Path, default: int | None) -> Path:
     """Greys 0, 1, 2, … in the first stream and 30, 31, … in the second."""
     with av.open(str(path), "w") as container:
         streams = []
@@ -41,7 +41,8 @@ def two_streams(path: Path, default: int) -> Path:
             assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
             disposition = type(stream.disposition)
-            stream.disposition = disposition.default if index == default else disposition(0)
+            shown = index == default or default is None
+            stream.disposition = disposition.default if shown else disposition(0)
             streams.append(stream)
         for place, stream in enumerate(streams):
             for index in range(10):
@@ -68,6 +69,14 @@ def test_of_several_videos_none_of_which_is_marked_the_first_is_read_and_that_is
     assert clip.faults.notes == [
         "it holds 2 videos and marks none of them to be shown: the first is read"
     ]
+
+
+def test_of_several_videos_that_are_marked_the_first_is_read_and_that_is_told(
+    tmp_path: Path,
+) -> None:
+    clip = read_uniform(two_streams(tmp_path / "two.mkv", None))
+    assert numbers(clip.frames) == list(range(10))
+    assert clip.faults.notes == ["it marks 2 videos to be shown: the first of them is read"]
 
 
 # --- rate and times -----------------------------------------------------------------------------

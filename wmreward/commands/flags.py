@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from textwrap import fill
 from typing import Any, NoReturn
@@ -133,6 +133,7 @@ class Parser(argparse.ArgumentParser):
         groups: Flags by the title of their group.
         old: Earlier spellings of flags, with the names of now. They work and are not listed.
         elsewhere: Flags of other commands that are known and refused here.
+        stray: The flag that a word without one was probably meant for; None where nobody can tell.
     """
 
     def __init__(
@@ -145,6 +146,7 @@ class Parser(argparse.ArgumentParser):
         positional: Sequence[Positional] = (),
         old: Mapping[str, str] | None = None,
         elsewhere: Iterable[str] = (),
+        stray: Callable[[str], str] | None = None,
     ) -> None:
         words = [f"{word.metavar} …" if word.many else word.metavar for word in positional]
         super().__init__(
@@ -158,7 +160,7 @@ class Parser(argparse.ArgumentParser):
             add_help=False,
         )
         self.positional, self.elsewhere = tuple(positional), frozenset(elsewhere)
-        self.old = dict(old or {})
+        self.old, self.stray = dict(old or {}), stray
         self.groups = {title: tuple(flags) for title, flags in groups.items()}
         self.groups["general"] = (*self.groups.get("general", ()), DEBUG)
         self.flags = {flag.name: flag for flags in self.groups.values() for flag in flags}
@@ -176,7 +178,7 @@ class Parser(argparse.ArgumentParser):
         """
         namespace, extra = self.parse_known_args(self._spelled(argv))
         given = vars(namespace)
-        if words := self._left_over(extra):
+        if words := self._left_over(extra, given):
             name = self.positional[-1].name
             given[name] = [*given.get(name, []), *words]
         for name, value in given.items():
@@ -255,7 +257,7 @@ class Parser(argparse.ArgumentParser):
                 taking = False
         return out
 
-    def _left_over(self, extra: Sequence[str]) -> list[Any]:
+    def _left_over(self, extra: Sequence[str], given: Collection[str]) -> list[Any]:
         """The words of ``extra`` that belong to the last positional ones; the rest is refused."""
         for word in extra:
             if word.startswith("-") and word != "-":
@@ -266,12 +268,21 @@ class Parser(argparse.ArgumentParser):
         if not extra:
             return []
         if not (self.positional and self.positional[-1].many):
-            raise UsageError(f"what is {quoted(extra[0])} for? (--help lists all flags)")
+            raise UsageError(f"what is {quoted(extra[0])} for?{self._meant_for(extra[0], given)}")
         last = self.positional[-1]
         try:
             return [last.kind(word) for word in extra]
         except argparse.ArgumentTypeError as error:
             self.error(f"{last.metavar} {error}")
+
+    def _meant_for(self, word: str, given: Collection[str]) -> str:
+        """What to do about a word without a flag."""
+        if self.stray is None:
+            return " (--help lists all flags)"
+        flag = self.stray(word)
+        if flag in given:
+            return f' All of --{flag} stands in quotes: --{flag} "…"'
+        return f" Did you mean --{flag} {quoted(word)}?"
 
     def _hint(self, name: str) -> str:
         """What a flag may be that there is not."""

@@ -46,7 +46,7 @@ FPS = Flag(
     "fps",
     "take F frames per second over the whole video instead, in bounded memory",
     metavar="F",
-    kind=Number(0, 999, above=True),
+    kind=Number(0, 240, above=True),
 )
 IMAGE_FPS = Flag(
     "image_fps",

@@ -89,7 +89,8 @@ def check_asked(values: Mapping[str, Any], steps: int | None, default_model: str
         steps = 1
     asked = AskedSteering.of(values, steps, default_model=default_model, judges=candidates.searches)
     given: frozenset[str] = getattr(values, "given", frozenset())
-    if "window_size" in given and asked.rewards is None:
+    # In MAGI-1's own commands a flag of this name means something else.
+    if "window_size" in given and asked.rewards is None and not values["pipeline"]:
         raise UsageError(
             "--window_size is of the surprise, and nothing here is judged or guided by it (chunks in flight: "
             "--chunks_at_once)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mimetypes import guess_type
+
 from wmreward.commands import shared
 from wmreward.commands.flags import Flag, Parser
 from wmreward.commands.kinds import Number, OneOf, Whole, place
@@ -93,7 +95,8 @@ _SAMPLING = (
     shared.SEED.but(usually="the configuration's"),
     Flag(
         "num_frames",
-        "pixel frames to generate, rounded up to whole chunks",
+        "frames to generate; MAGI-1 makes whole chunks (usually of 24 frames), in which given frames count: "
+        "24 after an image become 48, and what is made is told first",
         metavar="N",
         kind=Whole(1),
     ),
@@ -206,4 +209,13 @@ def build_parser() -> Parser:
         _EPILOG,
         GROUPS,
         old=OLD,
+        stray=_meant_for,
     )
+
+
+def _meant_for(word: str) -> str:
+    """The flag of a word without one."""
+    kind, _ = guess_type(word)
+    if " " in word.strip() or kind is None:
+        return "prompt"
+    return {"image": "init_image", "video": "init_video"}.get(kind.partition("/")[0], "prompt")

@@ -206,17 +206,38 @@ def context_of(
 def _check_frames(
     config: MagiConfig, given: Tensor | None, context: Tensor | None, rewards: RewardChoice
 ) -> None:
-    unit = config.runtime_config.temporal_downsample_factor
-    used = 0 if given is None else usable_frames(len(given), unit)
-    prefix = 1 if used == 1 else used // unit
-    layout = VideoLayout.plan(config.runtime_config, prefix)
-    frames = unit * (layout.frames - (prefix if prefix > 1 else 0))
+    frames = _frames(config, given)[0]
     judged = frames + (0 if context is None else len(context))
     if judged < rewards.min_frames:
         raise UsageError(
             f"the video has {judged} frames, but the reward needs {rewards.min_frames}: raise --num_frames, "
             "or lower --window_size"
         )
+
+
+def _frames(config: MagiConfig, given: Tensor | None) -> tuple[int, int]:
+    """How many frames are made, and how many given ones (of an image: those that it stands for) come before
+    new ones in their chunks.
+    """
+    unit = config.runtime_config.temporal_downsample_factor
+    used = 0 if given is None else usable_frames(len(given), unit)
+    prefix = 1 if used == 1 else used // unit
+    layout = VideoLayout.plan(config.runtime_config, prefix)
+    return unit * (layout.frames - (prefix if prefix > 1 else 0)), unit * prefix
+
+
+def told_length(config: MagiConfig, given: Tensor | None) -> str:
+    """What will be written, and why it is not what was asked for, in a line."""
+    runtime = config.runtime_config
+    frames, before = _frames(config, given)
+    chunk = runtime.chunk_width * runtime.temporal_downsample_factor
+    told = f"{frames} frames are made, {frames / runtime.fps:.1f} s at {runtime.fps} per second"
+    if frames == runtime.num_frames:
+        return told
+    counted = f", of which the given frames fill {before}" if before else ""
+    if given is not None and len(given) == 1:
+        counted = f", of which the image fills {before} frames"
+    return f"{told}, not {runtime.num_frames}: videos are made in whole chunks of {chunk}{counted}"
 
 
 def check_parts(

@@ -15,6 +15,7 @@ from wmreward.generation.progress import say
 from wmreward.generation.search.plan import SearchPlan
 from wmreward.generation.steering import Steering
 from wmreward.generation.steering_flags import GUIDANCE, PARTICLES, REWARDS
+from wmreward.rewards.names import ALONE
 
 _SWITCHES = frozenset({"guidance_scale", "guidance_scales"})
 """Flags that turn guidance on or off, so that they have an effect either way."""
@@ -68,6 +69,11 @@ def unused(
             _names(REWARDS),
             steering.rewards is not None,
             "no reward guides or judges here",
+        ),
+        Use(
+            frozenset({"combine"}),
+            steering.rewards is None or len(steering.rewards.weights) > 1,
+            ALONE,
         ),
         Use(
             _names(PARTICLES),

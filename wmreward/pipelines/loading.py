@@ -55,6 +55,12 @@ class FoundPipeline:
             if library in ("diffusers", "transformers")
         }
 
+    def configuration(self, part: str) -> Mapping[str, Any]:
+        """Of one of its parts, as its file says; empty where there is none."""
+        file = self.folder / part / "config.json"
+        found = read_json(file, refuse=FileError) if file.is_file() else {}
+        return found if isinstance(found, dict) else {}
+
     @property
     def fingerprint(self) -> str:
         """Of configurations and weights; reads the ends of the files."""

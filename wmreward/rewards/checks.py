@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wmreward.errors import RewardError, WMRewardError
-from wmreward.protocols import RewardCurve, RewardScores
+from wmreward.protocols import RewardCurve, RewardScores, as_scores
 from wmreward.surprise.models.fault import fault_of
 
 
@@ -56,11 +56,15 @@ def checked(name: str, reward: object, judged: Any, videos: Tensor) -> RewardSco
         RewardError: another shape.
         WMRewardError: not finite; blames the video, the world model's weights or the reward.
     """
-    count, scores = len(videos), getattr(judged, "scores", None)
+    given, count = judged, len(videos)
+    judged = as_scores(given, count)
+    scores = getattr(judged, "scores", None)
     if not isinstance(scores, Tensor) or scores.shape != (count,):
-        found = list(scores.shape) if isinstance(scores, Tensor) else type(judged).__name__
+        told = given if scores is None else scores
+        found = list(told.shape) if isinstance(told, Tensor) else type(told).__name__
         raise RewardError(
-            f"reward {name!r} must return RewardScores with scores [{count}] for {count} videos, not {found}"
+            f"reward {name!r} must return scores [{count}] for {count} videos, as a tensor or in "
+            f"RewardScores, not {found}"
         )
     _check_real(name, scores, "scores")
     parts = getattr(judged, "parts", None)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wmreward.errors import UsageError
-from wmreward.factories import make
+from wmreward.factories import find_factory, make, takes_one
 from wmreward.protocols import InformedReward, Reward, SetReward
 from wmreward.rewards.compare import Compare
 from wmreward.rewards.features import Trajectory
@@ -92,12 +92,13 @@ def comparing(name: str) -> Compare:
 
 
 def imported(path: str) -> AnyReward:
-    """A user's reward, made by the factory ``package.module:factory``, which takes no arguments.
+    """A user's reward: a function of videos, or made by a factory, which takes no arguments.
 
     Raises:
         UsageError: it cannot be imported or made, or returns something else.
     """
-    made = make(path, "reward")
+    found = find_factory(path, "reward")
+    made = found if takes_one(found) else make(path, "reward")
     judges = callable(made) or isinstance(made, InformedReward)
     if not judges and not (hasattr(made, "embed") and hasattr(made, "compare")):
         raise UsageError(

@@ -31,6 +31,10 @@ FINISHED_ONLY = frozenset({CONSENSUS, *ASKS})
 """Those that judge finished videos only: they neither guide nor weigh particles."""
 
 
+ALONE = "there is a single reward (--reward names several)"
+"""Why --combine has no effect."""
+
+
 def parse_weights(entries: Sequence[str]) -> dict[str, float]:
     """Names and weights of ``NAME[=WEIGHT]``; what is to be imported is looked up, but not made.
 

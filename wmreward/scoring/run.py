@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -30,7 +30,15 @@ from wmreward.records.scored import (
     video_sha256,
 )
 from wmreward.scoring.pictures import WaitingMaps, curve_of, widest
-from wmreward.scoring.report import Row, printable, rate_warning, short_names, summary, table
+from wmreward.scoring.report import (
+    SPEED_TOLERANCE,
+    Row,
+    printable,
+    rate_warning,
+    short_names,
+    summary,
+    table,
+)
 from wmreward.scoring.settings import Job
 from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
@@ -160,6 +168,7 @@ class Shift:
             self.output = job.output.part(ranks.rank)
         self.maps = WaitingMaps()
         self.fatal: WMRewardError | None = None
+        self.told_rate = False
 
     def work(self) -> dict[int, Row]:
         """Score this rank's share; rows by place in the whole list."""
@@ -209,7 +218,8 @@ class Shift:
             print(table(rows, self.job.form), flush=True)
         elif self.ranks.world > 1:
             print("\n".join(row.json_line() for row in rows), flush=True)
-        if warning := rate_warning(rows, asked=self.scorer.sampling.fps is not None):
+        warning = rate_warning(rows, asked=self.scorer.sampling.fps is not None)
+        if warning and not (self.told_rate and len(rows) == 1):
             _say(warning)
         if note := rates_note(row.record for row in rows if row.record):
             _say(note)
@@ -283,12 +293,26 @@ class Shift:
         return Row(feed.path, record, was_known=plan.known is not None)
 
     def _result(self, feed: Feed[_Plan]) -> SurpriseResult:
-        result = self.scorer.score_clips(feed.clips(), feed.path, self.job.motion)
+        clips = self._telling_rate(feed.clips(), feed.path)
+        result = self.scorer.score_clips(clips, feed.path, self.job.motion)
         if not isfinite(result):
             raise self._no_number(feed.path)
         if self.job.strict and result.faults:
             raise VideoError(feed.path, f"{result.faults} (--strict refuses it)")
         return result
+
+    def _telling_rate(self, clips: Iterable[Clip], path: Path) -> Iterator[Clip]:
+        """The same; says once, before the work, that a rate is asked for which a video does not have."""
+        for clip in clips:
+            asked, own = self.scorer.sampling.fps, clip.source.fps
+            if asked is not None and asked > own * (1 + SPEED_TOLERANCE) and not self.told_rate:
+                self.told_rate = True
+                _say(
+                    f"note: {path} has {own:g} frames a second, and {asked:g} are asked for: each comes "
+                    f"{asked / own:.1f} times, which takes longer and makes the surprise mean little: "
+                    "ask for less"
+                )
+            yield clip
 
     def _record(
         self, feed: Feed[_Plan], plan: _Plan, result: SurpriseResult, begun: float

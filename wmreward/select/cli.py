@@ -116,10 +116,10 @@ def _run(argv: Sequence[str]) -> int:
     from wmreward.select.early import check_early, check_rescoring
 
     if values["rescore"] is not None:
-        check_rescoring(values)
+        file = check_rescoring(values)
         from wmreward.select.rescore import rescore
 
-        return rescore(values)
+        return rescore(values, file)
     if not values["video_path"]:
         parser.error("which videos? name a VIDEO, a folder, a list or a table")
     from wmreward.select.groups import videos_of

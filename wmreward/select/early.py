@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
 from wmreward.files import check_folder, user_path
 from wmreward.pictures.extra import check_pictures
-from wmreward.rewards.names import CURVED, OWN, SURPRISE, AskedRewards, parse_weights
+from wmreward.rewards.names import ALONE, CURVED, OWN, SURPRISE, AskedRewards, parse_weights
 from wmreward.scoring.settings import with_rates
 from wmreward.select.groups import in_groups
 from wmreward.surprise.sampling import Sampling
@@ -62,8 +64,11 @@ def check_rescoring(flags: Values) -> Path:
 
 
 def _check_shown(flags: Values) -> None:
-    """Pictures can be drawn, and copies written."""
+    """Pictures can be drawn, and copies written; what has no effect is told."""
     rewards = parse_weights(flags["reward"] or [SURPRISE])
+    first = os.environ.get("RANK", "0") == "0"
+    if "combine" in flags.given and len(rewards) == 1 and first:
+        print(f"note: --combine is without effect: {ALONE}", file=sys.stderr)
     if flags["plots"] is not None:
         check_pictures("--plots")
         if not any(name in CURVED or name not in OWN for name in rewards):

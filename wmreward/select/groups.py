@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ from wmreward.errors import UsageError
 from wmreward.files import misused, user_path
 from wmreward.select.made import job_of
 from wmreward.video_io import find_videos
+
+LONGEST_SEARCH_S = 1.0
+"""Of a regular expression in one name."""
 
 TABLES = (".csv", ".jsonl")
 
@@ -70,13 +76,41 @@ def group_of(path: Path, prompt: str | None, group_by: str | None) -> str:
     if group_by == "folder":  # each candidate of a batch run has one: they belong together by job
         return str(job_of(path) or path.parent)
     try:
-        match = re.search(group_by, path.name)
+        with _bounded(group_by, path):
+            match = re.search(group_by, path.name)
     except re.error as error:
         raise UsageError(f"--group_by {group_by!r} is no regular expression: {error}") from None
     if match is None:
         raise UsageError(f"--group_by {group_by!r} does not match {path.name}")
     parts = [part for part in match.groups() if part is not None]
     return " ".join(parts) if parts else match[0]
+
+
+@contextmanager
+def _bounded(pattern: str, path: Path) -> Iterator[None]:
+    """Within the context a search ends after a second: ``(a+)+$`` takes years for a name of 50 letters.
+
+    Only the main thread can set an alarm; elsewhere a search takes the time that it takes.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(
+        signal, "setitimer"
+    ):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise UsageError(
+            f"--group_by {pattern!r} takes more than a second for {path.name}: nested repetitions, as in "
+            "(a+)+, take for ever; write it without them"
+        )
+
+    before = signal.signal(signal.SIGALRM, stop)
+    left, again = signal.setitimer(signal.ITIMER_REAL, LONGEST_SEARCH_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left, again)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _of_table(table: Path) -> Iterator[tuple[Path, str | None]]:

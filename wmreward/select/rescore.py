@@ -18,20 +18,18 @@ from wmreward.rewards.names import ASKS, parse_weights
 from wmreward.search.best_of_n import Choice
 from wmreward.search.candidates import Candidate, embedding_files, embeddings_folder
 from wmreward.search.ways import settings_hash
-from wmreward.select.early import check_rescoring
 from wmreward.select.groups import group_of
 from wmreward.select.show import Showing
 from wmweights import WeightsError, read_state
 
 
-def rescore(values: Values) -> int:
-    """Compare what ``--rescore`` names; returns the exit code.
+def rescore(values: Values, file: Path) -> int:
+    """Compare what ``--rescore`` names, a file; returns the exit code.
 
     Raises:
         UsageError: flags of judging, or records that do not say all that is asked for.
         WMRewardError: embeddings that are gone.
     """
-    file = check_rescoring(values)
     weights = parse_weights(values["reward"] or ["surprise"])
     comparison = Comparison(weights, values["combine"], compare=comparing)
     latest = _latest(RecordFile(file).read())

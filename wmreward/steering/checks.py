@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wmreward.errors import UsageError, WMRewardError, named
+from wmreward.protocols import as_scores
 
 
 def checked_scores(judged: Any, videos: Tensor) -> Tensor:
@@ -17,11 +18,14 @@ def checked_scores(judged: Any, videos: Tensor) -> Tensor:
         UsageError: they have another shape.
         WMRewardError: they, or the videos, are not finite.
     """
-    scores, count = getattr(judged, "scores", None), len(videos)
+    count = len(videos)
+    scores = getattr(as_scores(judged, count), "scores", None)
     if not isinstance(scores, Tensor) or scores.shape != (count,):
-        found = list(scores.shape) if isinstance(scores, Tensor) else "none"
+        told = judged if scores is None else scores
+        found = list(told.shape) if isinstance(told, Tensor) else type(told).__name__
         raise UsageError(
-            f"a reward must return RewardScores with scores [{count}] for {count} videos, not {found}"
+            f"a reward must return scores [{count}] for {count} videos, as a tensor or in RewardScores, not "
+            f"{found}"
         )
     if not torch.isfinite(scores).all():
         if not torch.isfinite(videos).all():

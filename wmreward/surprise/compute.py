@@ -26,7 +26,8 @@ from wmreward.surprise.released import RELEASED_SETTINGS
 from wmreward.surprise.result import SurpriseBatch, SurpriseResult
 from wmreward.surprise.sampling import IMAGE_FPS, Sampling, at_rates
 from wmreward.surprise.video_scorer import VideoScorer
-from wmreward.video_io import probe
+from wmreward.video.images import images_in
+from wmreward.video_io import VIDEO_SUFFIXES, probe
 
 Video = str | PathLike[str] | Frames
 Given = Mapping[str, Any]
@@ -233,9 +234,22 @@ def _checked(video: Any, value_range: ValueRange | None, within_list: bool) -> P
     path = Path(video)
     if not path.exists():
         raise VideoError(path, "does not exist")
+    if path.suffix.lower() == ".txt" or (path.is_dir() and _holds_videos(path)):
+        raise UsageError(
+            f"{path} names several videos: pass them as a list, such as "
+            f"wmreward.video_io.list_videos([{str(path)!r}])"
+        )
     if within_list:  # what is no video should not end it when others were scored
         probe(path)
     return path
+
+
+def _holds_videos(folder: Path) -> bool:
+    """Whether a folder is no video by itself, as one of images is."""
+    inside = list(folder.iterdir())
+    if any(path.suffix.lower() in VIDEO_SUFFIXES for path in inside):
+        return True
+    return any(path.is_dir() for path in inside) and not images_in(folder)
 
 
 def _is_path(video: Any) -> bool:

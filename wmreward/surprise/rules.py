@@ -17,7 +17,7 @@ def selection_size(mode: str, windows: int) -> int:
     """How many of ``windows`` windows ``mode`` averages over; raises ``UsageError`` for a mode
     that cannot be.
     """
-    match = _PATTERN.fullmatch(mode)
+    match, told = _PATTERN.fullmatch(mode), named("mode", mode, flag="aggregate")
     if not match or (match[2] is None) != (match[1] in ("mean", "max", "median")):
         raise UsageError(f"unknown mode {mode!r}: use {MODES_HELP}")
     rule, number = match[1], match[2]
@@ -27,15 +27,15 @@ def selection_size(mode: str, windows: int) -> int:
         return 1
     if rule == "topk":
         if not number.isdigit() or int(number) == 0:
-            raise UsageError(f"mode {mode!r}: K must be a whole number of at least 1")
+            raise UsageError(f"{told}: K must be a whole number of at least 1")
         if int(number) > windows:
             raise UsageError(
-                f"mode {mode!r} needs {number} windows, but the video has {windows}: "
+                f"{told} needs {number} windows, but the video has {windows}: "
                 f"use a smaller K, a smaller {named('stride')} or toppP"
             )
         return int(number)
     if not 0 < Fraction(number) <= 100:
-        raise UsageError(f"mode {mode!r}: P must be a percentage above 0 and at most 100")
+        raise UsageError(f"{told}: P must be a percentage above 0 and at most 100")
     # In double precision and in this order, as published: P = 28 of 25 windows is 8, not 7.
     return max(1, math.ceil(float(number) / 100 * windows))
 

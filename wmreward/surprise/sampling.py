@@ -46,8 +46,8 @@ class Sampling:
                 raise UsageError(f"{named(name, rate)} must be a number")
         if self.max_frames < 2:
             raise UsageError(f"{named('max_frames', self.max_frames)} must be at least 2")
-        if self.fps is not None and not 0 < self.fps < 1000:
-            raise UsageError(f"{named('fps', self.fps)} must be above 0 and below 1000")
+        if self.fps is not None and not 0 < self.fps <= FASTEST:
+            raise UsageError(f"{named('fps', self.fps)} must be above 0 and up to {FASTEST}")
         if self.fps is not None and self.decoder != "pyav":
             raise UsageError(f"sampling at a true rate needs {named('decoder', 'pyav')}")
         if not 0 < self.image_fps < 1000:

@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 from wmreward.errors import VideoError
 from wmreward.files import open_regular
 from wmreward.video.messages import Messages
-from wmreward.video.rgb import display_matrix, turns_sideways
+from wmreward.video.rgb import display_matrix, rotation, turns_sideways
 from wmreward.video.types import VideoInfo
 
 MAX_PIXELS = 1 << 26
@@ -190,9 +190,9 @@ def videos_in(container: InputContainer) -> list[VideoStream]:
     streams = [
         stream
         for stream in container.streams.video
-        if not any(_is_marked(stream, mark) for mark in aside)
+        if not any(is_marked(stream, mark) for mark in aside)
     ]
-    return [stream for stream in streams if _is_marked(stream, "default")] or streams
+    return [stream for stream in streams if is_marked(stream, "default")] or streams
 
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
@@ -209,7 +209,7 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     return stream
 
 
-def _is_marked(stream: VideoStream, mark: str) -> bool:
+def is_marked(stream: VideoStream, mark: str) -> bool:
     """Is a stream marked as the default, or as something else that FFmpeg has a name for?"""
     marks: Any = getattr(stream, "disposition", 0)  # PyAV before 13 cannot tell
     return bool(marks & getattr(type(marks), mark, 0))
@@ -232,7 +232,8 @@ def describe(
     if frame.width < 1 or frame.height < 1:
         raise VideoError(path, f"has frames of {frame.width} x {frame.height} pixels")
     width, height, aspect = frame.width, frame.height, _sample_aspect(stream)
-    if turns_sideways(display_matrix(frame)):
+    matrix = display_matrix(frame)
+    if turns_sideways(matrix):
         width, height, aspect = height, width, 1 / aspect
     is_still = container.format.name.endswith(_STILL_FORMATS)
     if stream.duration is not None and stream.time_base is not None:
@@ -249,6 +250,7 @@ def describe(
         codec=codec_name(stream),
         pix_fmt=frame.format.name,
         sample_aspect=aspect,
+        rotation=rotation(matrix),
     )
 
 

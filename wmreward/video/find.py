@@ -11,7 +11,7 @@ from typing import NamedTuple
 from wmfiles import printable, read_text, split_lines
 from wmreward.errors import UsageError
 from wmreward.files import misused, user_path
-from wmreward.video.images import images_in, natural_key
+from wmreward.video.images import images_in, is_image, is_still, natural_key
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -112,7 +112,22 @@ def find_videos(arguments: Iterable[str | os.PathLike[str]]) -> Found:
                 left.setdefault(os.path.realpath(path), path)
     if not found:
         raise UsageError("no videos given: name files, folders, patterns or a .txt list")
+    _refuse_pictures(list(found.values()))
     return Found(list(found.values()), [path for real, path in left.items() if real not in found])
+
+
+def _refuse_pictures(videos: Sequence[Path]) -> None:
+    """Raise ``UsageError`` if all of several videos are pictures: they were meant as one."""
+    if len(videos) < _A_FEW or not all(map(is_image, videos)):
+        return
+    if any(path.is_dir() for path in videos) or not is_still(videos[0]):
+        return
+    folders = sorted({printable(str(path.parent)) for path in videos})
+    more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+    raise UsageError(
+        f"these are {len(videos)} pictures, and no video among them: pictures that make one are named by "
+        f"their folder, {folders[0]}{more} (--image_fps says how many make a second)"
+    )
 
 
 def _resolve_argument(argument: str) -> list[Found]:

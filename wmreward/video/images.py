@@ -15,6 +15,7 @@ from wmreward.video.container import (
     describe,
     explain,
     opened,
+    probe_file,
     refuse_animated_webp,
 )
 from wmreward.video.integrity.structure import walk
@@ -42,6 +43,14 @@ def images_in(folder: Path) -> list[Path]:
 def is_image(path: Path) -> bool:
     """Does the name say picture? Names starting with a dot do not count."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def is_still(path: Path) -> bool:
+    """Is a picture a single one, and no animation?"""
+    try:
+        return probe_file(path).num_frames == 1
+    except VideoError:
+        return True
 
 
 class ImageFolder:

@@ -29,6 +29,10 @@ DECODERS = ("pyav", "decord")
 _INTERLACED = "its frames are marked as interlaced and read as they are; deinterlace it first"
 
 
+_ROUNDED_ANGLE = 1.0
+"""Degrees that a quarter turn may miss by rounding."""
+
+
 def probe(path: StrPath, *, image_fps: float = 24.0) -> VideoInfo:
     """Facts about a video from its headers and its first frame; takes milliseconds.
 
@@ -280,6 +284,11 @@ def _conclude(source: Decoder, packets: Scan, num_decoded: int) -> None:
     faults.repeated_frames = source.repeated
     if source.interlaced and _INTERLACED not in faults.notes:
         faults.notes.append(_INTERLACED)
+    angle = source.info.rotation if num_decoded else 0.0
+    if abs(angle - round(angle / 90) * 90) > _ROUNDED_ANGLE:
+        faults.notes.append(
+            f"it asks to be turned by {angle:.0f} degrees, which is no quarter turn: the nearest one is made"
+        )
     if source.messages.count >= faults.decoder_errors:
         # The walk over the packets heard the same about the container.
         faults.decoder_errors = source.messages.count

@@ -9,6 +9,7 @@ are taken from the stream's own tags, and an untagged stream counts as limited-r
 from __future__ import annotations
 
 from fractions import Fraction
+from math import atan2, degrees
 from typing import Any, cast
 
 import av
@@ -127,6 +128,13 @@ def _only_matrix(frame: VideoFrame) -> VideoFrame:
 
 def turns_sideways(matrix: Matrix | None) -> bool:
     return matrix is not None and abs(matrix[0]) < abs(matrix[1])
+
+
+def rotation(matrix: Matrix | None) -> float:
+    """The angle of a display matrix in degrees, from 0 up to 360; that of a mirror image counts backwards."""
+    if matrix is None:
+        return 0.0
+    return degrees(atan2(matrix[1], matrix[0])) % 360
 
 
 def turn(picture: UInt8Array, matrix: Matrix | None) -> UInt8Array:

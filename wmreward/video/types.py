@@ -31,6 +31,8 @@ class VideoInfo:
         pix_fmt: FFmpeg's name of the pixel format, such as "yuv420p".
         sample_aspect: width to height of a pixel as it is shown, after the rotation. Frames are not
             stretched by it.
+        rotation: degrees by which the file asks to turn its pictures; quarter turns are applied, others
+            to the nearest of these.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class VideoInfo:
     codec: str
     pix_fmt: str
     sample_aspect: Fraction = Fraction(1)
+    rotation: float = 0.0
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from wmreward.errors import UsageError
+from wmreward.errors import UsageError, named
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Share:
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.of:
             raise UsageError(
-                f"share {self.number}/{self.of}: parts are counted from 1 to {self.of}"
+                f"{named('share', f'{self.number}/{self.of}')}: parts are counted from 1 to {self.of}"
             )
 
     @classmethod
@@ -34,7 +34,7 @@ class Share:
         """From ``2/4``, or ``2-of-4`` as in names of files."""
         match = re.fullmatch(r"([0-9]{1,9})(?:/|-of-)([0-9]{1,9})", text)
         if match is None:
-            raise UsageError(f"share {text!r} must look like 2/4")
+            raise UsageError(f"{named('share', text)} must look like 2/4")
         return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:

@@ -170,7 +170,31 @@ def _common(values: Values, found: FoundPipeline) -> dict[str, Any]:
         name, _, word = entry.partition("=")
         call[name] = _value(word)
     _check_known(call, found)
+    _check_size(call, found)
     return call
+
+
+def _check_size(call: Mapping[str, Any], found: FoundPipeline) -> None:
+    """Raise ``UsageError`` for a size or a length that the pipeline does not make; it would say so after its
+    weights are loaded, or make another.
+    """
+    kind, unit = found.kind.__name__, found.family.size_unit
+    for flag in ("video_size_h", "video_size_w"):
+        size = call.get(ARGUMENTS[flag])
+        if size is not None and size % unit:
+            below = size // unit * unit
+            fit = f"{below} and {below + unit} fit" if below else f"{unit} fits"
+            raise UsageError(f"--{flag} {size} must be a multiple of {unit} for {kind}; {fit}")
+    frames = call.get(ARGUMENTS["num_frames"])
+    if frames is None:
+        return
+    step = found.family.time_unit(found.configuration("vae"))
+    near = found.family.fitting(frames, step)
+    if near != (frames,):
+        fit = " and ".join(map(str, near)) + (" fit" if len(near) > 1 else " fits")
+        raise UsageError(
+            f"--num_frames {frames} is no length of {kind}, which makes {step} frames at a time; {fit}"
+        )
 
 
 def _check_known(call: Mapping[str, Any], found: FoundPipeline) -> None:

@@ -25,6 +25,7 @@ class Family:
         fps: Frames per second of what it was trained on.
         slice_unit: Latent frames that the decoder takes together: slices begin at multiples of it.
         sees_ahead: Whether frames also depend on later latents.
+        size_unit: Pixels that height and width must be multiples of.
     """
 
     pipelines: ClassVar[frozenset[str]] = frozenset()
@@ -32,6 +33,7 @@ class Family:
     fps: ClassVar[int] = 24
     slice_unit: ClassVar[int] = 1
     sees_ahead: ClassVar[bool] = False
+    size_unit: ClassVar[int] = 16
 
     def __init__(self, pipe: Any, call: Mapping[str, Any]) -> None:
         self.pipe, self.call = pipe, call
@@ -88,12 +90,34 @@ class Family:
 
     def frames(self, latent_frames: int) -> int:
         """Frames of video that so many latent frames become."""
-        return self.temporal_factor * (latent_frames - 1) + 1
+        return self.shown_frames(latent_frames, self.temporal_factor)
 
     @property
     def temporal_factor(self) -> int:
         """Frames of video that a latent frame stands for, but the first, which stands for one."""
-        return int(self.pipe.vae.config.temporal_compression_ratio)
+        return self.time_unit(self.pipe.vae.config)
+
+    # --- before anything is loaded ------------------------------------------------------------------------
+
+    @classmethod
+    def time_unit(cls, vae: Mapping[str, Any]) -> int:
+        """The same, from the configuration of the VAE."""
+        return int(vae.get("temporal_compression_ratio") or 4)
+
+    @classmethod
+    def shown_frames(cls, latent_frames: int, unit: int) -> int:
+        """See `frames`; ``unit`` is the temporal factor."""
+        return unit * (latent_frames - 1) + 1
+
+    @classmethod
+    def fitting(cls, frames: int, unit: int) -> tuple[int, ...]:
+        """``frames`` alone if a video can be so long; else the nearest lengths that one can have."""
+        latent = (frames - 1) // unit + 1
+        lengths = sorted({cls.shown_frames(n, unit) for n in range(max(1, latent - 1), latent + 2)})
+        if frames in lengths:
+            return (frames,)
+        below, above = ([n for n in lengths if n < frames], [n for n in lengths if n > frames])
+        return (*below[-1:], *above[:1])
 
 
 def statistics(latents: Tensor, mean: Any, std: Any) -> tuple[Tensor, Tensor]:

@@ -39,9 +39,10 @@ class CogVideoX(Family):
     def denormalised(self, latents: Tensor) -> Tensor:
         return latents / self.pipe.vae_scaling_factor_image
 
-    def frames(self, latent_frames: int) -> int:
+    @classmethod
+    def shown_frames(cls, latent_frames: int, unit: int) -> int:
         even = latent_frames % 2 == 0
-        return self.temporal_factor * latent_frames if even else super().frames(latent_frames)
+        return unit * latent_frames if even else super().shown_frames(latent_frames, unit)
 
 
 class CogVideoXImage(CogVideoX):

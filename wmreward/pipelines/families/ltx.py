@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ class LTX(Family):
 
     pipelines = frozenset({"LTXPipeline"})
     sees_ahead = True
+    size_unit = 32
 
     def unpack(self, sample: Tensor) -> Tensor:
         call, pipe = self.call, self.pipe
@@ -58,9 +60,12 @@ class LTX(Family):
         video: Tensor = vae.decode(latents, time, return_dict=False)[0]
         return video
 
-    @property
-    def temporal_factor(self) -> int:
-        return int(self.pipe.vae_temporal_compression_ratio)
+    @classmethod
+    def time_unit(cls, vae: Mapping[str, Any]) -> int:
+        if ratio := vae.get("temporal_compression_ratio"):
+            return int(ratio)
+        scaled = vae.get("spatio_temporal_scaling", (True, True, True, False))
+        return int(vae.get("patch_size_t", 1) * 2 ** sum(scaled))
 
 
 class LTXImage(LTX):

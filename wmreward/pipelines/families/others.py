@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -30,9 +31,9 @@ class Mochi(Family):
         mean, std = statistics(latents, config.latents_mean, config.latents_std)
         return latents * std / config.scaling_factor + mean
 
-    @property
-    def temporal_factor(self) -> int:
-        return int(self.pipe.vae_temporal_scale_factor)
+    @classmethod
+    def time_unit(cls, vae: Mapping[str, Any]) -> int:
+        return 6  # of the pipeline, whatever its VAE
 
 
 class Cosmos2(Wan):

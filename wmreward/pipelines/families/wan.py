@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -19,9 +22,9 @@ class Wan(Family):
         mean, std = statistics(latents, config.latents_mean, config.latents_std)
         return latents * std + mean
 
-    @property
-    def temporal_factor(self) -> int:
-        return int(2 ** sum(self.pipe.vae.config.temperal_downsample))
+    @classmethod
+    def time_unit(cls, vae: Mapping[str, Any]) -> int:
+        return int(2 ** sum(vae.get("temperal_downsample", (False, True, True))))
 
 
 class WanImage(Wan):

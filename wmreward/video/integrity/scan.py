@@ -28,6 +28,7 @@ from wmreward.video.container import (
     codec_name,
     explain,
     has_clock,
+    is_marked,
     is_raw,
     nominal_rate,
     open_video,
@@ -211,9 +212,10 @@ def _shown_otherwise(path: Path, container: InputContainer, stream: VideoStream)
     """What a player does with the pictures that is not done here, or may do otherwise."""
     context, notes = stream.codec_context, []
     if (count := len(videos_in(container))) > 1:
-        notes.append(
-            f"it holds {count} videos and marks none of them to be shown: the first is read"
-        )
+        told = f"it marks {count} videos to be shown: the first of them is read"
+        if not is_marked(stream, "default"):
+            told = f"it holds {count} videos and marks none of them to be shown: the first is read"
+        notes.append(told)
     if is_raw(container) and not context.framerate:
         notes.append(
             f"it states no frame rate: {float(nominal_rate(container, stream)):g} is assumed"
