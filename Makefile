@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test lint types unit clean
 
 demo: $(READY)
-	$(BIN)/python example/demo.py --out outputs/demo
+	$(BIN)/python example/demo.py --output outputs/demo
 
 # The types are checked beside the first tests: that takes one core for a while, and tests often wait.
 test: lint

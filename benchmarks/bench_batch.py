@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_batch                                  # a stand-in that sleeps, on any machine
     python -m benchmarks.bench_batch --work clips                     # the embedded generator, on 2 GPUs
-    python -m benchmarks.bench_batch --work steps --model 4.5B        # MAGI-1 with random weights, on 2 GPUs
+    python -m benchmarks.bench_batch --work steps --generator 4.5B    # MAGI-1 with random weights, on 2 GPUs
 
 Without an install, set PYTHONPATH=MAGI-1.
 
@@ -34,6 +34,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.shared.flags import adding
 from benchmarks.shared.machine import describe
 from wmreward.batch.candidates import Candidate, Maker, candidates_of
 from wmreward.batch.folder import RunFolder
@@ -192,11 +193,11 @@ def _process(rank: int, port: int, folder: Path, args: argparse.Namespace) -> No
 
 def _maker(rank: int, args: argparse.Namespace) -> Maker:
     if args.work == "sleep":
-        return sleeping(args.seconds)
+        return sleeping(args.task_s)
     device = torch.device(f"cuda:{rank}" if args.device == "cuda" else "cpu")
     if args.work == "clips":
-        return clipping(args.steps, device)
-    return stepping(args.model, args.size, args.steps, device)
+        return clipping(args.num_steps, device)
+    return stepping(args.generator, args.size, args.num_steps, device)
 
 
 def _seconds(folder: Path, team: Team, maker: Maker, args: argparse.Namespace) -> float:
@@ -211,7 +212,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     head = describe(torch.device("cpu" if args.work == "sleep" else args.device))
     print("  ".join(f"{key} {value}" for key, value in head.items()), file=sys.stderr)
     result: dict[str, Any] = {"benchmark": "batch", "work": args.work, **head}
-    folder = Path(tempfile.mkdtemp(prefix="bench_batch_", dir=args.folder))
+    folder = Path(tempfile.mkdtemp(prefix="bench_batch_", dir=args.runs))
     try:
         if "overhead" in args.parts:
             result["overhead_ms"] = 1000 * overhead(folder / "overhead", args.count)
@@ -226,7 +227,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             )
         if "scaling" in args.parts:
             measured = scaling(folder, args)
-            model = {"model": args.model} if args.work == "steps" else {}
+            model = {"model": args.generator} if args.work == "steps" else {}
             result |= {"candidates": args.candidates, **model, **measured}
             print(
                 f"scaling   {args.candidates} candidates: {measured['t1_before_s']:.2f} and "
@@ -244,22 +245,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add = adding(parser)
     parts = ("overhead", "resume", "scaling")
-    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
-    parser.add_argument("--work", choices=("sleep", "clips", "steps"), default="sleep")
-    parser.add_argument("--candidates", type=int, default=64, help="of scaling")
-    parser.add_argument("--seconds", type=float, default=0.3, help="of a typical one (sleep)")
-    parser.add_argument(
-        "--steps", type=int, default=8, help="sampler steps, or clips, of a typical one"
+    add("--parts", nargs="+", choices=parts, default=parts)
+    add("--work", choices=("sleep", "clips", "steps"), default="sleep")
+    add("--candidates", type=int, default=64, help="of scaling")
+    add("--task_s", "--seconds", type=float, default=0.3, help="of a typical one (sleep)")
+    add(
+        "--num_steps",
+        "--steps",
+        type=int,
+        default=8,
+        help="sampler steps, or clips, of a typical one",
     )
-    parser.add_argument("--model", choices=("nano", "4.5B", "24B"), default="4.5B")
-    parser.add_argument("--size", default="480x480", help="of videos (steps)")
-    parser.add_argument(
-        "--device", choices=("cuda", "cpu"), default="cuda", help="for clips and steps"
-    )
-    parser.add_argument("--count", type=int, default=512, help="candidates of overhead")
-    parser.add_argument("--records", type=int, default=100_000, help="candidates of resume")
-    parser.add_argument("--folder", type=Path, help="where runs are written, such as a file server")
+    add("--generator", "--model", choices=("nano", "4.5B", "24B"), default="4.5B")
+    add("--size", default="480x480", help="of videos (steps)")
+    add("--device", choices=("cuda", "cpu"), default="cuda", help="for clips and steps")
+    add("--count", type=int, default=512, help="candidates of overhead")
+    add("--records", type=int, default=100_000, help="candidates of resume")
+    add("--runs", "--folder", type=Path, help="where runs are written, such as a file server")
     result = run(parser.parse_args(argv))
     print(json.dumps(result))
     return 0

@@ -1,7 +1,7 @@
 """Time and memory of the Physics-IQ evaluation of one scenario, real clips new to it and known to it.
 
     python -m benchmarks.bench_physics_iq                      # 1080p real clips, 720p generated
-    python -m benchmarks.bench_physics_iq --height 2160
+    python -m benchmarks.bench_physics_iq --video_size_h 2160
 
 Makes three views of a static textured scene with moving discs and sensor noise (30 fps, 5 s, H.264), then
 runs the command line twice: cold, and with the real side in its cache. For comparison, the published
@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.shared.flags import adding
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import write_video
 
@@ -115,13 +116,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Cold, then with the real side known."""
     with tempfile.TemporaryDirectory(prefix="bench_physics_iq_") as name:
         folder = Path(name)
-        make_clips(folder, args.height, args.height * 16 // 9, args.frames)
+        make_clips(folder, args.video_size_h, args.video_size_h * 16 // 9, args.num_frames)
         load = round(os.getloadavg()[0], 1)
         runs = {what: evaluate(folder, args.workers) for what in ("cold", "known")}
         cached = sum(path.stat().st_size for path in (folder / "cache").iterdir())
     return {
-        "height": args.height,
-        "frames": args.frames,
+        "height": args.video_size_h,
+        "frames": args.num_frames,
         "workers": args.workers,
         "cores": os.cpu_count(),
         "load_before": load,
@@ -132,9 +133,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--height", type=int, default=1080, help="of the real clips, 16:9")
-    parser.add_argument("--frames", type=int, default=5 * _FPS, help="per clip, at 30 fps")
-    parser.add_argument("--workers", type=int, help="default: what the command line takes")
+    add = adding(parser)
+    add("--video_size_h", "--height", type=int, default=1080, help="of the real clips, 16:9")
+    add("--num_frames", "--frames", type=int, default=5 * _FPS, help="per clip, at 30 fps")
+    add("--workers", type=int, help="default: what the command line takes")
     result = run(parser.parse_args(argv))
     print("            wall s     cpu s   largest process")
     for what in ("cold", "known"):

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.bench_physics_iq import scene
+from benchmarks.shared.flags import adding
 from benchmarks.shared.machine import describe
 from wmreward.batch.candidates import Candidate, candidates_of
 from wmreward.batch.folder import RunFolder
@@ -108,19 +109,20 @@ def measure(folder: Path, jobs: int, height: int, frames: int) -> dict[str, Any]
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--count", type=int, default=198, help="jobs, of four candidates each")
-    parser.add_argument("--height", type=int, default=720, help="of the videos, 16:9")
-    parser.add_argument("--num_frames", type=int, default=5 * _FPS, help="of a video, at 24 fps")
+    add = adding(parser)
+    add("--count", type=int, default=198, help="jobs, of four candidates each")
+    add("--video_size_h", "--height", type=int, default=720, help="of the videos, 16:9")
+    add("--num_frames", type=int, default=5 * _FPS, help="of a video, at 24 fps")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="bench_report_") as name:
-        result = measure(Path(name), args.count, args.height, args.num_frames)
+        result = measure(Path(name), args.count, args.video_size_h, args.num_frames)
     place = {"cores": os.cpu_count(), **describe(torch.device("cpu"))}
     print(f"{place['machine']}, {place['cores']} cores")
     print(
         f"{result['candidates']} candidates, {result['stills']} stills: {result['wall_s']} s "
         f"({result['cpu_s']} s of processors), {result['ratio']} times one thread"
     )
-    print(json.dumps({**place, "height": args.height, "frames": args.num_frames, **result}))
+    print(json.dumps({**place, "height": args.video_size_h, "frames": args.num_frames, **result}))
     return 0
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.shared.flags import adding
 from benchmarks.shared.machine import describe, matmul_rate, median_and_peak
 from vjepa2 import VJEPA21, ModelConfig, Reading, VJEPA21Config, WorldModel, build_model, get_config
 from vjepa2.reading import Observed
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace, name: str) -> dict[str, Any]:
     shared = reference.target_encoder is reference.encoder
     if shared:
         reference.target_encoder = copy.deepcopy(reference.encoder)
-    video = torch.rand(1, 3, args.frames, config.crop, config.crop, device=device) * 2 - 1
+    video = torch.rand(1, 3, args.num_frames, config.crop, config.crop, device=device) * 2 - 1
     rate = matmul_rate(device, ours_dtype)
     head = describe(device)
     print("  ".join(f"{key} {value}" for key, value in head.items()), file=sys.stderr)
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace, name: str) -> dict[str, Any]:
     def measure(
         what: str, who: str, stride: int, function: Callable[[], object], repeats: int
     ) -> None:
-        windows = len(window_starts(args.frames, 16, stride))
+        windows = len(window_starts(args.num_frames, 16, stride))
         row: dict[str, Any] = {"what": what, "who": who, "stride": stride, "windows": windows}
         try:
             row["seconds"], row["peak_gib"] = median_and_peak(function, device, repeats)
@@ -140,7 +141,7 @@ def run(args: argparse.Namespace, name: str) -> dict[str, Any]:
         ours.compile_blocks()
     for stride, surprise in settings.items():
         scorer = SurpriseScorer(
-            ours, surprise, batch_size=args.batch, grad_batch_size=args.grad_batch
+            ours, surprise, batch_size=args.batch_size, grad_batch_size=args.grad_batch
         )
         with torch.no_grad():
             error = abs(scorer(video).item() - expected[stride])
@@ -172,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     default = "cuda" if torch.cuda.is_available() else "cpu"
-    add = parser.add_argument
+    add = adding(parser)
     add(
         "--model",
         nargs="+",
@@ -183,9 +184,21 @@ def main(argv: list[str] | None = None) -> int:
     add("--observed", choices=["teacher", "student"], help="distilled models; default teacher")
     add("--dtype", help="of ours; default bfloat16 on a GPU, float32 on a CPU")
     add("--device", default=default, help="default %(default)s")
-    add("--frames", type=int, default=49, help="frames of the video, default %(default)s")
+    add(
+        "--num_frames",
+        "--frames",
+        type=int,
+        default=49,
+        help="frames of the video, default %(default)s",
+    )
     add("--strides", type=int, nargs="+", default=[2, 8], help="default 2 8")
-    add("--batch", type=int, default=32, help="windows per forward pass, default %(default)s")
+    add(
+        "--batch_size",
+        "--batch",
+        type=int,
+        default=32,
+        help="windows per forward pass, default %(default)s",
+    )
     add("--grad_batch", type=int, default=4, help="windows per backward pass, default %(default)s")
     add("--repeats", type=int, default=5, help="timed runs of ours, default %(default)s")
     add("--no_compile", action="store_true", help="eager blocks")

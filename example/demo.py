@@ -1,6 +1,6 @@
 """The toolkit in three minutes on a CPU, without a download: `make demo`, or
 
-    python example/demo.py --out outputs/demo
+    python example/demo.py --output outputs/demo
 
 Makes a video, judges two twins of which one breaks physics, steers a video, and says in five sentences what
 came out. Needs matplotlib (pip install -e '.[plot]' in the clone).
@@ -43,19 +43,20 @@ STEERED_PROMPT, STEERED_SEED = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--out", type=Path, default=Path("outputs/demo"), help="folder (%(default)s)"
+    output = parser.add_argument(
+        "--output", "--out", type=Path, default=Path("outputs/demo"), help="folder (%(default)s)"
     )
+    output.option_strings = ["--output"]  # what it was called before works, and is not listed
     parser.add_argument("--num_steps", help="denoising steps, for a quicker and worse demo")
     options = parser.parse_args(argv)
-    options.out.mkdir(parents=True, exist_ok=True)
+    options.output.mkdir(parents=True, exist_ok=True)
     steps = ["--num_steps", options.num_steps] if options.num_steps else []
     sentences = [
         sentence
-        for part in (_generated(options.out, steps), _twins(options.out))
+        for part in (_generated(options.output, steps), _twins(options.output))
         for sentence in part
     ]
-    sentences += _steered(options.out, steps)
+    sentences += _steered(options.output, steps)
     print()
     for number, sentence in enumerate(sentences, 1):
         print(f"{number}. {sentence}")

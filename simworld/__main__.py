@@ -1,7 +1,7 @@
 """Look at scenes, or at pairs of a possible video and its impossible twin.
 
-    python -m simworld --out /tmp/scenes
-    python -m simworld --kind vanish --seed 3 --out /tmp/vanish
+    python -m simworld --output /tmp/scenes
+    python -m simworld --kind vanish --seed 3 --output /tmp/vanish
 
 Writes contact_sheet.png (one row per video; for pairs the possible above the impossible one) and
 one mp4 per row.
@@ -44,31 +44,35 @@ def _parser() -> argparse.ArgumentParser:
     add("--split", choices=get_args(Split), default="id", help="distribution of scenes and looks")
     add("--seed", type=int, default=0, help="seed of scenes, looks and noise")
     add("--count", type=int, default=4, help="number of scenes or pairs")
-    add("--frames", type=int, default=40, help="length of the videos")
+    frames = add("--num_frames", "--frames", type=int, default=40, help="length of the videos")
     add("--size", type=int, default=64, help="height and width in pixels")
     add("--every", type=int, default=2, help="show every n-th frame in the contact sheet")
-    add("--out", type=Path, required=True, help="folder for the results")
+    output = add("--output", "--out", type=Path, required=True, help="folder for the results")
+    for renamed in (frames, output):
+        renamed.option_strings = renamed.option_strings[
+            :1
+        ]  # earlier names work, and are not listed
     return parser
 
 
 def _draw_rows(args: argparse.Namespace) -> tuple[list[str], Tensor]:
     """Names and videos [R, 3, T, H, W] of all rows."""
     generator = make_generator(args.seed, "noise")
-    noise = sensor_noise(args.count, args.frames, args.size, generator=generator)
+    noise = sensor_noise(args.count, args.num_frames, args.size, generator=generator)
     if args.kind is None:
         scenes = sample_scenes(args.count, split=args.split, seed=args.seed, scenario=args.scenario)
         looks = sample_looks(args.count, split=args.split, seed=args.seed)
         names = [SCENARIO_NAMES[i] for i in scenes.scenario.tolist()]
-        sides = [simulate(scenes, args.frames)]
+        sides = [simulate(scenes, args.num_frames)]
     else:
         pairs = make_pairs(
-            args.kind, args.count, split=args.split, seed=args.seed, frames=args.frames
+            args.kind, args.count, split=args.split, seed=args.seed, frames=args.num_frames
         )
         looks = pairs.looks
         names = [f"{args.kind}_at_{frame}" for frame in pairs.violation_frame.tolist()]
         sides = [pairs.possible, pairs.impossible]
     videos = [
-        render(side, looks, size=args.size, frames=args.frames, noise=noise) for side in sides
+        render(side, looks, size=args.size, frames=args.num_frames, noise=noise) for side in sides
     ]
     endings = [""] if len(sides) == 1 else ["_possible", "_impossible"]
     labels = [f"{i:02d}_{name}{end}" for i, name in enumerate(names) for end in endings]
@@ -79,11 +83,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     args = _parser().parse_args(argv)
     labels, videos = _draw_rows(args)
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_png(args.out / "contact_sheet.png", contact_sheet(videos, every=args.every))
+    args.output.mkdir(parents=True, exist_ok=True)
+    write_png(args.output / "contact_sheet.png", contact_sheet(videos, every=args.every))
     for label, video in zip(labels, videos, strict=True):
-        write_mp4(args.out / f"{label}.mp4", video)
-    print(f"wrote contact_sheet.png and {len(labels)} videos to {args.out}")
+        write_mp4(args.output / f"{label}.mp4", video)
+    print(f"wrote contact_sheet.png and {len(labels)} videos to {args.output}")
     return 0
 
 

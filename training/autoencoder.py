@@ -1,7 +1,7 @@
 """Train the video autoencoder of the embedded generator on simulated videos.
 
-    torchrun --nproc_per_node 2 -m training.autoencoder --out runs/vae
-    python -m training.autoencoder --out runs/smoke --smoke          # a minute on a CPU
+    torchrun --nproc_per_node 2 -m training.autoencoder --output runs/vae
+    python -m training.autoencoder --output runs/smoke --smoke          # a minute on a CPU
 
 Runs in slices: ``--max_minutes 9`` stops cleanly with a checkpoint, and the same command goes on.
 Writes ``vae/`` (int8 rows, as shipped) and ``vae_half/`` (half precision), each with its config.

@@ -1,7 +1,7 @@
 """Train the embedded generator: MAGI-1's transformer and a byte-level text encoder, on VAE latents.
 
-    torchrun --nproc_per_node 2 -m training.generator --out runs/dit --vae runs/vae/vae_half
-    python -m training.generator --out runs/smoke --smoke            # a minute on a CPU
+    torchrun --nproc_per_node 2 -m training.generator --output runs/dit --vae runs/vae/vae_half
+    python -m training.generator --output runs/smoke --smoke            # a minute on a CPU
 
 Runs in slices: ``--max_minutes 9`` stops cleanly with a checkpoint, and the same command goes on.
 Writes ``dit/`` and ``byte_t5/`` (int8 rows, as shipped), the same in half precision under ``half/``, and

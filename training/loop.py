@@ -233,7 +233,7 @@ class Trainer(ABC):
         if state["config"] != asdict(self.config):
             raise SystemExit(
                 f"{self.checkpoint} was written with other settings ({state['config']}); "
-                "use the same ones or another --out"
+                "use the same ones or another --output"
             )
         self.step = state["step"]
         self.prepare_resumed()
@@ -336,7 +336,10 @@ def command(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--out", type=Path, required=True, help="folder for checkpoint, log and weights")
+    output = add(
+        "--output", "--out", type=Path, required=True, help="folder for checkpoint, log and weights"
+    )
+    output.option_strings = ["--output"]  # what it was called before works, and is not listed
     add("--max_minutes", type=float, default=1e9, help="stop with a checkpoint after this")
     add("--log_every", type=int, default=200, help="steps, default %(default)s")
     add("--smoke", action="store_true", help="a short run for a CPU, to see it work")
@@ -353,11 +356,11 @@ def command(
         parser.error(str(error))
     done = run(
         config,
-        args.out,
+        args.output,
         max_minutes=args.max_minutes,
         log_every=args.log_every,
         compiled=torch.cuda.is_available() and not args.no_compile,
     )
     if not done:
-        print(f"stopped on time; run the same command to go on from {args.out}", file=sys.stderr)
+        print(f"stopped on time; run the same command to go on from {args.output}", file=sys.stderr)
     return 0

@@ -117,10 +117,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--run", type=Path, required=True, help="folder of the generator's run")
     add("--vae", type=Path, required=True, help="folder of the autoencoder's weights, int8")
-    add("--into", type=Path, default=Path("MAGI-1"), help="default %(default)s")
+    output = add(
+        "--output", "--into", type=Path, default=Path("MAGI-1"), help="default %(default)s"
+    )
+    output.option_strings = ["--output"]  # what it was called before works, and is not listed
     args = parser.parse_args(argv)
     try:
-        files, loaded = publish(args.run, args.vae, args.into)
+        files, loaded = publish(args.run, args.vae, args.output)
     except (MagiError, WeightsError) as error:
         parser.exit(1, f"error: {error}\n")
     for file in files:

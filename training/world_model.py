@@ -1,7 +1,7 @@
 """Train the embedded world model on simulated physics.
 
-    torchrun --nproc_per_node 2 -m training.world_model --out runs/tiny
-    python -m training.world_model --out runs/smoke --smoke          # two minutes on a CPU
+    torchrun --nproc_per_node 2 -m training.world_model --output runs/tiny
+    python -m training.world_model --output runs/smoke --smoke          # two minutes on a CPU
 
 Runs in slices: ``--max_minutes 9`` stops cleanly with a checkpoint, and the same command goes on.
 """

@@ -1,8 +1,8 @@
 """Speed and memory of MAGI-1 at its real sizes, with random weights, against the reference way.
 
-    python -m benchmarks.bench_generate --model 24B --sizes 720x720 720x1280
-    torchrun --nproc_per_node 2 -m benchmarks.bench_generate --model 24B --sizes 720x1280
-    python -m benchmarks.bench_generate --model nano --device cpu --sizes 32x48
+    python -m benchmarks.bench_generate --generator 24B --sizes 720x720 720x1280
+    torchrun --nproc_per_node 2 -m benchmarks.bench_generate --generator 24B --sizes 720x1280
+    python -m benchmarks.bench_generate --generator nano --device cpu --sizes 32x48
 
 Without an install, set PYTHONPATH=MAGI-1.
 
@@ -49,6 +49,7 @@ from benchmarks.bench_generate.workload import (
     random_vae,
     reference_way,
 )
+from benchmarks.shared.flags import adding
 from benchmarks.shared.machine import describe, matmul_rate, median_and_peak
 from magi1.config import RuntimeConfig
 from magi1.parallel.context import parallelise, share_tiles
@@ -268,9 +269,13 @@ def measure_vae(bench: Bench, model: str, runtime: RuntimeConfig) -> None:
 
 
 def run(args: argparse.Namespace, place: Place, processes: int) -> dict[str, Any]:
-    full = bench_config(args.model, args.sizes[0], processes).model_config
+    full = bench_config(args.generator, args.sizes[0], processes).model_config
     model = replace(full, num_layers=min(args.layers, full.num_layers))
-    head: dict[str, Any] = {**describe(place.device), "model": args.model, "processes": processes}
+    head: dict[str, Any] = {
+        **describe(place.device),
+        "model": args.generator,
+        "processes": processes,
+    }
     head |= {"layers": full.num_layers, "layers_run": model.num_layers}
     rate = matmul_rate(place.device, model.dtype)
     if place.rank == 0:
@@ -278,7 +283,7 @@ def run(args: argparse.Namespace, place: Place, processes: int) -> dict[str, Any
         print(f"{model.params_dtype} matrix product: {rate / 1e12:.1f} TFLOP/s", file=sys.stderr)
     bench = Bench(place, processes, rate, args.repeats, full.num_layers / model.num_layers)
     for bench.size in args.sizes:
-        config = replace(bench_config(args.model, bench.size, processes), model_config=model)
+        config = replace(bench_config(args.generator, bench.size, processes), model_config=model)
         if args.parts != ["vae"]:
             dit = random_dit(model, place.device, fp8=config.engine_config.fp8_quant)
             scene = Scene(config, dit, place.device)
@@ -287,7 +292,7 @@ def run(args: argparse.Namespace, place: Place, processes: int) -> dict[str, Any
             measure_transformer(bench, scene, args)
             del scene, dit
         if "vae" in args.parts:
-            measure_vae(bench, args.model, config.runtime_config)
+            measure_vae(bench, args.generator, config.runtime_config)
     return {"benchmark": "generate", **head, "matmul_flops": rate, "rows": bench.rows}
 
 
@@ -299,8 +304,9 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
+    add = adding(parser)
     add(
+        "--generator",
         "--model",
         default="24B" if cuda else "nano",
         choices=MODELS,
@@ -325,7 +331,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--skip_reference", action="store_true", help="do not time the reference way")
     args = parser.parse_args(argv)
     processes = int(os.environ.get("WORLD_SIZE", 1))
-    engine = bench_config(args.model, args.sizes[0], processes).engine_config
+    engine = bench_config(args.generator, args.sizes[0], processes).engine_config
     with process_groups(engine, args.device) as place:
         result = run(args, place, processes)
         if place.rank == 0:

@@ -1,8 +1,8 @@
 """Time and memory of plain and of guided steps of diffusers' video pipelines, at real sizes.
 
-    python -m benchmarks.bench_pipelines --models wan-1.3b ltx            # on a GPU, random weights, 480p
-    python -m benchmarks.bench_pipelines --models wan-14b:plain,plain,on_host --memory_gib 78
-    python -m benchmarks.bench_pipelines --models nano --device cpu --reward_model tiny
+    python -m benchmarks.bench_pipelines --pipelines wan-1.3b ltx            # on a GPU, random weights, 480p
+    python -m benchmarks.bench_pipelines --pipelines wan-14b:plain,plain,on_host --memory_gib 78
+    python -m benchmarks.bench_pipelines --pipelines nano --device cpu --model tiny
 
 Each pipeline makes one video. Its steps are of these kinds, and the last of each kind counts; the first one
 warms up:
@@ -41,6 +41,7 @@ import torch
 
 from benchmarks.bench_pipelines.models import MODELS, Model
 from benchmarks.bench_reward import random_model
+from benchmarks.shared.flags import adding
 from benchmarks.shared.machine import describe
 from vjepa2 import get_config
 from wmreward.errors import WMRewardError
@@ -156,9 +157,9 @@ def measured(
     reward.scorer.grad_batch_size = args.grad_batch  # the pipeline before may have lowered it
     steps = Steps(name, kinds, reward, device, args.limit_s)
     row: dict[str, Any] = {"model": name, "size": model.size, "steps": steps.measured}
-    scales = tuple(args.scale * (kind in GUIDED) for kind in kinds)
+    scales = tuple(args.guidance_scale * (kind in GUIDED) for kind in kinds)
     schedule = GuidanceSchedule(scales)
-    config = GuidanceConfig(schedule=schedule, keep="edges", measure=args.measure)
+    config = GuidanceConfig(schedule=schedule, keep="edges", measure=args.guidance_measure)
     try:
         begun = time.perf_counter()
         pipe = model.make(device, dtype)
@@ -261,7 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.cuda.set_per_process_memory_fraction(min(1.0, args.memory_gib * GIB / whole))
     head = describe(device) | {"diffusers": version("diffusers")}
     print("  ".join(f"{key} {value}" for key, value in head.items()), file=sys.stderr)
-    world = random_model(get_config(args.reward_model), device).to(getattr(torch, args.dtype))
+    world = random_model(get_config(args.model), device).to(getattr(torch, args.dtype))
     scorer = SurpriseScorer(world, SurpriseConfig(stride=8, score="top"))
     reward_gib = _bytes(world) / GIB
     rows = []
@@ -269,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{'model':14}  {'size':13}  {'step':8}  {'time':>10}  {'guidance':>10}  {'memory':>10}",
         flush=True,
     )
-    for name, kinds in args.models:
+    for name, kinds in args.pipelines:
         model = MODELS[name]
         if args.size:
             model = replace(model, size=tuple(args.size))
@@ -304,8 +305,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     default = "cuda" if torch.cuda.is_available() else "cpu"
-    add = parser.add_argument
+    add = adding(parser)
     add(
+        "--pipelines",
         "--models",
         nargs="+",
         type=_model,
@@ -318,10 +320,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--device", default=default)
     add("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
-    add("--reward_model", default="vitg", help="world model (default: vitg)")
+    add("--model", "--reward_model", default="vitg", help="world model (default: vitg)")
     add("--grad_batch", type=int, default=4, help="windows differentiated at once (default: 4)")
-    add("--measure", action="store_true", help="score what guided steps lead to: one more decoding")
-    add("--scale", type=float, default=0.15, help="of guidance (default: 0.15)")
+    add(
+        "--guidance_measure",
+        "--measure",
+        action="store_true",
+        help="score what guided steps lead to: one more decoding",
+    )
+    add("--guidance_scale", "--scale", type=float, default=0.15, help="of guidance (default: 0.15)")
     add("--memory_gib", type=float, help="of the GPU at most, to be as on a smaller one")
     add(
         "--limit_s",

@@ -34,6 +34,7 @@ from benchmarks.generator_quality.report import for_json, report
 from benchmarks.shared import bootstrap, video_measures
 from benchmarks.shared.bootstrap import Values
 from benchmarks.shared.continuation import ERRORS, MEASURES, TASKS, Examination
+from benchmarks.shared.flags import adding
 from benchmarks.shared.generators import Generator, checked
 from benchmarks.shared.held_out import held_out
 from benchmarks.shared.machine import describe
@@ -164,7 +165,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Tensor]]:
         **{key: getattr(args, key) for key in ("scenes", "seeds", "other_seeds", "seed", "size")},
         **describe(device),
         "autoencoder": {
-            name: judge_autoencoder(videos, generator, args.batch)
+            name: judge_autoencoder(videos, generator, args.candidate_batch)
             for name, generator in generators.items()
         },
         "continuation": {},
@@ -174,17 +175,21 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Tensor]]:
     pictures = {}
     for name in args.tasks:
         examination = Examination(clips, videos, TASKS[name])
-        seeds = args.seeds if name == next(iter(TASKS)) else args.other_seeds
+        seeds = args.candidates if name == next(iter(TASKS)) else args.other_candidates
         record["continuation"][name], shown = judge_continuation(
-            examination, generators, seeds, args.batch
+            examination, generators, seeds, args.candidate_batch
         )
         pictures[name] = picture(examination, shown)
     if args.prompts:
         # More scenes than are needed: not every one fits a prompt of the kind that is asked for.
         pool = held_out(6 * args.prompts, args.seed + 1)
         prompting = Prompting(pool, args.prompts, args.size, device)
-        record["prompts"] = prompting.from_text(generators, args.other_seeds, args.batch)
-        record["steering"] = prompting.from_image(generators, args.other_seeds, args.batch)
+        record["prompts"] = prompting.from_text(
+            generators, args.other_candidates, args.candidate_batch
+        )
+        record["steering"] = prompting.from_image(
+            generators, args.other_candidates, args.candidate_batch
+        )
     return for_json(record), pictures
 
 
@@ -194,7 +199,7 @@ def argument_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
+    add = adding(parser)
     add("--generator", help="module:factory of what is judged; without it, the controls alone")
     add(
         "--settings",
@@ -202,16 +207,34 @@ def argument_parser() -> argparse.ArgumentParser:
         help="JSON arguments of the factory, or a list of such; may be repeated",
     )
     add("--scenes", type=int, default=128, help="scenes to continue, default %(default)s")
-    add("--seeds", type=int, default=16, help="per scene, 24 → 24 frames, default %(default)s")
-    add("--other_seeds", type=int, default=4, help="per scene elsewhere, default %(default)s")
+    add(
+        "--candidates",
+        "--seeds",
+        type=int,
+        default=16,
+        help="per scene, 24 → 24 frames, default %(default)s",
+    )
+    add(
+        "--other_candidates",
+        "--other_seeds",
+        type=int,
+        default=4,
+        help="per scene elsewhere, default %(default)s",
+    )
     add(
         "--tasks", nargs="*", default=list(TASKS), choices=TASKS, metavar="TASK", help="default all"
     )
     add("--prompts", type=int, default=128, help="true clips with prompts; 0: no prompts at all")
     add("--size", type=int, default=64, help="of the videos, default %(default)s")
     add("--seed", type=int, default=0, help="of the scenes, default %(default)s")
-    add("--batch", type=int, default=64, help="videos generated at once, default %(default)s")
-    add("--out", type=Path, help="also write the tables, the numbers and pictures here")
+    add(
+        "--candidate_batch",
+        "--batch",
+        type=int,
+        default=64,
+        help="videos generated at once, default %(default)s",
+    )
+    add("--output", "--out", type=Path, help="also write the tables, the numbers and pictures here")
     add(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
@@ -221,16 +244,16 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def judge(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Tables and record, also written to ``--out``."""
+    """Tables and record, also written to ``--output``."""
     record, pictures = run(args)
     text = report(record)
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "generator_quality.md").write_text(text + "\n")
-        (args.out / "generator_quality.json").write_text(json.dumps(record) + "\n")
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "generator_quality.md").write_text(text + "\n")
+        (args.output / "generator_quality.json").write_text(json.dumps(record) + "\n")
         for name, sheet in pictures.items():
             file = "_".join(name.replace("→", "to").split())
-            write_png(args.out / f"{file}.png", sheet)
+            write_png(args.output / f"{file}.png", sheet)
     return text, record
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.intuitive_physics                        # the embedded model and all baselines
     python -m benchmarks.intuitive_physics --pairs 20 --splits id # a quick look on a CPU
     python -m benchmarks.intuitive_physics --reward my_package.module:factory
-    python -m benchmarks.intuitive_physics --judges geometry --parts outputs/geometry  # can be stopped
+    python -m benchmarks.intuitive_physics --judges geometry --blocks outputs/geometry  # can be stopped
 
 A pair counts as right if the impossible video gets the worse score (ties count half). Scenes come
 from unseen seeds of the training generator (``id``) and from outside its distribution (``ood``: other
@@ -13,7 +13,7 @@ machine judges the same videos.
 ``--reward`` names a factory without arguments; what it returns maps videos ``[B, 3, T, H, W]`` in
 [−1, 1] to scores ``[B]``, higher = more plausible.
 
-With ``--parts`` what each judge says of some pairs is kept as soon as it is known. The same command goes
+With ``--blocks`` what each judge says of some pairs is kept as soon as it is known. The same command goes
 on from there, and one with other ``--judges`` adds theirs.
 """
 
@@ -49,6 +49,7 @@ from benchmarks.intuitive_physics.judges import (
 )
 from benchmarks.intuitive_physics.pair_statistics import auroc, wilson
 from benchmarks.shared.claim import claim
+from benchmarks.shared.flags import adding
 from benchmarks.shared.machine import describe
 from simworld import HIDDEN, VIOLATIONS, Pairs
 from vjepa2 import WorldModel, build_model, get_config, load_model
@@ -284,7 +285,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
+    add = adding(parser)
     add("--model", default="tiny", help="a model of the package, default %(default)s")
     add("--weights", help="weights to use instead of the model's own")
     add("--reward", help="module:factory of another reward, judged beside the model")
@@ -310,9 +311,25 @@ def main(argv: list[str] | None = None) -> int:
     add("--size", type=int, default=64, help="of the rendered videos, default %(default)s")
     add("--seed", type=int, default=0, help="of the pairs, default %(default)s")
     add("--cache", type=Path, default=Path("outputs/pairs"), help="default %(default)s")
-    add("--parts", type=Path, help="a folder where what was judged is kept, and found again")
-    add("--batch", type=int, default=50, help="pairs rendered at once, default %(default)s")
-    add("--out", type=Path, help="also write the tables (.md) and the numbers (.json) here")
+    add(
+        "--blocks",
+        "--parts",
+        type=Path,
+        help="a folder where what was judged is kept, and found again",
+    )
+    add(
+        "--render_batch",
+        "--batch",
+        type=int,
+        default=50,
+        help="pairs rendered at once, default %(default)s",
+    )
+    add(
+        "--output",
+        "--out",
+        type=Path,
+        help="also write the tables (.md) and the numbers (.json) here",
+    )
     add(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
@@ -334,17 +351,17 @@ def main(argv: list[str] | None = None) -> int:
         "condition": args.condition,
         "size": args.size,
     }
-    if args.parts:
-        of_parts = {"reward": args.reward, "batch": args.batch, "device": device.type}
+    if args.blocks:
+        of_parts = {"reward": args.reward, "batch": args.render_batch, "device": device.type}
         try:
-            claim(args.parts, record | of_parts, "--parts")
+            claim(args.blocks, record | of_parts, "--blocks")
         except WMRewardError as error:
             parser.error(str(error))
     record |= describe(device)
     tables = []
     for split in args.splits:
         groups = cached_pairs(args.cache, split, args.kinds, args.pairs, args.seed)
-        scores = judge_pairs(judges, groups, args.seed, view, args.batch, args.parts)
+        scores = judge_pairs(judges, groups, args.seed, view, args.render_batch, args.blocks)
         for prefix in ("", "untrained "):
             scores = {**scores, **by_ranks(scores, prefix)}
         record[split] = {rule: summarise(kinds) for rule, kinds in scores.items()}
@@ -363,9 +380,9 @@ def main(argv: list[str] | None = None) -> int:
             print(
                 f"  {rule:24} {row['true']:.4f}  {row['frozen']:.4f}  {100 * row['preferred']:.1f} %"
             )
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "intuitive_physics.md").write_text(text + "\n")
-        (args.out / "intuitive_physics.json").write_text(json.dumps(record) + "\n")
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "intuitive_physics.md").write_text(text + "\n")
+        (args.output / "intuitive_physics.json").write_text(json.dumps(record) + "\n")
     print(json.dumps(record))
     return 0

@@ -1,7 +1,7 @@
 """Do guidance and selection by a world model repair the physics of generated video?
 
-    python -m benchmarks.physics_repair --out outputs/repair --tasks video    # and again with image: a GPU
-    python -m benchmarks.physics_repair --tune --out outputs/repair_tuning    # on other scenes
+    python -m benchmarks.physics_repair --output outputs/repair --tasks video    # and again with image: a GPU
+    python -m benchmarks.physics_repair --tune --output outputs/repair_tuning    # on other scenes
     python -m benchmarks.physics_repair --quick                               # 2 minutes on 2 CPU cores
 
 The embedded generator continues videos and images of held-out simulated scenes. Guided and plain
@@ -9,7 +9,7 @@ candidates, the best of them by every score, and what a sceptic would try instea
 untrained one, a random direction, blur, fewer steps, the sharpest, the stillest, the medoid …) are held
 against the simulated future. No row is left out.
 
-Candidates of one row are made in blocks that are kept under ``--parts``: the same command goes on after
+Candidates of one row are made in blocks that are kept under ``--blocks``: the same command goes on after
 an interruption. Tables are written when plain candidates are there, when guided ones are, and at the end:
 ``physics_repair.md`` to read, and for each task ``…_rows.csv`` with every row and comparison and
 ``…_choices.csv`` with every way to choose: the share of the gap it closes, its correlation with the error.
@@ -98,14 +98,14 @@ class Models:
 
 def load_models(args: argparse.Namespace) -> Models:
     choice = ModelChoice(
-        name=args.world_model, weights=args.weights, device=args.device, dtype=args.dtype
+        name=args.model, weights=args.weights, device=args.device, dtype=args.dtype
     )
     guiding = load(choice)
     second = None
     if args.second_weights:
         second = load(
             ModelChoice(
-                name=args.second_model or args.world_model,
+                name=args.second_model or args.model,
                 weights=args.second_weights,
                 device=args.device,
                 dtype=args.dtype,
@@ -113,7 +113,7 @@ def load_models(args: argparse.Namespace) -> Models:
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        untrained = build_model(get_config(args.world_model))
+        untrained = build_model(get_config(args.model))
     untrained = untrained.to(choice.torch_device(), choice.torch_dtype())
     return Models(guiding, second, untrained.requires_grad_(False).eval())
 
@@ -156,7 +156,7 @@ class Bench:
 
     def _scorer(self, loaded: LoadedModel) -> SurpriseScorer:
         config = SurpriseConfig(stride=self.args.stride, score="top")
-        return SurpriseScorer(loaded.model, config, batch_size=4 * self.args.windows)
+        return SurpriseScorer(loaded.model, config, batch_size=4 * self.args.grad_batch)
 
     def rule(self, task: str) -> str:
         """The choice that is compared with all controls."""
@@ -172,8 +172,8 @@ class Bench:
             self.factory,
             self.settings,
             self.device,
-            batch=self.args.batch,
-            folder=self.args.parts and self.args.parts / task,
+            batch=self.args.candidate_batch,
+            folder=self.args.blocks and self.args.blocks / task,
             ceiling=None if self.args.quick else Ceiling(answers),
             share=self.args.share,
         )
@@ -188,7 +188,7 @@ class Bench:
     ) -> GuideMaker:
         model = self.models.untrained if untrained else self.models.guiding.model
         direction = "random" if random else "reward"
-        return GuideMaker(settings, model, self.args.windows, direction, seed)  # type: ignore[arg-type]
+        return GuideMaker(settings, model, self.args.grad_batch, direction, seed)  # type: ignore[arg-type]
 
     def variants(self) -> list[Variant]:
         """All that is generated, the most telling first."""
@@ -258,9 +258,9 @@ class Bench:
                     record["tasks"][name] = _task_record(parts, rule)
                     yield record
             record["tasks"][name] = _task_record(parts, rule)
-            if self.args.out and has_pictures():
+            if self.args.output and has_pictures():
                 sheet = picture(strips_of(answers.truth[:SHOWN]), parts, rule)
-                write_png(self.args.out / f"{NAME}_{name}.png", sheet)
+                write_png(self.args.output / f"{NAME}_{name}.png", sheet)
             yield record
 
     def tune(self) -> Iterator[dict[str, Any]]:
@@ -324,24 +324,24 @@ def _workers(count: int) -> Iterator[Executor | None]:
 
 
 def judge(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Tables and record, also written to ``--out`` after every part."""
+    """Tables and record, also written to ``--output`` after every part."""
     complete(args)
     text, record = "", {}
     with _workers(args.workers) as workers:
         bench = Bench(args, workers)
-        if args.parts:
+        if args.blocks:
             head = for_json(dict(bench.head()))
             claimed = {name: head[name] for name in head.keys() - {"machine", "rules"}}
-            claim(args.parts, claimed, "--parts or --out")
+            claim(args.blocks, claimed, "--blocks or --output")
         name = f"{NAME}_tuning" if args.tune else NAME
         for found in bench.tune() if args.tune else bench.run():
             record = for_json(found)
             text = tuning_report(record) if args.tune else report(record)
-            if args.out:
-                write_text(args.out / f"{name}.md", text + "\n")
-                write_text(args.out / f"{name}.json", json.dumps(record) + "\n")
+            if args.output:
+                write_text(args.output / f"{name}.md", text + "\n")
+                write_text(args.output / f"{name}.json", json.dumps(record) + "\n")
                 for file, table in csv_tables(record).items():
-                    write_text(args.out / f"{name}_{file}.csv", table)
+                    write_text(args.output / f"{name}_{file}.csv", table)
     return text, record
 
 
@@ -355,7 +355,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.share:
         print("done: the same command without --share makes the tables")
     elif args.quick:
-        print("\n".join(quick_lines(record, args.out)))
+        print("\n".join(quick_lines(record, args.output)))
     else:
         print(text)
         print(json.dumps(record))

@@ -13,6 +13,7 @@ import torch
 from benchmarks.physics_repair.answers import TASKS
 from benchmarks.physics_repair.guides import ALSO
 from benchmarks.physics_repair.scores import sets
+from benchmarks.shared.flags import adding
 from wmreward.errors import UsageError
 
 QUICK: dict[str, Any] = {
@@ -35,7 +36,7 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
+    add = adding(parser)
     add(
         "--quick",
         action="store_true",
@@ -47,10 +48,10 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
     add("--settings", default="{}", help="JSON arguments of the factory")
     add("--guidance", default="{}", help="JSON of benchmarks.physics_repair.guides.GuideSettings")
     add("--rule", help="choice that is compared, default: that decided on for each task")
-    add("--world_model", default="tiny", help="guides and chooses, default %(default)s")
+    add("--model", "--world_model", default="tiny", help="guides and chooses, default %(default)s")
     add("--weights", help="file or folder of its weights, if not its own")
     add("--second_weights", help="of a second, separately trained world model")
-    add("--second_model", help="its name, if another than --world_model")
+    add("--second_model", help="its name, if another than --model")
     add("--dtype", default="auto", help="of the world models; auto: bfloat16 on a GPU")
     add("--scenes", type=int, default=128, help="default %(default)s")
     add("--candidates", type=int, default=16, help="per scene, default %(default)s")
@@ -62,8 +63,19 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
     add("--stride", type=int, default=2, help="of the windows of whole clips, default %(default)s")
     add("--size", type=int, default=64, help="of the videos, default %(default)s")
     add("--seed", type=int, default=0, help="of the scenes, default %(default)s")
-    add("--batch", type=int, default=128, help="candidates at once, default %(default)s")
-    add("--windows", type=int, help="differentiated at once, default 192 on a GPU, 4 on a CPU")
+    add(
+        "--candidate_batch",
+        "--batch",
+        type=int,
+        default=128,
+        help="candidates at once, default %(default)s",
+    )
+    add(
+        "--grad_batch",
+        "--windows",
+        type=int,
+        help="differentiated at once, default 192 on a GPU, 4 on a CPU",
+    )
     add("--workers", type=int, help="processes for motion masks, default one less than cores")
     add(
         "--also",
@@ -73,10 +85,10 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
     add(
         "--share", nargs=2, type=int, metavar=("K", "N"),
         help="make every Nth block of candidates from the Kth on, and no tables: a process for each GPU "
-        "with the same --parts, then the same command without --share",
+        "with the same --blocks, then the same command without --share",
     )  # fmt: skip
-    add("--out", type=Path, help="tables, numbers and pictures")
-    add("--parts", type=Path, help="finished blocks, default parts/ in --out")
+    add("--output", "--out", type=Path, help="tables, numbers and pictures")
+    add("--blocks", "--parts", type=Path, help="finished blocks, default parts/ in --output")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser
 
@@ -90,12 +102,12 @@ def complete(args: argparse.Namespace) -> None:
     if args.quick:
         for key, value in QUICK.items():
             setattr(args, key, value)
-        args.out = args.out or QUICK_OUT
-    if args.out and not args.parts and not args.quick:
-        args.parts = args.out / "parts"
+        args.output = args.output or QUICK_OUT
+    if args.output and not args.blocks and not args.quick:
+        args.blocks = args.output / "parts"
     cuda = torch.device(args.device).type == "cuda"
-    if args.windows is None:
-        args.windows = 192 if cuda else 4
+    if args.grad_batch is None:
+        args.grad_batch = 192 if cuda else 4
     if args.workers is None:
         args.workers = max(1, (os.cpu_count() or 2) - 1)
     if not sets(args.candidates):

@@ -31,6 +31,7 @@ from benchmarks.physics_repair.rows import GUIDED, PLAIN, Row, build_rows
 from benchmarks.physics_repair.scores import Judges, score_name, sets
 from benchmarks.pipeline_repair import generator as diffusers_way
 from benchmarks.shared import bootstrap, magi_generator
+from benchmarks.shared.flags import adding
 from benchmarks.shared.generators import Generator
 from benchmarks.shared.held_out import HeldOut, held_out
 from benchmarks.shared.machine import describe
@@ -97,11 +98,11 @@ def found(
     makers: list[GuideMaker] = []
 
     def guide(seed: int) -> GuideMaker:
-        makers.append(GuideMaker(GuideSettings(**BEFORE), model, args.windows, seed=seed))
+        makers.append(GuideMaker(GuideSettings(**BEFORE), model, args.grad_batch, seed=seed))
         return makers[-1]
 
     config = SurpriseConfig(stride=args.stride, score="top")
-    judges = Judges(SurpriseScorer(model, config, batch_size=4 * args.windows))
+    judges = Judges(SurpriseScorer(model, config, batch_size=4 * args.grad_batch))
     parts: dict[str, Part] = {}
     made: dict[str, Tensor] = {}
     for variant in (
@@ -112,7 +113,7 @@ def found(
         settings = json.loads(args.settings)
         device = torch.device(args.device)
         workshop = Workshop(
-            answers, judges, factory, settings, device, batch=args.batch, folder=None
+            answers, judges, factory, settings, device, batch=args.candidate_batch, folder=None
         )
         parts |= workshop.make(variant)
         made[variant.name] = torch.cat(answers.made)
@@ -226,16 +227,28 @@ def argument_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     cuda = torch.cuda.is_available()
-    add = parser.add_argument
+    add = adding(parser)
     add("--scenes", type=int, default=2, help="default %(default)s")
     add("--candidates", type=int, default=2, help="per scene, default %(default)s")
     add("--guided", type=int, default=0, help="guided ones per scene; 0: as many")
     add("--settings", default="{}", help='of the generator, JSON, as {"num_steps": 8}')
     add("--stride", type=int, default=2, help="of the windows that choose, default %(default)s")
     add("--seed", type=int, default=0, help="of the scenes, default %(default)s")
-    add("--batch", type=int, default=128, help="candidates at once, default %(default)s")
-    add("--windows", type=int, default=64 if cuda else 4, help="differentiated at once")
-    add("--out", type=Path, help="folder for table and numbers")
+    add(
+        "--candidate_batch",
+        "--batch",
+        type=int,
+        default=128,
+        help="candidates at once, default %(default)s",
+    )
+    add(
+        "--grad_batch",
+        "--windows",
+        type=int,
+        default=64 if cuda else 4,
+        help="differentiated at once",
+    )
+    add("--output", "--out", type=Path, help="folder for table and numbers")
     add("--device", default="cuda" if cuda else "cpu")
     return parser
 
@@ -247,9 +260,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WMRewardError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if args.out:
-        write_text(args.out / f"{NAME}.md", text + "\n")
-        write_text(args.out / f"{NAME}.json", json.dumps(record) + "\n")
+    if args.output:
+        write_text(args.output / f"{NAME}.md", text + "\n")
+        write_text(args.output / f"{NAME}.json", json.dumps(record) + "\n")
     print(text)
     print(json.dumps(record))
     return 0

@@ -1,8 +1,8 @@
 """The project's commands at real size with random weights, phase by phase: before anything is downloaded.
 
-    python -m benchmarks.rehearsal --model 4.5B
-    python -m benchmarks.rehearsal --model 24B --processes 4
-    python -m benchmarks.rehearsal --model nano --world_model tiny --device cpu
+    python -m benchmarks.rehearsal --generator 4.5B
+    python -m benchmarks.rehearsal --generator 24B --processes 4
+    python -m benchmarks.rehearsal --generator nano --world_model tiny --device cpu
 
 Without an install, set PYTHONPATH=MAGI-1.
 
@@ -45,6 +45,7 @@ from benchmarks.bench_generate.workload import MODELS
 from benchmarks.rehearsal.machine import GIB, checks, launcher
 from benchmarks.rehearsal.machine import table as table_of_checks
 from benchmarks.rehearsal.weights import Stage
+from benchmarks.shared.flags import adding
 from benchmarks.shared.machine import describe
 from magi1.config import MagiConfig
 from magi1.planning.plan import plan
@@ -238,14 +239,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("--model", choices=MODELS, default="4.5B", help="the generator")
+    add = adding(parser)
+    add("--generator", "--model", choices=MODELS, default="4.5B", help="the generator")
     add("--world_model", default="vitg", help="what scores and guides; tiny is not written")
     add("--device", choices=("cuda", "cpu"), default="cuda")
     add("--processes", type=int, default=1, help="a GPU each")
     add("--cp_size", type=int, help="processes that share a video; all for a 24B, else 1")
-    add("--steps", type=int, default=8, help="of the sampler")
-    add("--frames", type=int, default=24, help="of each video")
+    add("--num_steps", "--steps", type=int, default=8, help="of the sampler")
+    add("--num_frames", "--frames", type=int, default=24, help="of each video")
     add("--parts", nargs="+", choices=PARTS, default=PARTS)
     add("--write", action="store_true", help="write the weights, so that reading counts, too")
     add("--folder", type=Path, help="where files go, and stay; else a temporary one")
@@ -268,8 +269,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _rehearse(flags: argparse.Namespace, folder: Path) -> int:
     made_on = torch.device(flags.device) if flags.write else None
-    stage = Stage(folder, flags.model, flags.world_model, made_on)
-    sharing = flags.cp_size or (flags.processes if flags.model.startswith("24B") else 1)
+    stage = Stage(folder, flags.generator, flags.world_model, made_on)
+    sharing = flags.cp_size or (flags.processes if flags.generator.startswith("24B") else 1)
     strategy = "cp_ulysses" if sharing > 1 else "none"
     engine = replace(stage.config.engine_config, cp_size=sharing, cp_strategy=strategy)
     stage.config = replace(stage.config, engine_config=engine)
@@ -283,7 +284,7 @@ def _rehearse(flags: argparse.Namespace, folder: Path) -> int:
     print(f"weights: {how} in {time.monotonic() - begun:.1f} s", flush=True)
     if flags.device == "cuda":
         torch.cuda.empty_cache()
-    rehearsal = Rehearsal(stage, flags.device, flags.processes, flags.steps, flags.frames)
+    rehearsal = Rehearsal(stage, flags.device, flags.processes, flags.num_steps, flags.num_frames)
     rehearsal.run(flags.parts)
     full = rehearsal.full_run()
     runtime = stage.config.runtime_config
@@ -295,8 +296,11 @@ def _rehearse(flags: argparse.Namespace, folder: Path) -> int:
     result = {
         "benchmark": "rehearsal",
         **describe(torch.device(flags.device)),
-        **{name: getattr(flags, name) for name in ("model", "world_model", "processes", "steps")},
-        "frames": flags.frames,
+        "model": flags.generator,
+        "world_model": flags.world_model,
+        "processes": flags.processes,
+        "steps": flags.num_steps,
+        "frames": flags.num_frames,
         "weights": how,
         "commands": [
             {

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from benchmarks.intuitive_physics.benchmark import summarise, table, untrained
 from benchmarks.intuitive_physics.judges import Judge, baselines, world_model_judge
+from benchmarks.shared.flags import adding
 from benchmarks.shared.machine import describe
 from benchmarks.transfer.drawing import draw, random_look
 from benchmarks.transfer.scenes import FPS, FRAMES
@@ -89,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
+    add = adding(parser)
     add("--model", default="tiny", help="a model of the package, default %(default)s")
     add("--weights", help="weights to use instead of the model's own")
     add("--pairs", type=int, default=20, help="pairs per type, default %(default)s")
@@ -104,7 +105,12 @@ def main(argv: list[str] | None = None) -> int:
     add("--seed", type=int, default=0, help="of the pairs, default %(default)s")
     add("--controls", action="store_true", help="also an untrained network and pixel baselines")
     add("--cache", type=Path, default=Path("outputs/transfer"), help="default %(default)s")
-    add("--out", type=Path, help="also write the table (.md) and the numbers (.json) here")
+    add(
+        "--output",
+        "--out",
+        type=Path,
+        help="also write the table (.md) and the numbers (.json) here",
+    )
     add(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
@@ -130,9 +136,9 @@ def main(argv: list[str] | None = None) -> int:
     }
     text = table(record["rules"], "transfer")
     print(text)
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "transfer.md").write_text(text + "\n")
-        (args.out / "transfer.json").write_text(json.dumps(record) + "\n")
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "transfer.md").write_text(text + "\n")
+        (args.output / "transfer.json").write_text(json.dumps(record) + "\n")
     print(json.dumps(record))
     return 0
