@@ -81,6 +81,8 @@ MISTAKES = {
     f"{LIST} --guidance_scale 1 --variants plain": "--variants plain alone",
     f"{LIST} --reward wonder": "unknown reward 'wonder'",
     f"{LIST} --num_steps 3": "--num_steps 3 must be a multiple",
+    "batch prompt/embedded_v2v.jsonl": "did you mean wmreward batch --jobs prompt/embedded_v2v.jsonl?",
+    "score https://example.com/a.mp4": "is a web address: download it first",
     f"{LIST} --share 3": "--share 3 must look like 2/4",
     "report example": "no run there",
 }

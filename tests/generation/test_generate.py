@@ -167,8 +167,10 @@ def test_a_video_is_continued(nano: Path) -> None:
 )
 def test_what_will_be_written_is_told(asked: int, given: int | None, says: str) -> None:
     frames = None if given is None else random_frames(given)
-    told = told_length(nano_config(Path(), num_frames=asked), frames)
+    config = nano_config(Path(), num_frames=asked)
+    told = told_length(config, frames, asked)
     assert re.match(says, told), told
+    assert "not" not in told_length(config, frames, None)  # nothing was asked for
 
 
 def test_usable_frames() -> None:

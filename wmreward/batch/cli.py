@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return run(argv)
     about = "What there is to ask of a run; without a command, flags begin one (--help)."
-    return run_command(partial(dispatch, "wmreward batch", about, COMMANDS), argv)
+    return run_command(
+        partial(dispatch, "wmreward batch", about, COMMANDS, of_files="--jobs"), argv
+    )
 
 
 def status_parser() -> Parser:

@@ -46,6 +46,7 @@ class Job:
         mode: ``t2v``, ``i2v`` or ``v2v``.
         request: What to generate.
         cut: Prompts of it that the text encoder does not read to their ends.
+        length: What will be written, see `told_length`.
         doubts: What is doubtful about the video that is continued, if anything.
         seed: Of the noise.
         output: Where it goes, and what is there already.
@@ -61,6 +62,7 @@ class Job:
     mode: str
     request: Request
     cut: tuple[CutPrompt, ...]
+    length: str
     doubts: str
     seed: int
     output: Output
@@ -152,6 +154,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
         config=config,
         request=request,
         cut=cut_prompts(reader, request),
+        length=told_length(config, request.given, values["num_frames"]),
         doubts=doubts,
         seed=candidates.seeds[0],
         output=output,
@@ -226,18 +229,18 @@ def _frames(config: MagiConfig, given: Tensor | None) -> tuple[int, int]:
     return unit * (layout.frames - (prefix if prefix > 1 else 0)), unit * prefix
 
 
-def told_length(config: MagiConfig, given: Tensor | None) -> str:
-    """What will be written, and why it is not what was asked for, in a line."""
+def told_length(config: MagiConfig, given: Tensor | None, asked: int | None) -> str:
+    """What will be written, in a line; and why it is not what was ``asked`` for, if anything was."""
     runtime = config.runtime_config
     frames, before = _frames(config, given)
     chunk = runtime.chunk_width * runtime.temporal_downsample_factor
     told = f"{frames} frames are made, {frames / runtime.fps:.1f} s at {runtime.fps} per second"
-    if frames == runtime.num_frames:
+    if asked in (None, frames):
         return told
     counted = f", of which the given frames fill {before}" if before else ""
     if given is not None and len(given) == 1:
         counted = f", of which the image fills {before} frames"
-    return f"{told}, not {runtime.num_frames}: videos are made in whole chunks of {chunk}{counted}"
+    return f"{told}, not {asked}: videos are made in whole chunks of {chunk}{counted}"
 
 
 def check_parts(

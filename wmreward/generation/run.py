@@ -17,7 +17,7 @@ from magi1.config import EngineConfig
 from magi1.parallel.groups import Place, process_groups
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
-from wmreward.generation.job import Job, told_length
+from wmreward.generation.job import Job
 from wmreward.generation.progress import Progress, say
 from wmreward.generation.search.run import searched
 from wmreward.generation.workshop import Makes, Wanted, Workshop, plot_path, told_and_drawn
@@ -45,7 +45,7 @@ def run(job: Job) -> int:
     """Generate the video of ``job`` with MAGI-1; returns the exit code."""
     if os.environ.get("RANK", "0") == "0":
         if job.output.done is None:
-            say(told_length(job.config, job.request.given))
+            say(job.length)
         for cut in job.cut:
             say(f"note: {cut}")
         if job.doubts:

@@ -166,6 +166,8 @@ def _resolve(entry: str, bases: list[Path], where: str) -> Found:
             return matches
     if glob.has_magic(entry):
         raise UsageError(f"{where}no video matches {printable(entry)}")
+    if "://" in entry:
+        raise UsageError(f"{where}{printable(entry)} is a web address: download it first")
     raise UsageError(f"{where}no such file or folder: {printable(entry)}")
 
 

@@ -112,7 +112,8 @@ class SeedMaker:
 
     def _made(self, seeds: Sequence[int]) -> list[dict[str, Any]]:
         if self.workshop.place.rank == 0:
-            say(f"seed {', '.join(map(str, seeds))}")
+            plain = "" if self.steered else ", without guidance, to compare with"
+            say(f"seed {', '.join(map(str, seeds))}{plain}")
         outputs = [self.output(seed) for seed in seeds]
         return self.workshop.make(seeds, outputs, self.progress, steered=self.steered)
 
