@@ -32,11 +32,6 @@ def embedded(request: pytest.FixtureRequest) -> Loaded:
     return load_model(request.param)
 
 
-@pytest.fixture(scope="module")
-def tiny() -> Loaded:
-    return load_model("tiny")
-
-
 @pytest.mark.parametrize(("name", "largest"), [("tiny", 12), ("referee", 2)])
 def test_file_is_small_enough_to_ship(name: str, largest: int) -> None:
     assert 2**20 < EMBEDDED[name].stat().st_size <= largest * 2**20
@@ -72,9 +67,9 @@ def test_fingerprint_is_the_stated_one(
     assert printed == stated_fingerprint(card.partition(f"# `{name}`: ")[2])
 
 
-def test_published_results_are_of_these_weights(tiny: Loaded) -> None:
+def test_published_results_are_of_these_weights(embedded: Loaded) -> None:
     results = (ROOT / "benchmarks" / "results").glob("intuitive_physics_*.md")
-    assert any(tiny[1].sha256 in result.read_text() for result in results)
+    assert any(embedded[1].sha256 in result.read_text() for result in results)
 
 
 # Differences, not ratios: the excess of a well predicted video is below zero.
@@ -84,7 +79,9 @@ def test_published_results_are_of_these_weights(tiny: Loaded) -> None:
         ("tiny", "plain", 0.003),
         ("tiny", "excess", 0.01),
         ("tiny", "relative", 0.045),
-        ("referee", "plain", 0.002),
+        ("referee", "plain", 0.006),
+        ("referee", "excess", 0.025),
+        ("referee", "relative", 0.015),
     ],
 )
 def test_impossible_video_is_clearly_more_surprising(
