@@ -13,6 +13,8 @@ warms up:
     on_host  exact; what the decoder keeps for its gradient waits in host memory
     pieces   the decoder's gradient is taken over 4 latent frames at a time
     scored   only 5 latent frames are decoded and scored
+    shrunk   the latents are averaged over squares of 2 × 2 cells before they are decoded
+    lean     both: 5 latent frames, shrunk
     decode   the last decoding, which every call has
 
 The reward is the surprise of a world model with random weights, in windows of 16 frames, 8 apart. Memory is
@@ -58,6 +60,8 @@ GUIDED: dict[str, dict[str, Any]] = {
     "on_host": {"on_host": True},
     "pieces": {"pieces": 4},
     "scored": {"scored": 5},
+    "shrunk": {"shrink": 2},
+    "lean": {"shrink": 2, "scored": 5},
 }
 """Kinds of guided steps, and what each gives up from the beginning."""
 STEPS = (PLAIN, PLAIN, "guided", "guided")
@@ -131,12 +135,11 @@ class Steps:
 
     def _prepare(self, kind: str) -> None:
         for key, value in asdict(Economy(**GUIDED.get(kind, {}))).items():
-            if key != "errors":
-                setattr(self.guided.economy, key, value)
+            setattr(self.guided.economy, key, value)
 
     def _economy(self) -> dict[str, Any]:
-        economy = asdict(self.guided.economy)
-        del economy["errors"]
+        given_up = asdict(self.guided.economy)
+        economy = {key: given_up[key] for key in given_up.keys() - {"errors", "measured"}}
         return economy | {"grad_batch": self.reward.scorer.grad_batch_size}
 
     def _now(self) -> float:
@@ -217,7 +220,9 @@ def _notes(found: dict[str, Any], first: bool) -> str:
         return ""
     economy = found["economy"]
     notes = [
-        f"{key} {economy[key]}" for key in ("apart", "on_host", "pieces", "scored") if economy[key]
+        f"{key} {economy[key]}"
+        for key in ("apart", "on_host", "pieces", "scored", "shrink")
+        if economy[key]
     ]
     notes += [f"grad_batch {economy['grad_batch']}"]
     if found["errors"]:

@@ -42,6 +42,18 @@ def test_table_and_json(capsys: pytest.CaptureFixture[str], flags: list[str]) ->
     assert not any(step["tries_failed"] for step in (guided, on_host, pieces))
 
 
+def test_smaller_steps(capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
+    """Each kind tells its own error."""
+    kinds = "nano:scored,shrunk,lean,guided"
+    assert main([*flags, "--models", kinds, "--size", "32", "32", "21"]) == 0
+    *table, last = capsys.readouterr().out.splitlines()
+    scored, shrunk, lean, guided, _ = json.loads(last)["rows"][0]["steps"]
+    assert shrunk["economy"]["shrink"] == lean["economy"]["shrink"] == 2
+    assert lean["economy"]["scored"] == 5 and shrunk["economy"]["scored"] is None
+    assert len({*scored["errors"], *shrunk["errors"], *lean["errors"]}) == 3
+    assert guided["errors"] == [] and "scored 5, shrink 2, grad_batch 4, error" in table[3]
+
+
 def test_steps_end_at_the_limit(capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
     assert main([*flags, "--models", "nano:plain,guided", "--limit_s", "0"]) == 0
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
@@ -79,7 +91,8 @@ def test_memory_that_runs_out_is_told(
 
 
 def guided_step(**changes: Any) -> dict[str, Any]:
-    economy = {"apart": False, "on_host": False, "pieces": None, "scored": None, "grad_batch": 4}
+    economy = {"apart": False, "on_host": False, "pieces": None, "scored": None}
+    economy |= {"shrink": None, "grad_batch": 4}
     found = {"kind": "guided", "seconds": 1.5, "guidance_s": 0.5, "economy": economy, "errors": []}
     return found | {"tries_failed": False} | changes
 

@@ -175,7 +175,7 @@ def test_one_video_is_decoded_once(monkeypatch: pytest.MonkeyPatch, part: int | 
     """Or twice, where the graphs are kept apart: of several videos, one graph would hold them all."""
     own = double("wan")
     z = latents("wan")
-    economy = Economy(scored=part, errors=[0.0])
+    economy = Economy(scored=part, measured=(part, None))
     wanted = weights(Decoder(own, economy)(z))
     decoded = counted(own, monkeypatch)
     gradient(Decoder(own, economy), z, wanted)

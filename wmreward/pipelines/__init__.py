@@ -7,6 +7,7 @@
     step.py          one step of a pipeline, as guidance sees it
     decoding.py      latents to video and back, in bounded memory
     checkpoints.py   the exact gradient of a decoder that keeps little
+    shrinking.py     a smaller picture, for less time and memory
     families/        what differs between pipelines; a new one is a class of ten lines
     slices.py        parts of a video along time
     loading.py       a pipeline by name, known before a weight is read

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from wmreward.pipelines.checkpoints import frugal
 from wmreward.pipelines.families.base import Family
+from wmreward.pipelines.shrinking import resized, shrunk
 from wmreward.pipelines.slices import Slice, slices_of, turns_of
 
 
@@ -33,7 +34,12 @@ class Economy:
         scored: Latent frames that are decoded and scored at a guided step; None: all. Others come at every
             step, so that all have their turn.
         warm_up: Latent frames decoded before a piece or a slice, and left out.
-        errors: Of every slice so far, how far its frames were from those of the whole decode, relative (RMS).
+        shrink: Latents are averaged over squares of so many cells by so many before they are decoded: frames
+            come out so many times smaller, and the decoder's time and memory fall by the square. An
+            approximation.
+        errors: How far frames were from those of the whole decode (resized, where they are smaller), relative
+            (RMS): of every piece so far, and once for each ``scored`` and ``shrink``.
+        measured: The last of these, as ``(scored, shrink)``.
     """
 
     apart: bool = False
@@ -41,7 +47,9 @@ class Economy:
     pieces: int | None = None
     scored: int | None = None
     warm_up: int = 2
+    shrink: int | None = None
     errors: list[float] = field(default_factory=list)
+    measured: tuple[int | None, int | None] = (None, None)
 
 
 class Decoder:
@@ -61,10 +69,14 @@ class Decoder:
         """
         whole = self.family.complete(latents)
         scored = self.scored(whole.shape[2], turn)
-        if scored is not None:
-            self._measure_once(whole, scored)
-        keep = self._keeps_graph(whole, scored)
-        return torch.cat([_Decoded.apply(row, self, scored, keep) for row in whole.split(1)])
+        small = self.shrunk(whole)
+        self._measure_once(whole, small, scored)
+        keep = self._keeps_graph(small, scored)
+        return torch.cat([_Decoded.apply(row, self, scored, keep) for row in small.split(1)])
+
+    def shrunk(self, latents: Tensor) -> Tensor:
+        """Complete latents as they are decoded; see `shrinking.shrunk`."""
+        return shrunk(latents, self.economy.shrink)
 
     def _keeps_graph(self, latents: Tensor, part: Slice | None) -> bool:
         """Whether the graph of the first decoding is kept for the gradient."""
@@ -158,10 +170,16 @@ class Decoder:
                 decoded = part.own(self.family.decode(part.latents(latents)), self._factor)
         return decoded.to(torch.promote_types(decoded.dtype, torch.float32))
 
-    def _measure_once(self, latents: Tensor, part: Slice) -> None:
-        if not self.economy.errors:
-            row = latents[:1].detach()
-            self._note(self.frames(row, part), part.of(self.frames(row, None), self._factor))
+    def _measure_once(self, whole: Tensor, small: Tensor, part: Slice | None) -> None:
+        """Hold frames of the first video against the exact ones, unless that was done with these settings."""
+        settings = (self.economy.scored, self.economy.shrink)
+        if settings == self.economy.measured or (part is None and small is whole):
+            return
+        self.economy.measured = settings
+        found, true = self.frames(small[:1].detach(), part), self.frames(whole[:1].detach(), None)
+        if part is not None:
+            true = part.of(true, self._factor)
+        self._note(found, resized(true, *found.shape[-2:]) if small is not whole else true)
 
     def _note(self, found: Tensor, true: Tensor) -> None:
         error = (found - true).square().mean().sqrt() / true.std().clamp_min(1e-12)

@@ -71,7 +71,7 @@ class PipelineGuidance:
         text = str(self.effect)
         if self.economy.errors:
             text += (
-                f"; frames decoded in parts differ from those of the whole by up to "
+                "; frames that were decoded in parts or smaller differ from the exact ones by up to "
                 f"{100 * max(self.economy.errors):.2g} %"
             )
         return text
@@ -221,6 +221,7 @@ class _Call:
             )
         if len(sample) > MOST_VIDEOS:
             raise UsageError(f"{len(sample)} videos in one call: at most {MOST_VIDEOS} are guided")
+        self.decoder.shrunk(latents)  # refuses what is too small
         config = self.config
         if not isinstance(config, GuidanceConfig):
             schedule = GuidanceSchedule((config,) * steps, GUIDANCE_RANGE)
