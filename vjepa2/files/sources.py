@@ -6,12 +6,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from vjepa2.config import ModelConfig, VJEPA21Config, get_config
+from vjepa2.config import EMBEDDED_MODELS, ModelConfig, VJEPA21Config, get_config
 from wmfiles import NameProblem, check_regular, short, user_path
 from wmweights import WeightsError, first_line, refused
 
 CHECKPOINT_DIR_VARIABLE = "VJEPA_CHECKPOINT_DIR"
-EMBEDDED = {"tiny": Path(__file__).parents[1] / "weights" / "tiny.safetensors"}
+EMBEDDED = {
+    name: Path(__file__).parents[1] / "weights" / f"{name}.safetensors" for name in EMBEDDED_MODELS
+}
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/vjepa2"
 OFFICIAL_SUFFIXES = (".pt", ".pth")

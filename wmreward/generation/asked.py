@@ -17,9 +17,10 @@ from wmreward.generation.steering_flags import (
 )
 from wmreward.rewards.names import FINISHED_ONLY, SEAM, SURPRISE, AskedRewards, parse_weights
 from wmreward.steering.schedule import GuidanceSchedule
+from wmreward.surprise.models.choice import embedded_besides
 
 SMALL_GENERATOR = "tiny"
-"""The generator that comes along is judged by the world model that comes along, which has the same name."""
+"""The generator that comes along is judged by the world model that comes along under the same name."""
 
 
 def usual_model(generator: str) -> str:
@@ -105,10 +106,11 @@ def check_asked(values: Mapping[str, Any], steps: int | None, default_model: str
         return
     if not values["compare"] or asked.rewards is None:
         raise UsageError("--judge is asked about what --compare shows: give both")
-    if judge in asked.rewards.world_models:
+    guiding = asked.rewards.world_models
+    if judge in [model.name for model in guiding]:
         raise UsageError(
             f"--judge {judge} guides or chooses here: it would judge itself, whatever the rule; name another "
-            "model, such as vitl"
+            f"model, such as {embedded_besides(guiding) or 'vitl'}"
         )
 
 

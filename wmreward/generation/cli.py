@@ -72,13 +72,12 @@ def _generate(values: Values) -> int:
     from wmreward.generation.job import job_from
 
     job = job_from(config, values)
+    from wmreward.generation.foreign import foreign
     from wmreward.generation.run import run
-    from wmreward.generation.steering import foreign_judge
     from wmreward.generation.unused import tell_unused
 
     tell_unused(values, job.steering, job.search)
     judge = None if job.search is None else job.search.judge
-    for rewards in (job.steering.rewards, judge):
-        if note := foreign_judge(rewards, config):
-            print(note, file=sys.stderr)
+    for note in foreign(config.model_config.model_name, job.steering.rewards, judge):
+        print(f"note: {note}", file=sys.stderr)
     return run(job)

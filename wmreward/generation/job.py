@@ -120,7 +120,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     candidates = Candidates.of(values, config.runtime_config.seed)
     searches = candidates.searches
     steering = steering_from(values, config, judges=searches, measures=not searches)
-    judge = other_judge(values)
+    judge = other_judge(values, steering.rewards)
     dtype = precision(values["dtype"])
     tokens, special_tokens = _tokens(values)
     request = Request(

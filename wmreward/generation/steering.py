@@ -16,7 +16,7 @@ from magi1.config import MagiConfig
 from magi1.pipeline import Pipeline
 from magi1.tiling import map_tiles
 from magi1.transformer.offload import resident
-from wmreward.generation.asked import SMALL_GENERATOR, AskedSteering, usual_model
+from wmreward.generation.asked import AskedSteering, usual_model
 from wmreward.protocols import RewardScores, VideoFacts
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Comparison, Judged
@@ -125,18 +125,6 @@ def steering_of(
         if values["particle_range"]:
             particles = replace(particles, times=tuple(values["particle_range"]))
     return Steering(guidance=guidance, particles=particles, rewards=rewards)
-
-
-def foreign_judge(rewards: RewardChoice | None, config: MagiConfig) -> str | None:
-    """One line if the embedded world model is to judge videos whose like it never saw."""
-    if rewards is None or not rewards.needs_model or rewards.model.weights is not None:
-        return None
-    if rewards.model.name != SMALL_GENERATOR or config.model_config.model_name == SMALL_GENERATOR:
-        return None
-    return (
-        "note: --model tiny knows simulated balls and boxes only: its verdict means nothing on what "
-        f"{config.model_config.model_name} makes (vitg is the default there)"
-    )
 
 
 class LoadedRewards:

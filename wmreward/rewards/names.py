@@ -115,11 +115,13 @@ class AskedRewards:
         return cls(weights, model, config, values["encoder"])
 
     @property
-    def world_models(self) -> list[str]:
-        """Names of the V-JEPAs that judge."""
+    def world_models(self) -> list[ModelChoice]:
+        """The V-JEPAs that judge."""
         needed = needs_model(self.weights, encoder=self.encoder is not None)
-        model = [self.model.name] if needed else []
-        return [*model, self.encoder] if self.encoder in MODELS else model
+        model = [self.model] if needed else []
+        if self.encoder is None or self.encoder not in MODELS:
+            return model
+        return [*model, ModelChoice(name=self.encoder)]
 
     @property
     def min_frames(self) -> int:

@@ -9,12 +9,19 @@ fault.py    why a model makes no numbers of a video
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from wmreward.surprise.models.choice import ModelChoice, reading_values
+from wmreward.surprise.models.choice import ModelChoice, embedded_besides, reading_values
 
 if TYPE_CHECKING:
     from wmreward.surprise.models.loading import LoadedModel, load, taken
 
-__all__ = ["LoadedModel", "ModelChoice", "load", "reading_values", "taken"]
+__all__ = [
+    "LoadedModel",
+    "ModelChoice",
+    "embedded_besides",
+    "load",
+    "reading_values",
+    "taken",
+]
 
 
 def __getattr__(name: str) -> Any:
