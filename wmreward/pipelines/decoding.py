@@ -100,6 +100,11 @@ class Decoder:
             return []
         return turns_of(self.family, latent_frames, size, self.economy.warm_up)
 
+    def largest(self, latent_frames: int) -> Slice | None:
+        """Of what is differentiated at once, that of most latent frames; None: all."""
+        parts = [*self.turns(latent_frames)] or self._pieces(latent_frames, None)
+        return max(parts, key=lambda part: part.end - part.begin if part else latent_frames)
+
     @torch.no_grad()
     def frames(self, latents: Tensor, part: Slice | None) -> Tensor:
         """The video of complete latents, or a slice of it."""
