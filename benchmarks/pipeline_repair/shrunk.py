@@ -25,16 +25,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.physics_repair.guides import BEFORE, GuideMaker, GuideSettings
+from benchmarks.physics_repair.guides import BEFORE, GuideSettings
 from benchmarks.pipeline_repair.pipeline import MagiContinuation, MagiPipeline
 from benchmarks.shared import magi_generator
 from benchmarks.shared.held_out import held_out
 from benchmarks.shared.machine import describe
 from wmreward.pipelines.decoding import Decoder, Economy
 from wmreward.protocols import Reward
+from wmreward.rewards.world import SurpriseReward
 from wmreward.steering.checks import gradient_of
 from wmreward.steering.keep_edges import edge_energy, without_blur
 from wmreward.surprise.models import ModelChoice, load
+from wmreward.surprise.scorer import SurpriseScorer
 
 WAYS = ("exact", "shrunk", "random")
 
@@ -94,7 +96,8 @@ def judge(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     magi = magi_generator.tiny(device=device, video_size_h=args.size, video_size_w=args.size)
     family = MagiContinuation(MagiPipeline(magi, 0), {})
     model = load(ModelChoice(name="tiny", device=args.device, dtype="float32")).model
-    reward = GuideMaker(GuideSettings(**BEFORE), model, args.windows)().reward
+    scorer = SurpriseScorer(model, GuideSettings(**BEFORE).surprise, grad_batch_size=args.windows)
+    reward = SurpriseReward(scorer)
     rows = []
     for name, latents in cases(args, magi):
         rows.append({"of": name} | compared(family, reward, latents, args.shrink, args.step))
