@@ -29,8 +29,8 @@ def write_clip(path: Path, frames: int = 20, seed: int = 0, fps: float = 8) -> P
     return path
 
 
-def write_weights(path: Path, config: VJEPA2Config) -> Path:
-    state = random_model(config, dtype=torch.float32).state_dict()
+def write_weights(path: Path, config: VJEPA2Config, seed: int = 0) -> Path:
+    state = random_model(config, dtype=torch.float32, seed=seed).state_dict()
     save_file({k: v for k, v in state.items() if not k.startswith("target_encoder.")}, path)
     return path
 

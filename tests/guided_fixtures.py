@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import vjepa2.config
+import vjepa2.files.sources
 from wmreward.generation import workshop
 from wmreward.generation.search.candidate import make_candidates
 from wmreward.surprise import models
@@ -54,6 +55,22 @@ def small_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     models.load.cache_clear()
 
 
+@pytest.fixture
+def small_embedded(
+    small_world: None, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Small models in the places of both embedded ones, found without being given; their files."""
+    folder = tmp_path_factory.mktemp("embedded")
+    monkeypatch.setitem(vjepa2.config.MODELS, "referee", replace(NANO, name="referee"))
+    files = {
+        name: write_weights(folder / f"{name}.safetensors", NANO, seed)
+        for seed, name in enumerate(("tiny", "referee"))
+    }
+    for name, file in files.items():
+        monkeypatch.setitem(vjepa2.files.sources.EMBEDDED, name, file)
+    return files
+
+
 class Guided(CommandLine):
     """With the nano world model as the reward's."""
 
@@ -61,6 +78,10 @@ class Guided(CommandLine):
         weights = str(Path(self.config).parent / "world.safetensors")
         model = ("--model", "tiny", "--weights", weights, "--stride", "4")
         return super().__call__(*model, *flags)
+
+    def plainly(self, *flags: str) -> tuple[int, str, str]:
+        """Without it."""
+        return super().__call__(*flags)
 
 
 @pytest.fixture

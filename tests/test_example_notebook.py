@@ -46,7 +46,7 @@ def rules(notebook: Any) -> dict[str, tuple[float, float]]:
 def test_stored_notebook_is_small_and_clean() -> None:
     text = NOTEBOOK.read_text(encoding="utf-8")
     notebook = nbformat.reads(text, as_version=4)
-    assert len(text.encode()) <= 400_000
+    assert len(text.encode()) <= 150_000, "after a run: python example/shrink_notebook.py"
     assert pictures(notebook) == 5
     counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1))  # run once, from top to bottom

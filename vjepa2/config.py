@@ -160,6 +160,16 @@ MODELS: dict[str, ModelConfig] = {
             patch=8,
             predictor=PredictorConfig(width=256, depth=6, heads=4, mask_tokens=1),
         ),
+        VJEPA2Config(
+            name="referee",
+            width=128,
+            depth=5,
+            heads=4,
+            mlp_width=512,
+            crop=64,
+            patch=8,
+            predictor=PredictorConfig(width=128, depth=4, heads=4, mask_tokens=1),
+        ),
         VJEPA2Config(name="vitl", width=1024, depth=24, heads=16, mlp_width=4096),
         VJEPA2Config(name="vith", width=1280, depth=32, heads=16, mlp_width=5120),
         _VITG,
@@ -200,7 +210,7 @@ MODELS: dict[str, ModelConfig] = {
         _TEACHER,
     )
 }
-"""The models by name. The weights of all but ``tiny`` are Meta's; ``tiny`` is trained by this project."""
+"""The models by name. ``tiny`` and ``referee`` are trained by this project; all other weights are Meta's."""
 
 
 def get_config(name: str, crop: int | None = None) -> ModelConfig:

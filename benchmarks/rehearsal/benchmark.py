@@ -240,7 +240,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model", choices=MODELS, default="4.5B", help="the generator")
-    add("--world_model", default="vitg", help="what scores and guides; tiny is not written")
+    add(
+        "--world_model",
+        default="vitg",
+        help="what scores and guides; one that comes along is not written",
+    )
     add("--device", choices=("cuda", "cpu"), default="cuda")
     add("--processes", type=int, default=1, help="a GPU each")
     add("--cp_size", type=int, help="processes that share a video; all for a 24B, else 1")

@@ -30,7 +30,7 @@ from magi1.text.byte_t5 import ByteT5, ByteT5Config
 from magi1.transformer.dit import DiT
 from magi1.vae import VAE, VAEConfig
 from vjepa2 import VJEPA2, VJEPA2Config, get_config
-from vjepa2.files.sources import OFFICIAL_FILES, converted_path
+from vjepa2.files.sources import EMBEDDED, OFFICIAL_FILES, converted_path
 from wmweights import TensorSpec, blank, safetensors_file
 
 HOLLOW = "hollow"
@@ -85,7 +85,7 @@ class Stage:
     Args:
         root: The folder.
         model: One of `MODELS` of the generator's benchmark; ``nano`` is small enough for a CPU.
-        world_model: One of the world models; ``tiny`` comes along and is not written.
+        world_model: One of the world models; one that comes along is not written.
         device: Where numbers are made that are written; None: files stay hollow.
     """
 
@@ -139,7 +139,7 @@ class Stage:
             parts["text encoder"] = _specs(
                 _t5(), torch.bfloat16, leave="encoder.embed_tokens.weight"
             )
-        if self.world_model != "tiny":
+        if self.world_model not in EMBEDDED:
             parts["world model"] = _specs(self._vjepa())
         return parts
 

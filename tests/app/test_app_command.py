@@ -50,13 +50,15 @@ def test_models_whose_weights_are_here(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VJEPA_CHECKPOINT_DIR", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
-    assert offered() == ["tiny"]
+    assert offered() == ["tiny", "referee"]
     for name in ("vitl", "vitgac", "vitb21"):
         (tmp_path / vjepa2.files.sources.OFFICIAL_FILES[name]).touch()
-    assert offered() == ["tiny", "vitl"], "vitb21 needs its teacher, vitgac what a robot did"
-    assert offered("vitl") == ["vitl", "tiny"]
+    assert offered() == ["tiny", "referee", "vitl"], (
+        "vitb21 needs its teacher, vitgac what a robot did"
+    )
+    assert offered("vitl") == ["vitl", "tiny", "referee"]
     (tmp_path / vjepa2.files.sources.OFFICIAL_FILES["vitG21"]).touch()
-    assert set(offered()) == {"tiny", "vitl", "vitb21", "vitG21"}
+    assert set(offered()) == {"tiny", "referee", "vitl", "vitb21", "vitG21"}
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(tmp_path))
     assert set(offered()) >= {"vitg", "vith", "vitg384"}
     with pytest.raises(UsageError):

@@ -17,19 +17,29 @@ from torch import Tensor
 from wmreward.generation import workshop
 from wmreward.generation.cli import main
 from wmreward.generation.flags import build_parser
+from wmreward.generation.foreign import foreign
 from wmreward.generation.search.candidate import make_candidates
-from wmreward.generation.search.compared import sentence, verdict
+from wmreward.generation.search.compared import other_judge, sentence, verdict
 from wmreward.generation.steering import LoadedSteering
 from wmreward.rewards.choice import RewardChoice
 from wmreward.select.cli import main as select
+from wmreward.surprise.compute import compute_vjepa_surprise
+from wmreward.surprise.config import SurpriseConfig
 from wmreward.video_io import probe, write_png, write_video
+from wmweights import fingerprint_files
 
 nano = guided_fixtures.nano
 small_world = guided_fixtures.small_world
+small_embedded = guided_fixtures.small_embedded
 command = guided_fixtures.command
 made = guided_fixtures.made
 
 VALUES = build_parser().defaults
+
+
+def tiny(**flags: Any) -> RewardChoice:
+    """By which the small generator is guided unless flags say otherwise."""
+    return RewardChoice.from_flags({**VALUES, **flags}, default_model="tiny")
 
 
 # --- best of N ----------------------------------------------------------------------------------------
@@ -60,8 +70,6 @@ def test_the_best_candidate_is_the_output(command: Guided, made: list[list[int]]
 
 def test_the_scores_are_those_of_the_file(command: Guided, nano: Path) -> None:
     assert command(*T2V, *SHORT, "--best_of", "2", "--keep", "all")[0] == 0
-    from wmreward.surprise.compute import compute_vjepa_surprise
-
     for line in candidates_in("output.candidates"):
         own = compute_vjepa_surprise(
             str(Path("output.candidates", line["path"])),
@@ -187,9 +195,7 @@ def test_plain_guided_and_winner_side_by_side(command: Guided, made: list[list[i
     assert "guidance acted on 2 steps" in err and Path("output.guidance.png").exists()
     record = record_of("output")
     said, last = record["search"]["compared"], err.strip().splitlines()[-1]
-    assert last == sentence(
-        RewardChoice.from_flags(VALUES, default_model="tiny"), None, said["scores"]
-    )
+    assert last == sentence(tiny(), None, said["scores"], said["scores"])
     assert "plain, says tiny, which was asked for just that" in last and not said["independent"]
     columns = 2 + (record["seed"] != 1234)
     shown = probe("output.compare.mp4")
@@ -201,32 +207,75 @@ def test_plain_guided_and_winner_side_by_side(command: Guided, made: list[list[i
 
 
 def test_another_judge_says_which_is_more_plausible(
-    command: Guided, made: list[list[int]], monkeypatch: pytest.MonkeyPatch
+    command: Guided,
+    made: list[list[int]],
+    small_embedded: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that neither guided nor chose; candidates that are there are not made again for it."""
+    """Unbidden the other embedded model, or who is named; nothing is made again for a judge."""
     monkeypatch.syspath_prepend(str(ROOT))
-    flags = (
-        *T2V,
-        *SHORT,
-        "--guidance_scale",
-        "0.05",
-        "--best_of",
-        "2",
-        "--compare",
-        "--keep",
-        "all",
+    steered = ("--guidance_scale", "0.05", "--best_of", "2", "--keep", "all")
+    flags = (*T2V, *SHORT, *steered, "--compare", "--model", "tiny", "--stride", "4")
+    own = "example.my_world_model:StraightOn"
+    for judge, asked in (("referee", ()), (own, ("--judge", own))):
+        code, _, err = command.plainly(*flags, *asked)
+        assert code == 0 and len(made) == 3
+        said, last = record_of("output")["search"]["compared"], err.strip().splitlines()[-1]
+        assert said["independent"] and said["by"]["model"] == judge
+        plain = [line for line in candidates_in("output.candidates") if "guidance" not in line]
+        assert said["guiding_scores"]["plain"] == plain[0]["scores"] != said["scores"]["plain"]
+        word = "agrees" if said["agrees"] else "disagrees"
+        start = f"{judge}, which neither guided nor chose, {word} with tiny, which did: "
+        assert last.startswith(start + verdict(said["scores"]))
+        assert f"plain surprise {-said['scores']['plain']['surprise']:.6f}" in last
+        if judge == "referee":
+            assert said["by"]["weights"] == fingerprint_files([small_embedded["referee"]])
+            alone = compute_vjepa_surprise(f"output.candidates/{plain[0]['path']}", judge)
+            assert -said["scores"]["plain"]["surprise"] == pytest.approx(float(alone), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "judge"),
+    [
+        ({}, "referee"),
+        ({"model": "tiny"}, "referee"),
+        ({"model": "referee"}, "tiny"),
+        ({"reward": ["geometry"], "encoder": "tiny", "model": "vitl"}, "referee"),
+        ({"reward": ["surprise", "geometry"], "encoder": "tiny", "model": "vitl"}, "referee"),
+        ({"reward": ["surprise", "geometry"], "encoder": "referee"}, None),
+        ({"model": "vitl"}, None),
+        ({"model": "vitl", "judge": "tiny"}, "tiny"),
+        ({"judge": "vitb21"}, "vitb21"),
+        ({"weights": "own.safetensors"}, None),
+        ({"compare": False}, None),
+    ],
+)
+def test_an_embedded_model_is_judged_by_the_other(flags: dict[str, Any], judge: str | None) -> None:
+    values = {**VALUES, "compare": True, "device": "cpu", **flags}
+    found = other_judge(values, tiny(**flags))
+    assert (None if found is None else found.model.name) == judge
+    assert found is None or (found.model.is_embedded == (judge != "vitb21"))
+    assert found is None or found.config == SurpriseConfig()
+
+
+def test_the_unbidden_judge_needs_no_longer_videos() -> None:
+    values = {**VALUES, "compare": True, "device": "cpu"}
+    for long, sizes in ((24, (16, 8)), (8, (8, 4))):
+        windows = {"window_size": long, "context_frames": long // 2}
+        found = other_judge(values, rewards := tiny(**windows))
+        assert found is not None and found.min_frames <= rewards.min_frames
+        assert (found.config.window_size, found.config.context_frames) == sizes
+
+
+def test_an_embedded_judge_of_another_generator_is_told_of() -> None:
+    judge = other_judge({**VALUES, "compare": True, "device": "cpu"}, tiny())
+    assert foreign("tiny", tiny(), judge) == [] == foreign("4.5B", tiny(model="vitl"), None)
+    (both,) = foreign("4.5B", tiny(), judge)
+    assert both.startswith("tiny and referee know simulated balls and boxes only: their verdict")
+    (one,) = foreign("4.5B", tiny(), None)
+    assert (
+        one.startswith("tiny knows simulated balls and boxes only: its verdict") and "4.5B" in one
     )
-    assert command(*flags)[0] == 0 and len(made) == 3
-    code, _, err = command(*flags, "--judge", "example.my_world_model:StraightOn")
-    assert code == 0 and len(made) == 3
-    last = err.strip().splitlines()[-1]
-    assert last.startswith("example.my_world_model:StraightOn, which neither guided nor chose: ")
-    said = record_of("output")["search"]["compared"]
-    assert said["independent"] and said["by"]["model"] == "example.my_world_model:StraightOn"
-    assert verdict(said["scores"]) in last
-    plain = [line for line in candidates_in("output.candidates") if "guidance" not in line]
-    assert said["scores"]["plain"] != plain[0]["scores"]
-    assert f"plain surprise {-said['scores']['plain']['surprise']:.6f}" in last
 
 
 @pytest.mark.parametrize(
@@ -260,6 +309,28 @@ def test_the_sentence_of_a_comparison() -> None:
         ({}, "the plain video is the winner itself, so nothing stands beside it"),
     ):
         assert verdict({"plain": plain, **others}) == says
+
+
+def test_a_judge_that_disagrees_says_so() -> None:
+    rewards = tiny()
+    judge = other_judge({**VALUES, "compare": True, "device": "cpu"}, rewards)
+    own, same, less = (
+        {name: {"surprise": -s} for name, s in zip(("plain", "guided", "winner"), row, strict=True)}
+        for row in ((0.5, 0.4, 0.3), (0.2, 0.19, 0.18), (0.2, 0.25, 0.18))
+    )
+    both = "guided and winner are more plausible than plain"
+    mixed = "guided is less plausible than plain, winner is more plausible than plain"
+    assert sentence(rewards, judge, own, same) == (
+        f"referee, which neither guided nor chose, agrees with tiny, which did: {both} (plain surprise "
+        "0.200000, guided surprise 0.190000, winner surprise 0.180000)"
+    )
+    assert sentence(rewards, judge, own, less) == (
+        f"referee, which neither guided nor chose, disagrees with tiny, which did: {mixed} (plain surprise "
+        f"0.200000, guided surprise 0.250000, winner surprise 0.180000), but tiny says that {both}"
+    )
+    alone = {"plain": own["plain"]}
+    for who in (None, judge):
+        assert sentence(rewards, who, alone, alone) == verdict(alone)
 
 
 def test_continued_videos_are_judged_with_what_they_continue(

@@ -22,6 +22,7 @@ from wmreward.pipelines.seam import tell_plain
 from wmreward.search.best_of_n import ALL_FRAMES
 
 small_world = guided_fixtures.small_world
+small_embedded = guided_fixtures.small_embedded
 saved = pipeline_fixtures.saved
 
 
@@ -37,7 +38,6 @@ class CommandLine:
                 *("--pipeline", pipeline or str(self.saved / "wan"), "--device", "cpu"),
                 *("--num_frames", "9", "--num_steps", "3", "--video_size_h", "32"),
                 *("--video_size_w", "32", "--model", "tiny"),
-                *("--weights", str(self.saved / "world.safetensors")),
                 *("--window_size", "8", "--context_frames", "4", *flags),
             ]
         )
@@ -56,7 +56,7 @@ class CommandLine:
 @pytest.fixture
 def command(
     saved: Path,
-    small_world: None,
+    small_embedded: dict[str, Path],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -97,6 +97,10 @@ def test_the_best_guided_candidate_is_the_output(command: CommandLine, made: lis
     for name in ("output.compare.mp4", "output.candidates.png", "output.guidance.png"):
         assert Path(name).exists(), name
     record = record_of("output")
+    said = record["search"]["compared"]
+    assert said["by"]["model"] == "referee" and len(said["by"]["weights"]) == 64
+    assert err.splitlines()[-1].startswith("referee, which neither guided nor chose, ")
+    assert "note: tiny and referee know simulated balls and boxes only" in err
     lines = candidates_in("output.candidates")
     guided = [line for line in lines if "guidance" in line]
     assert len(guided) == 2 and guided[0]["scores"] != guided[1]["scores"]

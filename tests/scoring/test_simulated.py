@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cli_fixtures import write_clip
 
+from vjepa2.files.sources import EMBEDDED
 from wmreward.scoring.simulated import SHIPPED, meaningless
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +27,9 @@ def test_other_clips_are_told_of_in_one_line(tmp_path: Path) -> None:
     assert note is not None and "cat.mp4 may be such" in note and "\n" not in note
     note = meaningless("tiny", None, {clip: "0", other: "1", Path("ours.mp4"): min(SHIPPED)})
     assert note is not None and "2 of 3 videos" in note
+    for model in EMBEDDED:
+        said = meaningless(model, None, {clip: "0"})
+        assert said is not None and f"note: {model} knows simulated balls and boxes only" in said
     assert meaningless("vitl", None, {clip: "0"}) is None
     assert meaningless("tiny", "own.safetensors", {clip: "0"}) is None
 

@@ -1,4 +1,4 @@
-"""The embedded world model as it ships: its file, its fingerprint, and that it knows some physics."""
+"""The embedded world models as they ship: file, fingerprint, and that they know some physics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 import simworld
 from benchmarks.intuitive_physics.benchmark import View, untrained
-from vjepa2 import VJEPA2, get_config, load_model
+from vjepa2 import VJEPA2, WorldModel, get_config, load_model
 from vjepa2.files.checkpoint import WeightsInfo
 from vjepa2.files.sources import EMBEDDED
 from wmreward import SurpriseResult, compute_vjepa_surprise
@@ -24,23 +24,28 @@ CPU = torch.device("cpu")
 RULES: tuple[ScoreRule, ...] = ("plain", "excess", "relative")
 
 
-@pytest.fixture(scope="module")
-def tiny() -> tuple[VJEPA2, WeightsInfo]:
-    return load_model("tiny")
+Loaded = tuple[VJEPA2, WeightsInfo]
 
 
-def test_file_is_small_enough_to_ship() -> None:
-    assert 2**20 < EMBEDDED["tiny"].stat().st_size <= 12 * 2**20
+@pytest.fixture(scope="module", params=EMBEDDED)
+def embedded(request: pytest.FixtureRequest) -> Loaded:
+    return load_model(request.param)
 
 
-def test_loads_by_default(tiny: tuple[VJEPA2, WeightsInfo]) -> None:
-    model, info = tiny
-    assert info.files == (str(EMBEDDED["tiny"]),) and "embedded" in info.source
-    assert model.config == get_config("tiny")
+@pytest.mark.parametrize(("name", "largest"), [("tiny", 12), ("referee", 2)])
+def test_file_is_small_enough_to_ship(name: str, largest: int) -> None:
+    assert 2**20 < EMBEDDED[name].stat().st_size <= largest * 2**20
+
+
+def test_loads_by_default(embedded: Loaded) -> None:
+    model, info = embedded
+    name = model.config.name
+    assert info.files == (str(EMBEDDED[name]),) and "embedded" in info.source
+    assert model.config == get_config(name)
     assert model.target_encoder is model.encoder
-    for name, parameter in model.named_parameters():
+    for parameter_name, parameter in model.named_parameters():
         assert parameter.dtype == torch.float32 and not parameter.requires_grad
-        assert parameter.isfinite().all() and parameter.std() > 0, name
+        assert parameter.isfinite().all() and parameter.std() > 0, parameter_name
     assert info.mask_token_norms[0] > 0.1  # near zero it was never trained
 
 
@@ -51,37 +56,48 @@ def stated_fingerprint(text: str) -> str:
 
 
 def test_fingerprint_is_the_stated_one(
-    tiny: tuple[VJEPA2, WeightsInfo], capsys: pytest.CaptureFixture[str]
+    embedded: Loaded, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--model", "tiny", "--weights_info"]) == 0
+    model, info = embedded
+    name = model.config.name
+    assert main(["--model", name, "--weights_info"]) == 0
     printed = stated_fingerprint(capsys.readouterr().out)
-    assert printed == tiny[1].sha256
-    assert printed == stated_fingerprint((ROOT / "vjepa2" / "weights" / "README.md").read_text())
+    assert printed == info.sha256
+    card = (ROOT / "vjepa2" / "weights" / "README.md").read_text()
+    assert printed == stated_fingerprint(card.partition(f"# `{name}`: ")[2])
 
 
-def test_published_results_are_of_these_weights(tiny: tuple[VJEPA2, WeightsInfo]) -> None:
+def test_published_results_are_of_these_weights(embedded: Loaded) -> None:
     results = (ROOT / "benchmarks" / "results").glob("intuitive_physics_*.md")
-    assert any(tiny[1].sha256 in result.read_text() for result in results)
+    assert any(embedded[1].sha256 in result.read_text() for result in results)
 
 
 # Differences, not ratios: the excess of a well predicted video is below zero.
 @pytest.mark.parametrize(
-    ("score", "margin"), [("plain", 0.003), ("excess", 0.01), ("relative", 0.045)]
+    ("name", "score", "margin"),
+    [
+        ("tiny", "plain", 0.003),
+        ("tiny", "excess", 0.01),
+        ("tiny", "relative", 0.045),
+        ("referee", "plain", 0.006),
+        ("referee", "excess", 0.025),
+        ("referee", "relative", 0.015),
+    ],
 )
-def test_impossible_video_is_clearly_more_surprising(score: ScoreRule, margin: float) -> None:
+def test_impossible_video_is_clearly_more_surprising(
+    name: str, score: ScoreRule, margin: float
+) -> None:
     values = []
     for which in ("possible", "impossible"):
         path = ROOT / "example" / f"balls_{which}.mp4"
-        result = compute_vjepa_surprise(path, "tiny", stride=8, score=score)
+        result = compute_vjepa_surprise(path, name, stride=8, score=score)
         assert isinstance(result, SurpriseResult)
         values.append(float(result.score))
     assert values[1] > values[0] + margin
 
 
 @pytest.mark.parametrize("kind", ["kick", "gravity_flip"])
-def test_trained_model_is_right_more_often_than_an_untrained_one(
-    tiny: tuple[VJEPA2, WeightsInfo], kind: str
-) -> None:
+def test_trained_models_are_right_more_often_than_untrained_ones(kind: str) -> None:
     """One window of each video of four pairs, with the violation at the first predicted frame."""
     pairs = simworld.make_pairs(kind, 4, seed=11)
     frames = (pairs.violation_frame - 8)[:, None] + torch.arange(16)
@@ -90,14 +106,16 @@ def test_trained_model_is_right_more_often_than_an_untrained_one(
         [video.transpose(1, 2)[rows, frames] for video in View(CPU).videos(pairs, seed=11)]
     ).transpose(1, 2)
 
-    def right(model: VJEPA2) -> Tensor:
+    def right(model: WorldModel) -> Tensor:
         """Of four pairs, by each rule."""
+        assert isinstance(model, VJEPA2)
         with torch.no_grad():
             latents = model.future_latents(model.preprocess(windows), 8)
         values = [window_surprise(latents, SurpriseConfig(score=rule))[0] for rule in RULES]
         return torch.stack([(v[4:] > v[:4]).sum() for v in values])
 
-    trained, not_trained = right(tiny[0]), right(untrained("tiny", CPU))
-    assert (trained >= 3).all()
-    assert trained.sum() >= 11
-    assert trained.sum() >= not_trained.sum() + 3
+    for name in EMBEDDED:
+        trained, not_trained = right(load_model(name)[0]), right(untrained(name, CPU))
+        assert (trained >= 3).all(), name
+        assert trained.sum() >= 11, name
+        assert trained.sum() >= not_trained.sum() + 3, name

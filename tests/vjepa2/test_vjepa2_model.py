@@ -22,6 +22,8 @@ from vjepa2.rope import grid_positions, grid_tables, rotary_tables, rotate
 # --- released sizes: parameters and tensors of (encoder, predictor)
 
 SIZES = {
+    "tiny": (4_837_632, 76, 4_870_912, 79),
+    "referee": (1_040_896, 64, 826_496, 55),
     "vitl": (303_885_312, 292, 22_086_016, 160),
     "vith": (631_648_000, 388, 22_282_880, 160),
     "vitg": (1_012_173_952, 484, 22_381_312, 160),
@@ -51,6 +53,7 @@ def test_released_sizes(name: str) -> None:
         ("vitg384", 384, 24, 576, 64),
         ("vitgac", 256, 16, 256, 64),
         ("tiny", 64, 8, 64, 64),
+        ("referee", 64, 8, 64, 32),
     ],
 )
 def test_token_grids(name: str, crop: int, grid: int, tokens: int, head_dim: int) -> None:

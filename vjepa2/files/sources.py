@@ -11,7 +11,11 @@ from wmfiles import NameProblem, check_regular, short, user_path
 from wmweights import WeightsError, first_line, refused
 
 CHECKPOINT_DIR_VARIABLE = "VJEPA_CHECKPOINT_DIR"
-EMBEDDED = {"tiny": Path(__file__).parents[1] / "weights" / "tiny.safetensors"}
+EMBEDDED = {
+    name: Path(__file__).parents[1] / "weights" / f"{name}.safetensors"
+    for name in ("tiny", "referee")
+}
+"""The models that come along. Both know simulated scenes only, and each can judge what the other guided."""
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/vjepa2"
 OFFICIAL_SUFFIXES = (".pt", ".pth")

@@ -1,4 +1,4 @@
-"""The world models that the page offers: the one that comes along, and those whose weights are here."""
+"""The world models that the page offers: those that come along, and those whose weights are here."""
 
 from __future__ import annotations
 

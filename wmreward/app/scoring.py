@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEANS_NOTHING = (
-    "The embedded model tiny knows simulated balls and boxes only. Unless {who} shows such, its verdict "
+    "The embedded model {model} knows simulated balls and boxes only. Unless {who} shows such, its verdict "
     "means nothing there: real videos need another model."
 )
 
@@ -119,7 +119,7 @@ def notes_on(scored: Sequence[Scored], model: str) -> list[str]:
     foreign = unlike(model, None, {path: video_sha256(path) for path in paths})
     if foreign:
         who = paths[foreign[0]].label if len(foreign) == 1 else "a clip"
-        notes.append(MEANS_NOTHING.format(who=who))
+        notes.append(MEANS_NOTHING.format(model=model, who=who))
     for one in scored:
         speed = one.result.speed
         if speed is not None and abs(speed - 1) > SPEED_TOLERANCE:

@@ -29,7 +29,9 @@ NO_SCORE_YET = (
 
 NO_VIDEO_YET = "The result appears here: both videos side by side, each with its surprise."
 
-MODEL_HINT = "tiny comes along; others appear here when their weights are on this computer."
+MODEL_HINT = (
+    "tiny and referee come along; others appear here when their weights are on this computer."
+)
 
 GENERATE_HINT = (
     "The small generator makes videos of simulated balls and boxes, 64×64 pixels, twice from the same noise: "

@@ -19,7 +19,7 @@ from wmreward.errors import did_you_mean
 _Value = TypeVar("_Value", int, float)
 
 MODELS = (
-    *("tiny", "vitl", "vith", "vitg", "vitg384", "vitgac"),
+    *("tiny", "referee", "vitl", "vith", "vitg", "vitg384", "vitgac"),
     *("vitb21", "vitl21", "vitg21", "vitG21"),
 )
 """The world models of `vjepa2.MODELS`, which loads PyTorch; a test holds it to them."""

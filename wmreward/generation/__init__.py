@@ -7,6 +7,7 @@
     job.py              from flags to what a run needs
     inputs.py           the image or video that it starts from
     unused.py           flags without effect, named
+    foreign.py          videos that the embedded world models cannot judge
     steering.py         guidance, particles and rewards, from flags
     workshop.py         what a run works with
     run.py              one video, or a choice

@@ -67,13 +67,12 @@ def _generate(values: Values) -> int:
             "--window_size is of the surprise, and nothing here is judged or guided by it (chunks in flight: "
             "--chunks_at_once)"
         )
+    from wmreward.generation.foreign import foreign
     from wmreward.generation.run import run
-    from wmreward.generation.steering import foreign_judge
     from wmreward.generation.unused import tell_unused
 
     tell_unused(values, job.steering, job.search)
     judge = None if job.search is None else job.search.judge
-    for rewards in (job.steering.rewards, judge):
-        if note := foreign_judge(rewards, config):
-            print(note, file=sys.stderr)
+    for note in foreign(config.model_config.model_name, job.steering.rewards, judge):
+        print(f"note: {note}", file=sys.stderr)
     return run(job)

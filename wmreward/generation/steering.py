@@ -38,7 +38,7 @@ from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.surprise.shared import SharedScorer
 
 SMALL_GENERATOR = "tiny"
-"""The generator that comes along is judged by the world model that comes along, which has the same name."""
+"""The generator that comes along is judged by the world model that comes along under the same name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,18 +149,6 @@ def steering_of(
             particles = replace(particles, times=tuple(values["particle_range"]))
         _check_guides(rewards, "weigh particles")
     return Steering(guidance=guidance, particles=particles, rewards=rewards)
-
-
-def foreign_judge(rewards: RewardChoice | None, config: MagiConfig) -> str | None:
-    """One line if the embedded world model is to judge videos whose like it never saw."""
-    if rewards is None or not rewards.needs_model or rewards.model.weights is not None:
-        return None
-    if rewards.model.name != SMALL_GENERATOR or config.model_config.model_name == SMALL_GENERATOR:
-        return None
-    return (
-        "note: --model tiny knows simulated balls and boxes only: its verdict means nothing on what "
-        f"{config.model_config.model_name} makes (vitg is the default there)"
-    )
 
 
 def _of_mode(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -181,7 +181,8 @@ _SEARCH = (
         "a world model that has no part in guiding and choosing (a name as of --model): with --compare it "
         "says which videos are more plausible than the plain one",
         metavar="NAME",
-        usually="what guides and chooses says it, which proves little",
+        usually="referee where tiny guides or chooses, and tiny where referee does; else what guides and "
+        "chooses, which proves little",
         rare=True,
     ),
 )

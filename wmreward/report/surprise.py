@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from vjepa2 import WeightsError
+from vjepa2.files.sources import EMBEDDED
 from wmreward.errors import VideoError, WMRewardError
 from wmreward.records.record_file import RecordFile
 from wmreward.records.scored import Finished, make_record, settings_id, video_sha256
@@ -27,11 +28,11 @@ from wmreward.surprise.models import ModelChoice
 from wmreward.surprise.sampling import Sampling
 from wmreward.surprise.video_scorer import VideoScorer
 
-EMBEDDED = "tiny"
-"""The world model that comes along, quick on any machine."""
+SMALL = "tiny"
+"""The world model that draws where none has judged; it comes along."""
 
 MOST_WITHOUT_GPU = 48
-"""Videos that the embedded model draws unasked on a CPU: some minutes of work."""
+"""Videos that an embedded model draws unasked on a CPU: some minutes of work."""
 
 _ALL_FRAMES = Sampling(max_frames=2**40)
 
@@ -39,8 +40,8 @@ _ALL_FRAMES = Sampling(max_frames=2**40)
 def usual_model(run: RunData, videos: int) -> str | None:
     """The world model that judged the run, if so many videos are no long work for this machine; else None."""
     judge = run.judge()
-    model = EMBEDDED if judge is None else str(judge.get("model", EMBEDDED))
-    quick = model == EMBEDDED and videos <= MOST_WITHOUT_GPU
+    model = SMALL if judge is None else str(judge.get("model", SMALL))
+    quick = model in EMBEDDED and videos <= MOST_WITHOUT_GPU
     return model if quick or torch.cuda.is_available() else None
 
 

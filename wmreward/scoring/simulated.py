@@ -1,4 +1,4 @@
-"""What the embedded world model can judge: it was trained on simulated balls and boxes, and on nothing else.
+"""What the embedded world models can judge: simulated balls and boxes, as they were trained on nothing else.
 
 Whether a clip is simulated cannot be seen for certain, but that it is ours can be known: it comes along, or a
 record of the small generator stands beside it. Of all other clips it is said that the verdict means nothing.
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
+from vjepa2.files.sources import EMBEDDED
 from wmfiles import read_json
 from wmreward.errors import FileError
 from wmreward.scoring.report import short_names
 
-SMALL = "tiny"
-"""The embedded world model, and the small generator."""
+_GENERATOR = "tiny"
+"""The small generator, which makes nothing but simulated scenes."""
 
 SHIPPED = frozenset(
     {
@@ -50,20 +51,20 @@ def meaningless(model: str, weights: str | None, videos: Mapping[Path, str]) -> 
         else f"{len(foreign)} of {len(videos)} videos"
     )
     return (
-        f"note: {SMALL} knows simulated balls and boxes only. For anything else its numbers mean "
+        f"note: {model} knows simulated balls and boxes only. For anything else its numbers mean "
         f"nothing, and {who} may be such (--model vitg or vitl for real videos)"
     )
 
 
 def unlike(model: str, weights: str | None, videos: Mapping[Path, str]) -> list[Path]:
     """Those of ``videos`` of which it is not known that the model has seen their like; see `meaningless`."""
-    if model != SMALL or weights is not None:
+    if model not in EMBEDDED or weights is not None:
         return []
     return [path for path, sha256 in videos.items() if not _is_ours(path, sha256)]
 
 
 def _is_ours(path: Path, sha256: str) -> bool:
-    return sha256 in SHIPPED or _generator(path) == SMALL
+    return sha256 in SHIPPED or _generator(path) == _GENERATOR
 
 
 def _generator(path: Path) -> str | None:

@@ -24,6 +24,7 @@ from wmreward.batch.candidates import Candidate, Maker
 from wmreward.devices import find_device
 from wmreward.errors import UsageError
 from wmreward.generation.batch.wanted import Wanted, listed
+from wmreward.generation.foreign import foreign
 from wmreward.generation.job import check_parts, configuration, precision
 from wmreward.generation.output import settings_of
 from wmreward.generation.steering import steering_from
@@ -76,7 +77,7 @@ class Setup(Wanted):
         return self.config.engine_config
 
     def check(self) -> list[str]:
-        """Also tells of prompts that the text encoder does not read to their ends."""
+        """Also tells of prompts that the text encoder does not read to their ends, and of foreign judges."""
         find_device(self.values["device"])
         find_kernels(self.values["kernels"])
         load_token_vectors(self.special_tokens or "special_tokens.npz", self.tokens)
@@ -86,10 +87,11 @@ class Setup(Wanted):
         for job in self.jobs:
             if found := cut_prompts(reader, self.request(job)):
                 cut[job.id] = found[0]
-        if not cut:
-            return []
-        name, first = next(iter(cut.items()))
-        return [f"job {name}: {first} ({len(cut)} such prompts in the list)"]
+        notes = foreign(self.config.model_config.model_name, self.steering.rewards)
+        if cut:
+            name, first = next(iter(cut.items()))
+            notes.append(f"job {name}: {first} ({len(cut)} such prompts in the list)")
+        return notes
 
     def request(self, job: BatchJob) -> Request:
         """What a job asks for, without the frames that it gives."""

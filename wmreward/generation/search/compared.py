@@ -1,13 +1,14 @@
 """Plain, guided and chosen side by side, and one sentence: which of them is more plausible, and who says so.
 
 A judge that guided or chose proves little by what it says: it was asked for just that, and another rule or
-rate of the same model is no other judge. ``--judge`` names a world model that had no part in it.
+rate of the same model is no other judge. ``--judge`` names a world model that had no part in it; where an
+embedded one guides or chooses, the other embedded one is asked unbidden.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from wmreward.rewards.world import SurpriseReward
 from wmreward.search.best_of_n import ALL_FRAMES, Choice, FileJudge
 from wmreward.search.candidates import Candidate
 from wmreward.surprise.config import SurpriseConfig
-from wmreward.surprise.models import ModelChoice
+from wmreward.surprise.models import ModelChoice, embedded_besides
 
 PLAIN = "plain"
 
@@ -44,24 +45,39 @@ def check_compares(values: Mapping[str, Any], steering: Steering, candidates: in
 def other_judge(values: Mapping[str, Any], rewards: RewardChoice | None) -> RewardChoice | None:
     """Who says which of the compared videos is more plausible, by the paper's rule; None: who guided.
 
+    Where nobody is named, windows are no longer than those that guide, so that no video is too short.
+
     Raises:
         UsageError: ``--judge`` without anything to judge, or a model that guides or chooses itself.
     """
-    if (name := values["judge"]) is None:
-        return None
+    named = values["judge"]
     if not values["compare"] or rewards is None:
-        raise UsageError("--judge is asked about what --compare shows: give both")
-    if name in [model.name for model in rewards.world_models]:
+        if named is not None:
+            raise UsageError("--judge is asked about what --compare shows: give both")
+        return None
+    embedded = embedded_besides(rewards.world_models)
+    if named in [model.name for model in rewards.world_models]:
         raise UsageError(
-            f"--judge {name} guides or chooses here: it would judge itself, whatever the rule; name another "
-            "model, such as vitl"
+            f"--judge {named} guides or chooses here: it would judge itself, whatever the rule; name another "
+            f"model, such as {embedded or 'vitl'}"
         )
+    name = named or embedded
+    if name is None:
+        return None
+    config = SurpriseConfig() if named else _no_longer_than(rewards.config)
     model = ModelChoice(name=name, device=values["device"])
-    judge = RewardChoice(
-        weights={SurpriseReward.name: 1.0}, how="sum", model=model, config=SurpriseConfig()
-    )
+    judge = RewardChoice(weights={SurpriseReward.name: 1.0}, how="sum", model=model, config=config)
     judge.check()
     return judge
+
+
+def _no_longer_than(guiding: SurpriseConfig) -> SurpriseConfig:
+    paper = SurpriseConfig()
+    return replace(
+        paper,
+        window_size=min(paper.window_size, guiding.window_size),
+        context_frames=min(paper.context_frames, guiding.context_frames),
+    )
 
 
 @dataclass(frozen=True)
@@ -158,23 +174,38 @@ def _beside(own: Mapping[str, float], plain: Mapping[str, float]) -> str:
 
 
 def sentence(
-    rewards: RewardChoice, judge: RewardChoice | None, said: Mapping[str, Mapping[str, float]]
+    rewards: RewardChoice,
+    judge: RewardChoice | None,
+    own: Mapping[str, Mapping[str, float]],
+    said: Mapping[str, Mapping[str, float]],
 ) -> str:
     """The end of a comparison.
 
     Args:
         rewards: What guided and chose.
         judge: Another one that was asked, or None.
-        said: Scores of each video, by whoever was asked.
+        own: Scores of each video by what guided and chose.
+        said: The same by the judge, if there is one.
     """
-    told = verdict(said)
-    if judge is not None:
-        numbers = ", ".join(f"{name} {in_words(scores)}" for name, scores in said.items())
-        return f"{judge.model.name}, which neither guided nor chose: {told} ({numbers})"
+    told = verdict(own)
+    if not own.keys() - {PLAIN}:
+        return told
     names = " and ".join(model.name for model in rewards.world_models) or " and ".join(
         rewards.weights
     )
-    return (
-        f"{told}, says {names}, which was asked for just that: it proves little, and --judge NAME asks "
-        "another world model"
-    )
+    if judge is None:
+        return (
+            f"{told}, says {names}, which was asked for just that: it proves little, and --judge NAME asks "
+            "another world model"
+        )
+    numbers = ", ".join(f"{name} {in_words(scores)}" for name, scores in said.items())
+    found = f"{verdict(said)} ({numbers})"
+    who = f"{judge.model.name}, which neither guided nor chose,"
+    if agree(own, said):
+        return f"{who} agrees with {names}, which did: {found}"
+    return f"{who} disagrees with {names}, which did: {found}, but {names} says that {told}"
+
+
+def agree(own: Mapping[str, Mapping[str, float]], said: Mapping[str, Mapping[str, float]]) -> bool:
+    """Whether two judges say the same of every video beside the plain one."""
+    return verdict(own) == verdict(said)

@@ -13,7 +13,7 @@ from torch import distributed as dist
 from magi1.parallel.groups import Place
 from wmreward.generation.output import Output
 from wmreward.generation.progress import Progress, say
-from wmreward.generation.search.compared import Compared, sentence
+from wmreward.generation.search.compared import Compared, agree, sentence
 from wmreward.generation.workshop import Makes, told_and_drawn
 from wmreward.pictures.extra import has_pictures
 from wmreward.rewards.shown import in_words
@@ -236,9 +236,11 @@ def _compared(
     for line in compared.lines():
         say(line)
     compared.write(path, folder, job.request.given)
-    said, by = compared.scores, job.steering.rewards
-    if plan.judge is not None:
-        by = plan.judge
-        said = compared.judged(by, folder, workshop.device, plan.context)
-    kept = {"by": by.settings(), "independent": plan.judge is not None, "scores": said}
-    return kept, sentence(job.steering.rewards, plan.judge, said)
+    own, rewards, judge = compared.scores, job.steering.rewards, plan.judge
+    kept: dict[str, Any] = {"by": rewards.settings(), "independent": False, "scores": own}
+    said = own
+    if judge is not None:
+        said = compared.judged(judge, folder, workshop.device, plan.context)
+        kept = {"by": judge.settings(), "independent": True, "scores": said}
+        kept |= {"guiding_scores": own, "agrees": agree(own, said)}
+    return kept, sentence(rewards, judge, own, said)

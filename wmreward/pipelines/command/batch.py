@@ -13,6 +13,7 @@ from wmreward.errors import UsageError
 from wmreward.generation.batch.judge import BatchRewards
 from wmreward.generation.batch.making import VIDEO, facts_of, failing
 from wmreward.generation.batch.wanted import Wanted, listed
+from wmreward.generation.foreign import foreign
 from wmreward.generation.output import Output
 from wmreward.generation.steering import steering_of
 from wmreward.generation.workshop import Place
@@ -67,7 +68,7 @@ class PipelineBatch(Wanted):
             self.choice.tell_plain(self.steering.rewards)
             self.choice.check_frames(self.steering.rewards)
         self.check_files()
-        return []
+        return foreign(name, self.steering.rewards)
 
     def table(self, processes: int) -> str:
         rows = {

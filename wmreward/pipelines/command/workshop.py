@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from wmreward.commands.flags import Values
 from wmreward.errors import WMRewardError
+from wmreward.generation.foreign import foreign
 from wmreward.generation.output import Output
 from wmreward.generation.progress import Progress
 from wmreward.generation.run import run_with
@@ -37,6 +39,9 @@ def generate(values: Values) -> int:
         return 0
     job = job_from(values)
     tell_unused(values, job.steering, job.search)
+    judge = None if job.search is None else job.search.judge
+    for note in foreign(job.choice.found.kind.__name__, job.steering.rewards, judge):
+        print(f"note: {note}", file=sys.stderr)
     return run_with(partial(PipelineWorkshop, job), job)
 
 

@@ -9,9 +9,18 @@ from wmreward.surprise.models.choice import (
     DTYPES,
     LoadedModel,
     ModelChoice,
+    embedded_besides,
     load,
     reading_values,
     taken,
 )
 
-__all__ = ["DTYPES", "LoadedModel", "ModelChoice", "load", "reading_values", "taken"]
+__all__ = [
+    "DTYPES",
+    "LoadedModel",
+    "ModelChoice",
+    "embedded_besides",
+    "load",
+    "reading_values",
+    "taken",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from vjepa2 import (
     get_config,
     load_model,
 )
+from vjepa2.files.sources import EMBEDDED
 from vjepa2.world_model21 import Levels, Observed, Positions
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, did_you_mean, named
@@ -36,9 +37,10 @@ class ModelChoice:
     """Which network scores, and how it runs.
 
     Attributes:
-        name: ``vitg`` (the paper's), ``vitl``, ``vith``, ``vitg384``, ``vitgac``, the embedded ``tiny``, of
-            V-JEPA 2.1 ``vitb21``, ``vitl21``, ``vitg21``, ``vitG21``, or ``package.module:factory``: a world
-            model of your own, which takes none of what follows but ``device``.
+        name: ``vitg`` (the paper's), ``vitl``, ``vith``, ``vitg384``, ``vitgac``, the embedded ``tiny`` and
+            ``referee``, of V-JEPA 2.1 ``vitb21``, ``vitl21``, ``vitg21``, ``vitG21``, or
+            ``package.module:factory``: a world model of your own, which takes none of what follows but
+            ``device``.
         weights: A file or folder to load instead of searching for the model's own.
         context_encoder, target_encoder: ``online`` or ``ema``. ``None``: online as in the reference, ema for
             V-JEPA 2.1.
@@ -99,6 +101,11 @@ class ModelChoice:
     def is_own(self) -> bool:
         """Whether it is a user's, of which nothing is known before it is loaded."""
         return is_import_path(self.name)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it comes along, and so knows simulated scenes only; not with given weights."""
+        return self.name in EMBEDDED and self.weights is None
 
     @property
     def acts(self) -> bool:
@@ -168,6 +175,14 @@ class ModelChoice:
         if self.dtype != "auto":
             return DTYPES[self.dtype]
         return torch.bfloat16 if self.torch_device().type == "cuda" else torch.float32
+
+
+def embedded_besides(models: Collection[ModelChoice]) -> str | None:
+    """The embedded model that is not among ``models``, if one of them is: it knows the same scenes."""
+    if not any(model.is_embedded for model in models):
+        return None
+    names = {model.name for model in models}
+    return next((name for name in EMBEDDED if name not in names), None)
 
 
 def reading_values(values: Mapping[str, Any]) -> dict[str, Any]:
