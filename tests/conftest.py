@@ -21,6 +21,14 @@ settings.register_profile("tests", deadline=None, derandomize=True, max_examples
 settings.load_profile("tests")
 
 
+LONG = ("test_example_notebook.py", "test_demo.py", "test_commands.py")
+"""Files that come first: begun last, they would keep one of two cores from ending together with the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """What may be kept for a later run is kept for no other test, and not in anybody's home."""

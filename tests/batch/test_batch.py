@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
 import signal
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ import batch_worker
 import pytest
 import torch
 from batch_worker import content_of
+from processes import server
 from safetensors import SafetensorError
 
 from benchmarks import bench_batch
@@ -149,10 +148,7 @@ class Run:
 @pytest.fixture(scope="module")
 def context() -> ForkServerContext:
     """Processes that have imported torch already."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["batch_worker"])
-    return context
+    return server()
 
 
 @pytest.fixture

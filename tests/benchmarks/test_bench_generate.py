@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from processes import Started
 
 from benchmarks.bench_generate import benchmark as bench_generate
 from benchmarks.bench_generate.workload import Scene, bench_config, random_dit
@@ -56,23 +54,12 @@ def test_one_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert printed.err.count("\n") >= len(rows) + 2
 
 
-def test_two_processes() -> None:
-    parts = ["--parts", "forward", "gradient", "vae", "--skip_reference"]
-    command = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    done = subprocess.run(
-        [sys.executable, *command, "-m", "benchmarks.bench_generate", *SMALL, *parts],
-        env=os.environ
-        | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "MAGI-1")]),
-            "OMP_NUM_THREADS": "1",
-        },
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    rows = by_name(json.loads(done.stdout))
+def test_two_processes(tmp_path: Path) -> None:
+    words = [*SMALL, "--parts", "forward", "gradient", "vae", "--skip_reference"]
+    module = "benchmarks.bench_generate.benchmark"
+    ended = Started(module, words, tmp_path, ranks=2, streams=tmp_path).end()
+    assert ended.code == 0, ended.err[-2000:]
+    rows = by_name(json.loads(ended.out))
     for what in ("chunk", "window", "step", "window grad", "decode", "decode grad"):
         alone, together = rows[what, "eager"], rows[what, "together"]
         assert together["devices"] == 2 and together["error"] < 1e-5

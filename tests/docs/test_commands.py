@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import pytest
 from markdown_pages import ROOT, Block, anchors, blocks, links, markdown_files, user_pages
+from seen_once import seen_once
 
 from wmreward.cli import COMMANDS, main
 from wmreward.commands.flag_table import parsers
@@ -209,6 +210,7 @@ def _texts_of_code() -> set[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def model_once() -> Iterator[None]:
-    """The embedded model is loaded once for all blocks, and gone afterwards."""
-    yield
+    """The embedded model is loaded once for all blocks, looks at a clip once, and is gone afterwards."""
+    with seen_once():
+        yield
     load.cache_clear()

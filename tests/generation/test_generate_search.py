@@ -10,8 +10,9 @@ import guided_fixtures
 import numpy as np
 import pytest
 import torch
-from generate_fixtures import ROOT, T2V, script
+from generate_fixtures import ROOT, T2V
 from guided_fixtures import SHORT, Guided, candidates_in, latents_of, record_of
+from processes import Started
 from torch import Tensor
 
 from wmreward.generation import workshop
@@ -412,9 +413,9 @@ def test_two_processes_search(
     config = nano / "nano.json"
     assert main(["--config_file", str(config), *every, str(tmp_path / "one.mp4")]) == 0
     shared = ("--cp_size", "2") if together else ()
-    run = script(tmp_path, config, *every, "two.mp4", *shared, processes=2)
-    _, err = run.communicate(timeout=200)
-    assert run.returncode == 0, err[-3000:]
+    words = ("--config_file", config, "--device", "cpu", *every, tmp_path / "two.mp4", *shared)
+    ended = Started("wmreward.generation.cli", words, ROOT, ranks=2, streams=tmp_path).end()
+    assert ended.code == 0, ended.err[-3000:]
     rows = [
         json.loads((tmp_path / f"{name}.json").read_text())["search"]["candidates"]
         for name in ("one", "two")

@@ -237,12 +237,12 @@ def at_work_on_what_is_whole(run: Path) -> int:
     return max(rank for rank, name in at.items() if name and not name.startswith("broken"))
 
 
-def test_a_killed_process_of_three(nano: Path, jobs: Path, uninterrupted: dict[str, str]) -> None:
+def test_a_killed_process_of_two(nano: Path, jobs: Path, uninterrupted: dict[str, str]) -> None:
     """torchrun starts all again, and the run ends in the same files as one that went through."""
-    launch = Launch(nano, jobs, nproc=3)
+    launch = Launch(nano, jobs, nproc=2)
     run = launch.until(made=2)
     lock = read_lock(run / ".locks" / "1-of-1.json")
-    assert lock is not None and len(lock["processes"]) == 3
+    assert lock is not None and len(lock["processes"]) == 2
     os.kill(lock["processes"][at_work_on_what_is_whole(run)]["pid"], signal.SIGKILL)
     code, err = launch.end()
     assert code == 1, err  # the broken image

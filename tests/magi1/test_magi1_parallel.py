@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import torch
 from magi1_goldens import close
+from processes import server
 from test_magi1_dit import NANO, nano, nano_inputs
 from test_magi1_sampler import nano_config, nano_texts
-from torch import Tensor, multiprocessing
+from torch import Tensor
 from torch import distributed as dist
 
 from magi1.config import EngineConfig
@@ -121,7 +122,12 @@ def work(rank: int, folder: Path) -> None:
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of the processes found."""
     folder = tmp_path_factory.mktemp("processes")
-    multiprocessing.spawn(work, (folder,), nprocs=PROCESSES)
+    team = [server().Process(target=work, args=(rank, folder)) for rank in range(PROCESSES)]
+    for process in team:
+        process.start()
+    for process in team:
+        process.join()
+    assert [process.exitcode for process in team] == [0] * PROCESSES
     return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
 
 

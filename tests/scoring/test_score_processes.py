@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from cli_fixtures import write_clip, write_weights
+from processes import Started
 
 from vjepa2 import get_config
 from wmreward.scoring.cli import main
@@ -31,26 +32,15 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_runs_with_one_output(videos: list[Path], weights: Path, tmp_path: Path) -> None:
     """The second is refused while the first works, and no record is lost or written twice."""
     output = tmp_path / "s.jsonl"
-    flags = ("--model", "tiny", "--weights", weights, *SHORT_WINDOWS, "--output", output)
-    words = [str(word) for word in (sys.executable, SCRIPT, *flags, "--video_path", *videos)]
-    runs = [
-        subprocess.Popen(
-            words,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    ended = [run.communicate(timeout=120) for run in runs]
-    codes = [run.returncode for run in runs]
-    for code, (out, err) in zip(codes, ended, strict=True):
-        assert code in (0, 2), err
-        if code == 2:
-            assert f"{output} is in use by process" in err and out == ""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    runs = [started(folder, weights, videos, "--output", output) for folder in folders]
+    ended = [run.end() for run in runs]
+    for run in ended:
+        assert run.code in (0, 2), run.err
+        if run.code == 2:
+            assert f"{output} is in use by process" in run.err and run.out == ""
     # One may have begun when the other had ended.
-    assert 0 in codes
+    assert 0 in [run.code for run in ended]
     records = [json.loads(line) for line in output.read_text().splitlines()]
     assert sorted(record["path"] for record in records) == [str(video) for video in videos]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -81,6 +71,15 @@ def command(
     }
 
 
+def started(
+    streams: Path, weights: Path, videos: list[Path], *flags: object, ranks: int = 1
+) -> Started:
+    """The same command, forked: without the seconds of an import of torch."""
+    streams.mkdir()
+    words = arguments(weights, videos, *flags)
+    return Started("wmreward.scoring.cli", words, videos[0].parent, ranks=ranks, streams=streams)
+
+
 def lines_of(path: Path) -> list[dict[str, Any]]:
     """The whole records in a file."""
     text = path.read_text() if path.exists() else ""
@@ -100,17 +99,17 @@ def test_stopped_run_goes_on_where_it_was(
     endless.touch()
     os.truncate(endless, 1 << 40)  # to read it takes an hour, as for a very long video
     flags = ("--output", output, "--workers", 1)
-    process = subprocess.Popen(**command(weights, [*videos[:2], endless, videos[2]], *flags))
+    run = started(tmp_path / "said", weights, [*videos[:2], endless, videos[2]], *flags)
     deadline = time.monotonic() + 60
-    while len(lines_of(output)) < 2 and time.monotonic() < deadline and process.poll() is None:
+    while len(lines_of(output)) < 2 and time.monotonic() < deadline and run.works:
         time.sleep(0.05)
     time.sleep(0.2)
-    process.send_signal(how)
-    out, err = process.communicate(timeout=30)
-    assert out == ""
+    run.signal(how)
+    ended = run.end(30)
+    assert ended.out == ""
     if how is not signal.SIGKILL:
-        assert err == "interrupted; the same command goes on from here\n"
-        assert process.returncode == 128 + how
+        assert ended.err == "interrupted; the same command goes on from here\n"
+        assert ended.code == 128 + how
         assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]  # no lock
     before = output.read_text()
     assert len(lines_of(output)) == 2
@@ -171,17 +170,14 @@ def test_two_ranks_share_the_videos(weights: Path, videos: list[Path], tmp_path:
     assert not list(tmp_path.glob("*.rank*"))
 
     broken.unlink()
-    again = subprocess.run(
-        **command(weights, videos, *flags, "--json", launcher=torchrun), timeout=120
-    )
-    assert again.returncode == 0 and "0 scored, 5 already scored" in again.stderr
-    assert [json.loads(line) for line in again.stdout.splitlines()] == merged
+    again = started(tmp_path / "again", weights, videos, *flags, "--json", ranks=2).end()
+    assert again.code == 0 and "0 scored, 5 already scored" in again.err
+    assert [json.loads(line) for line in again.out.splitlines()] == merged
     assert lines_of(output) == merged
 
 
 def test_all_ranks_end_on_a_mistake(videos: list[Path], tmp_path: Path) -> None:
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     missing = tmp_path / "none.safetensors"
-    result = subprocess.run(**command(missing, videos, launcher=torchrun), timeout=120)
-    assert result.returncode == 1 and result.stdout == ""
-    assert result.stderr.count("none.safetensors does not exist") == 1
+    ended = started(tmp_path / "said", missing, videos, ranks=2).end()
+    assert ended.code == 1 and ended.out == ""
+    assert ended.err.count("none.safetensors does not exist") == 1

@@ -6,8 +6,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from fractions import Fraction
@@ -19,6 +17,7 @@ import pytest
 import torch
 from cli_fixtures import Result, write_clip, write_weights
 from fakes import NANO_TINY
+from processes import Started
 from video_fixtures import encode
 
 import vjepa2.config
@@ -635,30 +634,11 @@ def test_help_tells_every_default() -> None:
 
 def test_two_processes_choose_together(clips: Path, tmp_path: Path) -> None:
     """With a reward of their own, which needs no weights."""
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     flags = ("--reward", "example.my_reward:Steady", "--json", "--output", tmp_path / "s.jsonl")
-    done = subprocess.run(
-        [
-            str(word)
-            for word in (
-                sys.executable,
-                *launcher,
-                "-m",
-                "wmreward.select",
-                "--videos",
-                clips,
-                *flags,
-            )
-        ],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (line,) = [json.loads(text) for text in done.stdout.splitlines()]
+    words = ("--videos", clips, *flags)
+    ended = Started("wmreward.select.cli", words, ROOT, ranks=2, streams=tmp_path).end()
+    assert ended.code == 0, ended.err[-3000:]
+    (line,) = [json.loads(text) for text in ended.out.splitlines()]
     assert len(line["candidates"]) == 4
     assert len((tmp_path / "s.jsonl").read_text().splitlines()) == 4
     assert not list(tmp_path.glob("*.rank*"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fakes import NANO, random_model
+from processes import server
 from torch import Tensor
 from torch import distributed as dist
 
@@ -78,17 +78,15 @@ def shared(
 ) -> list[dict[str, tuple[Tensor, ...]]]:
     """What each of the processes has."""
     folder = tmp_path_factory.mktemp("shared")
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["fakes", "wmreward.surprise.shared", "wmreward.rewards.world"])
-    processes = [
-        context.Process(target=work, args=(rank, request.param, folder))
+    team = [
+        server().Process(target=work, args=(rank, request.param, folder))
         for rank in range(request.param)
     ]
-    for process in processes:
+    for process in team:
         process.start()
-    for process in processes:
+    for process in team:
         process.join()
-    assert [process.exitcode for process in processes] == [0] * request.param
+    assert [process.exitcode for process in team] == [0] * request.param
     return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
 
 
