@@ -67,7 +67,14 @@ GUIDED: dict[str, dict[str, Any]] = {
 """Kinds of guided steps, and what each gives up from the beginning."""
 STEPS = (PLAIN, PLAIN, "guided", "guided")
 """The first of each kind warms up."""
-SETTINGS = ("reward_model", "dtype", "scale", "grad_batch", "measure")
+SETTINGS = {
+    "reward_model": "model",
+    "dtype": "dtype",
+    "scale": "guidance_scale",
+    "grad_batch": "grad_batch",
+    "measure": "guidance_measure",
+}
+"""What a record says of the flags, by the names that its readers know."""
 GIB = 2**30
 
 
@@ -279,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         gc.collect()  # pipelines hold themselves in circles
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    settings = {key: getattr(args, key) for key in SETTINGS}
+    settings = {key: getattr(args, flag) for key, flag in SETTINGS.items()}
     settings |= {"reward_gib": reward_gib, "memory_gib": args.memory_gib}
     print(json.dumps({"benchmark": "pipelines", **head, **settings, "rows": rows}))
     return 1 if any("failed" in row for row in rows) else 0

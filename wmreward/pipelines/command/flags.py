@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
+from wmreward.pipelines.command.economy import economy_of
 
 _OTHER_GENERATORS = (
     *("config_file", "init_video", "chunks_at_once", "text_scales", "prev_chunk_scales"),
@@ -35,7 +36,7 @@ _OURS = frozenset(
 )
 """Arguments that ``--pipeline_call`` cannot set."""
 
-_PIPELINES_ONLY = ("pipeline_call", "pipeline_revision")
+_PIPELINES_ONLY = ("pipeline_call", "pipeline_economy", "pipeline_revision")
 
 
 def check_flags(values: Values) -> None:
@@ -45,6 +46,7 @@ def check_flags(values: Values) -> None:
             if name in values.given:
                 raise UsageError(f"--{name} has no meaning without --pipeline: leave it out")
         return
+    economy_of(values["pipeline_economy"] or ())
     for name in _OTHER_GENERATORS:
         if name in values.given:
             raise UsageError(f"--{name} has no meaning with --pipeline: leave it out")
