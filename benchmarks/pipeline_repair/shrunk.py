@@ -105,7 +105,7 @@ def judge(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     for name, latents in cases(args, magi):
         rows.append({"of": name} | compared(family, reward, latents, args.shrink, args.step))
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    names = ("scenes", "size", "frames", "shrink", "step", "seed")
+    names = ("scenes", "size", "num_frames", "shrink", "step", "seed")
     head = {"benchmark": "shrunk", **describe(device)} | {
         name: getattr(args, name) for name in names
     }
