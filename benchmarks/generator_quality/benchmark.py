@@ -162,7 +162,11 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Tensor]]:
     record: dict[str, Any] = {
         "benchmark": "generator_quality",
         "generators": {name: generator.describe() for name, generator in generators.items()},
-        **{key: getattr(args, key) for key in ("scenes", "seeds", "other_seeds", "seed", "size")},
+        "scenes": args.scenes,
+        "seeds": args.candidates,
+        "other_seeds": args.other_candidates,
+        "seed": args.seed,
+        "size": args.size,
         **describe(device),
         "autoencoder": {
             name: judge_autoencoder(videos, generator, args.candidate_batch)
