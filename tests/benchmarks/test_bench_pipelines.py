@@ -91,8 +91,8 @@ def test_memory_that_runs_out_is_told(
 
 
 def guided_step(**changes: Any) -> dict[str, Any]:
-    economy = {"apart": False, "on_host": False, "pieces": None, "scored": None}
-    economy |= {"shrink": None, "grad_batch": 4}
+    economy: dict[str, Any] = {"apart": False, "on_host": False, "grad_batch": 4}
+    economy |= dict.fromkeys(("pieces", "scored", "shrink"))
     found = {"kind": "guided", "seconds": 1.5, "guidance_s": 0.5, "economy": economy, "errors": []}
     return found | {"tries_failed": False} | changes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from torch import Tensor
 pytest.importorskip("diffusers")
 
 from benchmarks.physics_repair.guides import BEFORE, GuideMaker, GuideSettings
-from benchmarks.pipeline_repair import benchmark
+from benchmarks.pipeline_repair import benchmark, shrunk
 from benchmarks.pipeline_repair.benchmark import WAYS
 from benchmarks.pipeline_repair.pipeline import MagiPipeline
 from benchmarks.shared import magi_generator
@@ -74,6 +75,24 @@ def test_only_one_chunk_is_continued(nano: Path) -> None:
         asked = magi.ask(PROMPTS, new, prefix(given))
         with pytest.raises(MagiUsageError, match="by one chunk"):
             MagiPipeline(magi, 8)(asked, torch.zeros(2, 16, 6, 2, 2))
+
+
+def test_the_benchmark_of_smaller_videos(
+    nano: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row for each scene, and for each mean of two; the exact gradient leads up."""
+    loaded = SimpleNamespace(model=random_model(NANO_TINY, dtype=torch.float32))
+    monkeypatch.setattr(shrunk, "load", lambda _: loaded)
+    made = functools.partial(magi_generator.tiny, config=nano)
+    monkeypatch.setattr(shrunk.magi_generator, "tiny", made)
+    assert shrunk.main(["--scenes", "2", "--size", "32", "--step", "1e-3", "--device", "cpu"]) == 0
+    *table, line = capsys.readouterr().out.splitlines()
+    rows = json.loads(line)["rows"]
+    assert [row["of"] for row in rows] == 2 * ["scene"] + 2 * ["mean of two"]
+    for row in rows:
+        assert row["error"] > 0 and abs(row["cosine"]) < 1
+        assert row["gain exact"] > max(0, row["gain random"])
+    assert table[2].startswith("| scene | ") and table[3].startswith("| mean of two | ")
 
 
 def test_the_benchmark_tells_how_far_they_are_apart(

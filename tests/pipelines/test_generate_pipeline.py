@@ -145,6 +145,22 @@ def test_a_single_plain_video(command: CommandLine) -> None:
     assert "made with other settings" in changed
 
 
+def test_what_guidance_gives_up_is_recorded(command: CommandLine) -> None:
+    """What changes the video decides whether it is there already; what does not, does not."""
+    flags = (*PROMPT, "--guidance_scale", "0.1", "--pipeline_economy", "shrink=2")
+    code, _, err = command(*flags)
+    assert code == 0 and "or smaller differ from the exact ones by up to" in err, err
+    record = record_of("output")
+    assert record["settings"]["economy"] == {"shrink": 2}
+    economy = record["guidance"]["economy"]
+    assert economy["shrink"] == 2 and len(economy["errors"]) == 1 and not economy["on_host"]
+    assert "already there" in command(*flags, "on_host")[2]
+    assert "made with other settings" in command.fails(*flags[:-2])
+    vain = command(*PROMPT, *flags[-2:], "--output", "plain.mp4")[2]
+    assert "--pipeline_economy is without effect: nothing is guided" in vain
+    assert "economy" not in record_of("plain")["settings"]
+
+
 def test_seam_is_plain_surprise_and_says_so(
     command: CommandLine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -179,6 +195,10 @@ def test_offloaded(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Non
         ((*PROMPT, "--search", "particles"), "use --best_of"),
         ((*PROMPT, "--guidance_through", "dit", "--guidance_scale", "1"), "use x0"),
         ((*PROMPT, "--pipeline_call", "guidance"), "must be NAME=VALUE"),
+        (
+            (*PROMPT, "--pipeline_economy", "on_host", "shrink=0"),
+            "--pipeline_economy shrink=0 must be one of apart, on_host, pieces=N, scored=N, shrink=N",
+        ),
         ((*PROMPT, "--pipeline_call", "latents=1"), "with a name of its own"),
         ((*PROMPT, "--pipeline_call", "speed=3"), "WanPipeline does not take speed"),
         (

@@ -109,3 +109,27 @@ def test_what_cannot_be_counted(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (tmp_path / "vae" / "config.json").unlink()
     assert main(["--pipeline", str(tmp_path), "--plan", *SIZE]) == 1
     assert "vae cannot be made" in capsys.readouterr().err
+
+
+def test_what_guidance_gives_up_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A quarter of the cells, a part of the frames, and what waits in host memory is not on the device; but
+    the finished video is decoded whole.
+    """
+    made = tiny("cogvideox")
+    made.pipe.save_pretrained(tmp_path)
+    own, latents = decoder(made), torch.zeros(1, *SHAPES["cogvideox"])
+    own.economy = Economy(scored=1, shrink=2)
+    part = own.largest(3)
+    with Counted() as decoding:
+        own.frames(latents, None)
+    with Counted() as gradient:
+        graph = own.graph(own.shrunk(latents), part)
+        kept = gradient.bytes
+        own.through(graph, torch.ones_like(graph[1]))
+    flags = ("--guidance_scale", "0.1", "--pipeline_economy", "scored=1", "shrink=2", "on_host")
+    found = planned(tmp_path, capsys, *flags)
+    assert found["decoding"] == decoding.peak and found["waiting"] == pytest.approx(kept, rel=1e-3)
+    assert found["gradient"] == pytest.approx(gradient.peak - kept, rel=1e-3)
+    assert part is not None and graph[1].shape[2:] == (part.count(4), 16, 16)

@@ -70,7 +70,10 @@ def test_the_gradient_is_that_of_the_smaller_video(name: str) -> None:
     assert torch.equal(same(z), whole) and not same.economy.errors
 
 
-def test_how_far_it_is_from_exact_is_measured_once_for_each_way() -> None:
+def test_how_far_it_is_from_exact_is_measured_once_for_each_way(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And said where it is too far for its gradient to be of use."""
     own, z = double("wan"), latents("wan", side=4)
     economy = Economy(shrink=2)
     decoder = Decoder(own, economy)
@@ -78,12 +81,21 @@ def test_how_far_it_is_from_exact_is_measured_once_for_each_way() -> None:
     apart = ((decoder(z) - true).square().mean().sqrt() / true.std()).item()
     assert economy.errors == pytest.approx([apart]) and apart > 0.01
     decoder(z + 1)
-    assert len(economy.errors) == 1
+    assert len(economy.errors) == len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("shrink=2: smaller frames differ from the exact ones by")
     economy.scored = 2
     shown = decoder(z, turn=1)
     apart = ((shown - true[:, :, 5:13]).square().mean().sqrt() / true[:, :, 5:13].std()).item()
     assert shown.shape == (1, 3, 8, 16, 16) and len(economy.errors) == 2
     assert economy.errors[1] == pytest.approx(apart)
+    caplog.clear()
+    own.decode = lambda latents: latents[:, :3]  # type: ignore[method-assign]
+    alike = (
+        torch.arange(5.0).view(1, 1, 5, 1, 1).expand_as(z)
+    )  # nothing in space that could get lost
+    decoder = Decoder(own, Economy(shrink=2))
+    decoder(alike)
+    assert decoder.economy.errors == [0] and not caplog.messages
 
 
 def test_it_goes_with_pieces() -> None:

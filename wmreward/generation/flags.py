@@ -86,6 +86,14 @@ _PIPELINE = (
         many=True,
         rare=True,
     ),
+    Flag(
+        "pipeline_economy",
+        "what guidance gives up: apart or on_host (for memory; exact), pieces=N, scored=N or shrink=N "
+        "(approximate; the last two save time, too)",
+        metavar="WHAT",
+        many=True,
+        rare=True,
+    ),
     Flag("pipeline_revision", "branch, tag or commit on the Hub", metavar="REVISION", rare=True),
 )
 

@@ -55,7 +55,7 @@ def unused(
     together = search is not None and search.batch is None
     uses = (
         Use(
-            _names(GUIDANCE) - _SWITCHES,
+            (_names(GUIDANCE) - _SWITCHES) | {"pipeline_economy"},
             steering.guidance is not None,
             "nothing is guided (--guidance_scale 0.15 guides)",
         ),

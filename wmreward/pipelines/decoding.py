@@ -7,6 +7,7 @@ gradient is the same to the bit.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,11 @@ from wmreward.pipelines.checkpoints import frugal
 from wmreward.pipelines.families.base import Family
 from wmreward.pipelines.shrinking import resized, shrunk
 from wmreward.pipelines.slices import Slice, slices_of, turns_of
+
+log = logging.getLogger(__name__)
+
+TOO_FAR = 0.2
+"""Where smaller frames differ by more, their gradient was of little or no use: see docs/pipelines.md."""
 
 
 @dataclass
@@ -100,6 +106,11 @@ class Decoder:
             return []
         return turns_of(self.family, latent_frames, size, self.economy.warm_up)
 
+    def largest(self, latent_frames: int) -> Slice | None:
+        """Of what is differentiated at once, that of most latent frames; None: all."""
+        parts = [*self.turns(latent_frames)] or self._pieces(latent_frames, None)
+        return max(parts, key=lambda part: part.end - part.begin if part else latent_frames)
+
     @torch.no_grad()
     def frames(self, latents: Tensor, part: Slice | None) -> Tensor:
         """The video of complete latents, or a slice of it."""
@@ -180,6 +191,13 @@ class Decoder:
         if part is not None:
             true = part.of(true, self._factor)
         self._note(found, resized(true, *found.shape[-2:]) if small is not whole else true)
+        if small is not whole and self.economy.errors[-1] > TOO_FAR:
+            log.warning(
+                "shrink=%d: smaller frames differ from the exact ones by %.2g %%: their gradient may lead "
+                "nowhere; leave shrink out, or hold guided videos against plain ones",
+                self.economy.shrink,
+                100 * self.economy.errors[-1],
+            )
 
     def _note(self, found: Tensor, true: Tensor) -> None:
         error = (found - true).square().mean().sqrt() / true.std().clamp_min(1e-12)

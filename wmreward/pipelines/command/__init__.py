@@ -2,6 +2,7 @@
 
     job.py        a run; begin here
     flags.py      which flags mean something to a pipeline
+    economy.py    what guidance gives up, from a flag
     request.py    from flags to what a pipeline is asked for
     workshop.py   the pipeline at work, its videos and their records
     batch.py      job lists

@@ -51,7 +51,8 @@ class PipelineBatch(Wanted):
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        return {**self.choice.settings(), **self.steering.settings(), **self.judged_by}
+        common = self.choice.settings(guided=self.steering.guidance is not None)
+        return {**common, **self.steering.settings(), **self.judged_by}
 
     def check(self) -> list[str]:
         name = self.choice.found.kind.__name__

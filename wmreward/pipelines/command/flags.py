@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
+from wmreward.pipelines.command.economy import economy_of
 
 _OTHER_GENERATORS = (
     *("config_file", "init_video", "chunks_at_once", "text_scales", "prev_chunk_scales"),
@@ -13,7 +14,7 @@ _OTHER_GENERATORS = (
 """Flags of `wmreward generate` that mean something to MAGI-1 only."""
 
 
-_PIPELINES_ONLY = ("pipeline_call", "pipeline_revision")
+_PIPELINES_ONLY = ("pipeline_call", "pipeline_economy", "pipeline_revision")
 
 
 def check_flags(values: Values) -> None:
@@ -23,6 +24,7 @@ def check_flags(values: Values) -> None:
             if name in values.given:
                 raise UsageError(f"--{name} has no meaning without --pipeline: leave it out")
         return
+    economy_of(values["pipeline_economy"] or ())
     for name in _OTHER_GENERATORS:
         if name in values.given:
             raise UsageError(f"--{name} has no meaning with --pipeline: leave it out")

@@ -59,7 +59,7 @@ def job_from(values: Values) -> PipelineJob:
         choice.tell_plain(rewards)
         choice.check_frames(rewards)
         check_rewards(rewards, needed=searches)
-    settings = choice.settings() | {
+    settings = choice.settings(guided=steering.guidance is not None) | {
         "call": dict(request.call),
         "given_sha256": request.given_sha256,
         **steering.settings(),

@@ -41,8 +41,9 @@ class PipelinePlan:
         parameters: Numbers of each part.
         weights: Bytes of each part.
         decoding: The most that decoding the video takes.
-        gradient: The same of the decoder's gradient, or None where nothing is guided.
-        waiting: What of it is there while the reward works.
+        gradient: The same of the decoder's gradient, or None where nothing is guided; on the device only.
+        waiting: What the decoder keeps of it while the reward works.
+        on_host: Whether that is in host memory.
     """
 
     pipeline: str
@@ -56,6 +57,7 @@ class PipelinePlan:
     decoding: int
     gradient: int | None
     waiting: int | None
+    on_host: bool = False
 
     @property
     def resident(self) -> int:
@@ -92,7 +94,8 @@ class PipelinePlan:
         if self.gradient is not None and self.waiting is not None:
             yield (
                 "the decoder's gradient",
-                f"{_wide(self.gradient)}; {amount(self.waiting, BYTES)} wait while the reward works",
+                f"{_wide(self.gradient)}; {amount(self.waiting, BYTES)} wait while the reward works"
+                + (", in host memory" if self.on_host else ""),
             )
         kept = "weights of the decoder" if self.offload else "all weights"
         yield "plain", f"{_wide(self.plain)}: {kept} and decoding"
@@ -140,16 +143,18 @@ def plan(choice: PipelineChoice, *, guided: bool) -> PipelinePlan:
         latents = torch.empty(
             1, channels, (frames - 1) // family.temporal_factor + 1, rows, columns
         )
-        decoder = Decoder(family, Economy())
+        decoder = Decoder(family, Economy(**choice.economy))
         with Counted() as decoding:
             decoder.frames(latents, None)
         gradient = waiting = None
         if guided:
+            part = decoder.largest(latents.shape[2])
             with Counted() as counted:
-                graph = decoder.graph(latents, None)
-                waiting = counted.bytes
+                graph = decoder.graph(decoder.shrunk(latents), part)
+                kept = counted.bytes
                 decoder.through(graph, torch.empty_like(graph[1]))
-            gradient = counted.peak
+            gradient = counted.peak - (kept if decoder.economy.on_host else 0)
+            waiting = 0 if decoder.economy.apart else kept
         shown = family.frames(latents.shape[2])
     return PipelinePlan(
         pipeline=found.kind.__name__,
@@ -165,6 +170,7 @@ def plan(choice: PipelineChoice, *, guided: bool) -> PipelinePlan:
         decoding=decoding.peak,
         gradient=gradient,
         waiting=waiting,
+        on_host=decoder.economy.on_host,
     )
 
 

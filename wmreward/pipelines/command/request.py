@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.inputs import opening_image
 from wmreward.generation.job import precision
+from wmreward.pipelines.command.economy import changing, economy_of
 from wmreward.pipelines.command.flags import check_flags
 from wmreward.pipelines.loading import FoundPipeline, find_pipeline
 from wmreward.pipelines.seam import tell_plain
@@ -75,6 +76,7 @@ class PipelineChoice:
         common: Arguments of every call.
         fps: Of the video files.
         device, dtype, offload: Where and how it runs.
+        economy: What guidance gives up from the beginning: fields of `Economy`.
     """
 
     found: FoundPipeline
@@ -83,6 +85,7 @@ class PipelineChoice:
     device: str
     dtype: torch.dtype
     offload: bool
+    economy: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, values: Values) -> PipelineChoice:
@@ -110,6 +113,7 @@ class PipelineChoice:
             device=values["device"],
             dtype=dtype,
             offload=values["offload"],
+            economy=economy_of(values["pipeline_economy"] or ()),
         )
 
     def request(self, prompt: str, negative_prompt: str, image: Path | None) -> PipelineRequest:
@@ -165,9 +169,11 @@ class PipelineChoice:
         if SeamReward.name in rewards.weights and given < needed:
             tell_plain(self.found.kind.__name__, given, needed)
 
-    def settings(self) -> dict[str, Any]:
-        """All that decides what any video shows, weights included."""
+    def settings(self, *, guided: bool) -> dict[str, Any]:
+        """All that decides what any video shows, weights included; of a run that guides, or does not."""
+        economy = changing(self.economy) if guided else {}
         return {
+            **({"economy": economy} if economy else {}),
             "pipeline": {"class": self.found.kind.__name__, "files": self.found.fingerprint},
             "diffusers": metadata.version("diffusers"),
             "call": dict(self.common),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from importlib import metadata
 from typing import Any
@@ -26,6 +26,7 @@ from wmreward.generation.workshop import Place
 from wmreward.pipelines.command.job import PipelineJob, job_from
 from wmreward.pipelines.command.plan import plan_table
 from wmreward.pipelines.command.request import PipelineChoice, PipelineRequest
+from wmreward.pipelines.decoding import Economy
 from wmreward.pipelines.guide import PipelineGuidance, guide_pipeline
 from wmreward.steering.guidance import GuidanceConfig
 from wmreward.version import versions
@@ -85,7 +86,8 @@ class WorkingPipeline:
             video = self._video(request, seed)
         else:
             assert rewards is not None
-            with guide_pipeline(pipe, rewards.mix.guiding(), guidance) as guided:
+            mix, economy = rewards.mix.guiding(), Economy(**self.choice.economy)
+            with guide_pipeline(pipe, mix, guidance, economy=economy) as guided:
                 video = self._video(request, seed)
         record: Record = {
             "frames": len(video),
@@ -96,7 +98,10 @@ class WorkingPipeline:
         }
         if guided is not None:
             told = told_of(guided.calls[-1])
-            record["guidance"] = told | {"summary": str(guided)}
+            record["guidance"] = told | {
+                "summary": str(guided),
+                "economy": asdict(guided.economy),  # memory may have run out on the way
+            }
         record |= {
             "batch": 1,
             "resumed": False,
