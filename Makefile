@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# What is installed is compiled when it is first imported, and kept: all at once would take a minute more.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint types unit clean
 
 demo: $(READY)
@@ -27,7 +30,6 @@ unit: $(READY)
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 # torch first and alone: asked for by another package, the newest build with CUDA would come instead.
-# What is imported is compiled then; to compile all at once would take a minute more.
 	$(BIN)/pip install --quiet --no-compile $$(grep '^torch==' requirements.txt)
 	$(BIN)/pip install --quiet --no-compile -r requirements.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+_FILLS = {"add_", "clamp_", "div_", "erfinv_", "fill_", "mul_", "normal_", "uniform_", "zero_"}
+"""What initialisers do to a tensor: not all of them tell this mode of themselves."""
+
 
 class _NothingDrawn(TorchFunctionMode):
     """Initialisers of `torch.nn.init` leave what they are given as it is."""
@@ -19,6 +22,8 @@ class _NothingDrawn(TorchFunctionMode):
         kwargs = kwargs or {}
         if getattr(func, "__module__", None) == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
+        if getattr(func, "__name__", None) in _FILLS and args[0].is_meta:
+            return args[0]
         return func(*args, **kwargs)
 
 

@@ -8,6 +8,7 @@ kind. A candidate is as good as it is near to them on average.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -31,28 +32,34 @@ _OTHERS = 2048
 
 
 class Ceiling:
-    """The futures that are imagined for all scenes of a task.
+    """The futures that are imagined for all scenes of a task, when the first candidate is judged.
 
     Args:
         answers: The task.
-        futures: For each scene.
+        count: Futures for each scene.
     """
 
-    def __init__(self, answers: Answers, futures: int = FUTURES) -> None:
+    def __init__(self, answers: Answers, count: int = FUTURES) -> None:
+        self.answers, self.count = answers, count
+
+    @cached_property
+    def futures(self) -> list[Future]:
+        """The same at every time."""
+        answers = self.answers
         clips, given, device = answers.clips, answers.task.given, answers.videos.device
         state = true_states(clips.scenes, given)[-1]
         others = sample_plain_scenes(_OTHERS, split="id", seed=7)
         draw = make_generator(7, "imagined futures")
-        again = torch.arange(len(clips)).repeat(futures)
+        again = torch.arange(len(clips)).repeat(self.count)
         physics = unknown(clips.scenes[again], others, draw).to(device)
         guesses = imagined(clips.trajectories[again], physics, state[again].to(device), given)
-        self.answers = answers
-        self.futures: list[Future] = []
+        found: list[Future] = []
         for start in range(0, len(guesses), len(clips)):
             guess = guesses[slice(start, start + len(clips))]
             drawn = clips.videos(device, guess, size=answers.videos.shape[-1], first=given)
             video = drawn[:, :, : answers.task.new]
-            self.futures.append(Future.of(video, answers.last, clips.colors().to(device)))
+            found.append(Future.of(video, answers.last, clips.colors().to(device)))
+        return found
 
     def __call__(self, made: Tensor, rows: slice) -> Values:
         """Mean errors of candidates [n, S, 3, T, H, W] against the futures of their scenes, [n, S]."""

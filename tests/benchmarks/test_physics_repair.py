@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +68,8 @@ from wmreward.surprise.models import LoadedModel
 from wmreward.surprise.scorer import SurpriseScorer
 
 CPU = torch.device("cpu")
+KNOWN_SCENES = cache(held_out)
+"""Every run of a test has the same scenes: they are simulated once."""
 
 
 # --- against the truth
@@ -372,7 +375,7 @@ def test_the_true_physics_leads_to_the_true_future(answers: Answers) -> None:
 
 
 def test_who_knows_the_state_prefers_the_truth_to_a_frozen_frame(answers: Answers) -> None:
-    ceiling = Ceiling(answers, futures=2)
+    ceiling = Ceiling(answers, count=2)
     frozen = answers.last.expand_as(answers.truth)
     values = ceiling(torch.stack((answers.truth, frozen), dim=1), slice(0, 2))
     assert set(values) == {"true state, position", "true state, motion"}
@@ -603,6 +606,7 @@ def test_a_stopped_part_goes_on(tmp_path: Path) -> None:
 @pytest.fixture
 def nano(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Arguments of a run with models of hardly a weight, and coarse intervals."""
+    monkeypatch.setattr(physics_repair, "held_out", KNOWN_SCENES)
     monkeypatch.setattr(bootstrap, "_RESAMPLES", 50)
     monkeypatch.setattr(bootstrap, "_counts", bootstrap._counts.__wrapped__)
     config = write_nano(tmp_path / "nano")

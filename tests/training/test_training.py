@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
@@ -16,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from fakes import NANO_TINY
+from processes import Started
 from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
@@ -738,23 +736,15 @@ sys.exit(world_model.main(["--out", str(out), *flags]))
 """
 
 
-def test_two_processes_train_one_model(nano: None, tmp_path: Path) -> None:
+def test_two_processes_train_one_model(
+    nano: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each takes the gradient of its own clips; both go the way of the average, which is that of all."""
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    places = (script, tmp_path, ROOT, ROOT / "tests", Path(__file__).parent)
-    done = subprocess.run(
-        [sys.executable, *launcher, *map(str, places)],
-        env=environment | {"OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    (tmp_path / "worker.py").write_text(WORKER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = (tmp_path, ROOT, ROOT / "tests", Path(__file__).parent)
+    ended = Started("worker", words, tmp_path, ranks=2, streams=tmp_path).end()
+    assert ended.code == 0, ended.err[-3000:]
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     equal_states(ranks[0]["model"], ranks[1]["model"], "model")
     assert len(ranks[0]["steps"]) == 5
@@ -774,7 +764,7 @@ def test_two_processes_train_one_model(nano: None, tmp_path: Path) -> None:
         for a, b in zip(own, ranks[rank]["steps"][0][0], strict=True):
             assert torch.allclose(a, b, rtol=1e-4, atol=1e-7)
     assert [row["step"] for row in log_of(tmp_path)] == [1, 2, 3, 4, 5]  # written by one of them
-    assert done.stdout.split() == [str(tmp_path / "tiny.safetensors")]
+    assert ended.out.split() == [str(tmp_path / "tiny.safetensors")]
     load_model("tiny", weights=tmp_path / "tiny.safetensors")
 
 
