@@ -267,6 +267,27 @@ def test_curves_are_recorded_and_drawn(select: Select, clips: Path) -> None:
     assert old.code == 0 and "the records hold no curves" in old.err and not Path("none").exists()
 
 
+@pytest.mark.parametrize("sampled", [("--max_frames", 25), ("--fps", 4)])
+def test_curves_of_sampled_videos_are_at_frames_of_the_file(
+    select: Select, tmp_path: Path, sampled: tuple[object, ...]
+) -> None:
+    """Seen are frames 0, 2, 4, …, 48 of 49: the middle between the 11th and the 12th is frame 23."""
+    write_clip(tmp_path / "long.mp4", frames=49, fps=8)
+    result = select("long.mp4", *sampled, "--output", "s.jsonl", "--reward", "surprise", "geometry")
+    assert result.code == 0
+    (record,) = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
+    assert record["curves"]["surprise"]["frames"] == [23.0, 31.0, 39.0]
+    assert 24 < max(record["curves"]["geometry"]["frames"]) <= 48
+
+
+def test_candidates_seen_at_another_speed_are_told(select: Select, clips: Path) -> None:
+    told = select("clips", "--max_frames", 18).err
+    assert "note: 3 of 4 videos were seen at 1.06 to 1.18 times true speed" in told
+    assert "--fps F keeps the true rate" in told
+    assert "true speed" not in select("clips").err
+    assert "fewer frames a second than was asked for" in select("clips", "--fps", 16).err
+
+
 def test_what_has_no_curve_is_not_drawn(select: Select, clips: Path) -> None:
     result = select("--videos", clips, "--reward", "consensus", "--plots", "plots")
     assert result.code == 2

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from wmreward.rewards.world import OF_STRIDE
 How = Literal["sum", "rank"]
 Compare = Callable[[Tensor], Tensor]
 Recorded = Mapping[str, Sequence[float]]
-"""A curve as records have it."""
+"""A curve as records have it: ``frames``, the places, and the ``values`` there."""
 _DIGITS = 6
 """Significant digits of a recorded curve: as many as float32 has."""
 
@@ -49,6 +50,20 @@ def recorded(curve: RewardCurve) -> Recorded:
     """The curve of a single video for its record: ``frames``, the places, and the ``values`` there."""
     values = [float(f"{value:.{_DIGITS}g}") for value in curve.values[0].tolist()]
     return {"frames": list(curve.places), "values": values}
+
+
+def in_source(curves: Mapping[str, Recorded], indices: Sequence[int]) -> dict[str, Recorded]:
+    """Curves of a sampled video, at frames of its file.
+
+    Args:
+        curves: At places among the sampled frames, which may lie between two of them.
+        indices: Frame number in the file of each sampled frame.
+    """
+    sampled = np.arange(len(indices))
+    return {
+        name: {**curve, "frames": np.interp(curve["frames"], sampled, indices).tolist()}
+        for name, curve in curves.items()
+    }
 
 
 class Comparison:

@@ -94,22 +94,21 @@ def printable(text: str) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def rate_warning(rows: Sequence[Row], *, asked: bool) -> str | None:
+def rate_warning(records: Sequence[Record | None], *, asked: bool) -> str | None:
     """One line if videos were seen otherwise than they play.
 
     Args:
-        rows: What was scored.
+        records: Of the videos; None of one that failed.
         asked: Whether a rate was asked for, at which frames may have come twice. Else frames spread over the
             whole length, and things may move at another speed.
     """
     speeds = []
-    for row in rows:
-        record = row.record
-        if record and record["source_fps"] and record["effective_fps"]:
+    for record in records:
+        if record and record.get("source_fps") and record.get("effective_fps"):
             speeds.append(record["source_fps"] / record["effective_fps"])
     if asked:
         slow = sum(speed < 1 - SPEED_TOLERANCE for speed in speeds)
-        who = "the video has" if len(rows) == 1 else f"{slow} of {len(rows)} videos have"
+        who = "the video has" if len(records) == 1 else f"{slow} of {len(records)} videos have"
         told = (
             f"note: {who} fewer frames a second than was asked for, so that frames come twice: the surprise "
             "then means little; ask for a lower rate"
@@ -120,7 +119,7 @@ def rate_warning(rows: Sequence[Row], *, asked: bool) -> str | None:
         return None
     low, high = f"{min(changed):.2f}", f"{max(changed):.2f}"
     how = f"{low} times" if low == high else f"{low} to {high} times"
-    who = "the video was" if len(rows) == 1 else f"{len(changed)} of {len(rows)} videos were"
+    who = "the video was" if len(records) == 1 else f"{len(changed)} of {len(records)} videos were"
     return (
         f"note: {who} seen at {how} true speed, as --max_frames spreads over the whole length; "
         "--fps F keeps the true rate"

@@ -218,10 +218,11 @@ class Shift:
             print(table(rows, self.job.form), flush=True)
         elif self.ranks.world > 1:
             print("\n".join(row.json_line() for row in rows), flush=True)
-        warning = rate_warning(rows, asked=self.scorer.sampling.fps is not None)
+        records, asked = [row.record for row in rows], self.scorer.sampling.fps is not None
+        warning = rate_warning(records, asked=asked)
         if warning and not (self.told_rate and len(rows) == 1):
             _say(warning)
-        if note := rates_note(row.record for row in rows if row.record):
+        if note := rates_note(record for record in records if record):
             _say(note)
         hashes = {row.path: row.record["video_sha256"] for row in rows if row.record}
         if note := meaningless(self.job.choice.name, self.job.choice.weights, hashes):

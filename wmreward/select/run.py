@@ -21,9 +21,10 @@ from wmreward.ranks import Ranks, joined
 from wmreward.records.lock import Lock, reserved
 from wmreward.records.scored import Record, faults_of, video_sha256
 from wmreward.rewards.choice import RewardChoice
-from wmreward.rewards.compare import Comparison, Judged
+from wmreward.rewards.compare import Comparison, Judged, in_source
 from wmreward.rewards.known import comparing
 from wmreward.rewards.mix import RewardMix
+from wmreward.scoring.report import rate_warning
 from wmreward.scoring.settings import with_rates
 from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
@@ -230,10 +231,10 @@ _SEEN = ("effective_fps", "source_fps", "faults")
 
 
 def _judged(judge: FileJudge, feed: Feed[Any], only: Collection[str]) -> tuple[Judged, Record]:
-    """What some rewards say of a video, and how it was seen."""
+    """What some rewards say of a video, at frames of the file, and how it was seen."""
     clock = Clock()
     judged = judge.of(clock.noting(feed.clips()), feed.path, only)
-    return judged, {
+    return replace(judged, curves=in_source(judged.curves, clock.indices)), {
         "effective_fps": clock.effective_fps,
         "source_fps": clock.source_fps,
         "faults": clock.faults.to_json(),
@@ -253,6 +254,9 @@ def _conclude(job: Job, store: CandidateStore, failed: Mapping[Path, str]) -> No
         choice = choose(candidates, store, compares)
         ranked += _ranked(choice, group)
         job.showing.group(number, group, choice)
+    records = [candidate.record for candidate in ranked]
+    if records and (note := rate_warning(records, asked=job.sampling.fps is not None)):
+        say(note)
     hashes = {Path(candidate.name): candidate.sha256 for candidate in ranked}
     for model in job.rewards.world_models:
         if note := meaningless(model.name, model.weights, hashes):
