@@ -98,6 +98,17 @@ def test_the_command(files: tuple[str, str], capsys: pytest.CaptureFixture[str])
     assert found["difference"]["value"] == pytest.approx(-0.01) and len(found["pairs"]) == 6
 
 
+def test_pairs_that_are_equal_do_not_differ(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([files[0], files[0], "--json", "--format", "csv"]) == 0
+    assert "--format is without effect" in capsys.readouterr().err
+    assert main([files[0], files[0]]) == 0
+    out = capsys.readouterr().out
+    assert "6 pairs by content. None differs." in out and "%" not in out.splitlines()[-2]
+    assert "less surprising" not in out and "chance" not in out
+
+
 def test_few_pairs_tell_nothing_from_chance(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +135,7 @@ def test_other_settings_are_said_before_and_no_difference_is_shown(
     assert main([*both, "--pairs"]) == 0
     out, err = capfd.readouterr()
     assert "values cannot be compared" in err
+    assert "4 pairs are too few to tell two orders that agree from chance: it takes 5" in err
     assert "B - A" not in out and "less surprising" not in out and "Rank correlation" in out
     assert main([*both, "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["difference"] is None

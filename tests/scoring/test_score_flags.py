@@ -77,6 +77,10 @@ def test_dashes_serve_as_underscores(cli: Cli, videos: list[Path]) -> None:
         ("--video_path {video} --compat released --target_encoder ema", "--target_encoder online"),
         ("--video_path {video} --compat released --fps 8", "--fps"),
         ("--video_path {video} --fps 8 --max_frames 30", "leave out one"),
+        ("--video_path {video} --mask_token 100", "model tiny does not have it (it has 0"),
+        ("--video_path {video} --mask_token 5 --model vitgac --actions a", "(it has none)"),
+        ("--video_path tab.csv", "tab.csv is a table, not a video: wmreward select takes tables"),
+        ("--video_path a.jsonl", "a .txt file with one on each line"),
         ("--video_path {video} --fps 0", "--fps must be a number above 0"),
         ("--video_path {video} --max_frames 10", "less than one window"),
         ("--video_path {video} --context_frames 1", "--context_frames 1"),
@@ -101,10 +105,23 @@ def test_wrong_flags_end_at_once_with_one_line(
     cli: Cli, videos: list[Path], arguments: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wmreward.scoring.run.load", lambda choice: pytest.fail("weights loaded"))
+    for name in ("tab.csv", "a.jsonl"):
+        Path(name).touch()
     result = cli(*arguments.format(video=videos[0]).split())
     assert result.code == (1 if "cannot write" in message else 2)
     assert result.out == "" and result.err.count("\n") == 1
     assert message in result.err and "Traceback" not in result.err
+
+
+def test_flags_without_effect_are_named(cli: Cli, videos: list[Path]) -> None:
+    told = cli(videos[0], "--json", "--format", "csv", "--pictures", "pics").err
+    assert "note: --format is without effect: --json prints no table" in told
+    assert "note: --pictures is without effect: there is nothing to draw into it" in told
+    assert "without effect" not in cli(videos[0], "--plot", "--pictures", "pics").err
+
+
+def test_the_default_mask_token_may_be_named(cli: Cli, videos: list[Path]) -> None:
+    assert cli(videos[0], "--mask_token", 1).code == 0
 
 
 def test_plot_without_matplotlib_names_the_extra(

@@ -635,6 +635,15 @@ def test_wrong_flags(select: Select, clips: Path, flags: tuple[str, ...], says: 
     assert result.err.count("\n") == 1
 
 
+def test_rewards_that_decide_nothing_are_told(select: Select, clips: Path) -> None:
+    alone = select("clips", "--reward", "surprise=0")
+    assert alone.code == 2 and "no weight but 0" in alone.err
+    told = select("clips", "--reward", "surprise", "consensus=0", "--json", "--format", "csv").err
+    assert "note: --reward consensus=0 is without effect on the outcome" in told
+    assert "note: --format is without effect" in told and "seam" not in told
+    assert "it is the same as surprise" in select("clips", "--reward", "seam").err
+
+
 def test_missing_weights_are_found_before_anything_is_read(
     clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

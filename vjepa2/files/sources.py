@@ -167,7 +167,8 @@ def _from_hub(model: str) -> WeightsSource:
     places = " or ".join(str(folder) for folder in checkpoint_folders())
     by_hand = (
         f"put {OFFICIAL_URL}/{OFFICIAL_FILES[model]} into {places} (or set {CHECKPOINT_DIR_VARIABLE}); "
-        "the embedded model, tiny, works now without any download"
+        "the embedded model, tiny, works now without any download, but its numbers mean something for "
+        "simulated clips only"
     )
     if model not in HUB_IDS:
         raise WeightsError(f"no weights for {model}: {by_hand}")

@@ -6,6 +6,7 @@ flags.py          a flag, and the parser
 kinds.py          what the words after flags may be: numbers in a range, names, seeds
 meanings.py       what people call a flag elsewhere
 shared.py         the flags that several commands have, each defined once
+unused.py         flags without effect, named
 dispatch.py       commands of commands
 flag_table.py     docs/flags.md
 """

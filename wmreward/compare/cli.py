@@ -12,6 +12,7 @@ from wmreward.commands import shared
 from wmreward.commands.ending import run_command
 from wmreward.commands.flags import Flag, Parser, Positional
 from wmreward.commands.kinds import place
+from wmreward.commands.unused import NO_TABLE, Use, tell, without_effect
 
 if TYPE_CHECKING:
     from wmreward.compare.pairs import Comparison
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     values = build_parser().read(argv)
+    use = Use(frozenset({"format"}), not values["json"], NO_TABLE)
+    tell(without_effect(values.given, [use]))
     from wmreward.compare.pairs import compare
     from wmreward.files import check_regular, misused
     from wmreward.records.record_file import FORMATS, RecordFile
@@ -106,7 +109,7 @@ def _as_text(found: Comparison, names: Sequence[str], values: Mapping[str, Any])
 
 def _notes(found: Comparison) -> Iterator[str]:
     """What is to be known before the numbers are read."""
-    from wmreward.compare.pairs import LEAST_PAIRS
+    from wmreward.compare.pairs import LEAST_PAIRS, LEAST_RANKED
 
     if not found.same_settings:
         yield (
@@ -119,8 +122,13 @@ def _notes(found: Comparison) -> Iterator[str]:
             f"({unlike[0].name}: {unlike[0].rates}), so that their scores do not compare well; "
             "wmreward score --rates F shows all at the same"
         )
+    count = len(found.pairs)
+    if not found.same_settings and found.rank_correlation is not None and count < LEAST_RANKED:
+        yield (
+            f"note: {count} pairs are too few to tell two orders that agree from chance: it takes "
+            f"{LEAST_RANKED} at least"
+        )
     if found.same_settings and not found.can_tell:
-        count = len(found.pairs)
         yield (
             f"note: {count} {'pair is' if count == 1 else 'pairs are'} too few to tell a difference from "
             f"chance, whatever the intervals say: it takes {LEAST_PAIRS} at least"
@@ -135,12 +143,18 @@ def _told(number: float) -> str:
 def _in_words(found: Comparison) -> list[str]:
     """What the numbers say, a sentence a line."""
     count, difference = len(found.pairs), found.difference
+    if found.lower is None:
+        less = "."
+    elif found.all_equal:
+        less = ". None differs." if count > 1 else ". It does not differ."
+    else:
+        less = f". B is less surprising in {100 * found.lower:.0f} %."
     lines = [
         f"{count} {'pair' if count == 1 else 'pairs'} by {found.by}"
         + (f"; without a partner: {found.alone[0]} of A, {found.alone[1]} of B" * any(found.alone))
-        + ("." if found.lower is None else f". B is less surprising in {100 * found.lower:.0f} %.")
+        + less
     ]
-    if difference is not None and found.can_tell:
+    if difference is not None and found.can_tell and not found.all_equal:
         lines.append(_verdict(difference))
     if found.rank_correlation is not None:
         lines.append(f"Rank correlation of the two orders: {found.rank_correlation:.2f}.")

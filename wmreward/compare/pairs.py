@@ -17,6 +17,9 @@ from wmreward.tables.mean import Mean
 LEAST_PAIRS = 6
 """Of fewer, even pairs that all agree are chance in more than 5 % of cases (sign test, 2 · 2⁻ⁿ)."""
 
+LEAST_RANKED = 5
+"""Of fewer, even the same order twice is chance in more than 5 % of cases (two-sided, 2 / n!)."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -64,6 +67,11 @@ class Comparison:
     difference: Mean | None
     lower: float | None
     rank_correlation: float | None
+
+    @property
+    def all_equal(self) -> bool:
+        """Whether no pair differs."""
+        return all(pair.difference == 0 for pair in self.pairs)
 
     @property
     def can_tell(self) -> bool:

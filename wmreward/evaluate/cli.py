@@ -11,6 +11,7 @@ from wmreward.commands import shared
 from wmreward.commands.ending import run_command
 from wmreward.commands.flags import Flag, Parser
 from wmreward.commands.kinds import Number
+from wmreward.commands.unused import NO_TABLE, Use, tell, without_effect
 
 _ENDS = """\
 Every flag may also be written with dashes. Files go to RUN/evaluation/PICK: clips/ (the submission, official
@@ -71,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     values = build_parser().read(argv)
+    use = Use(frozenset({"format"}), not values["json"], NO_TABLE)
+    tell(without_effect(values.given, [use]))
     real = Path(values["real"])
     from wmreward.physics_iq.cli import cores, mask_folder
     from wmreward.physics_iq.dataset import NUM_JOBS, check_fit

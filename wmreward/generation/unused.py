@@ -1,46 +1,24 @@
-"""Flags that were given and have no effect: each is named, as its user may wait for what it does.
-
-They are no mistake to stop at: one command line with other scales or counts often has some of them.
-"""
+"""What flags of steering and search are for, so that those without effect are named."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from magi1.text.chunk_texts import SpecialTokens
 from wmreward.commands.flags import Flag, Values
-from wmreward.generation.progress import say
+from wmreward.commands.unused import Use, tell, without_effect
 from wmreward.generation.search.plan import SearchPlan
 from wmreward.generation.steering import Steering
 from wmreward.generation.steering_flags import GUIDANCE, PARTICLES, REWARDS
-from wmreward.rewards.names import ALONE
+from wmreward.rewards.names import ALONE, weightless
 
 _SWITCHES = frozenset({"guidance_scale", "guidance_scales"})
 """Flags that turn guidance on or off, so that they have an effect either way."""
 
 
-@dataclass(frozen=True)
-class Use:
-    """What some flags are for.
-
-    Attributes:
-        flags: Names of theirs.
-        there: Whether it is there.
-        missing: Why not, and what brings it.
-    """
-
-    flags: frozenset[str]
-    there: bool
-    missing: str
-
-
 def tell_unused(values: Values, steering: Steering, search: SearchPlan | None = None) -> None:
     """Name what `unused` finds, once if several processes run."""
-    if os.environ.get("RANK", "0") == "0":
-        for line in unused(values.given, steering, search):
-            say(f"note: {line}")
+    tell(unused(values.given, steering, search))
 
 
 def unused(
@@ -96,17 +74,9 @@ def unused(
             else "there is a single candidate (--best_of 4)",
         ),
     )
-    return [
-        f"{_listed(vain)} without effect: {use.missing}"
-        for use in uses
-        if not use.there and (vain := sorted(given & use.flags))
-    ]
+    weights = {} if steering.rewards is None else steering.rewards.weights
+    return without_effect(given, uses) + weightless(weights)
 
 
 def _names(flags: Iterable[Flag]) -> frozenset[str]:
     return frozenset(flag.name for flag in flags)
-
-
-def _listed(names: list[str]) -> str:
-    *first, last = [f"--{name}" for name in names]
-    return f"{', '.join(first)} and {last} are" if first else f"{last} is"

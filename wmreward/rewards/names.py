@@ -39,7 +39,8 @@ def parse_weights(entries: Sequence[str]) -> dict[str, float]:
     """Names and weights of ``NAME[=WEIGHT]``; what is to be imported is looked up, but not made.
 
     Raises:
-        UsageError: an unknown name, one that cannot be imported or is given twice, a weight that is none.
+        UsageError: an unknown name, one that cannot be imported or is given twice, a weight that is none, or
+            none but 0.
     """
     weights: dict[str, float] = {}
     for entry in entries:
@@ -53,7 +54,20 @@ def parse_weights(entries: Sequence[str]) -> dict[str, float]:
                 )
             find_factory(name, "reward")
         weights[name] = _weight(entry, number) if equals else 1.0
+    if weights and not any(weights.values()):
+        raise UsageError(
+            f"reward {entries[0]!r}: with no weight but 0 nothing is better than anything else"
+        )
     return weights
+
+
+def weightless(weights: Mapping[str, float]) -> list[str]:
+    """A line for each reward that only costs time: it is recorded and shown, but counts for nothing."""
+    return [
+        f"--reward {name}=0 is without effect on the outcome: the reward is computed and shown only"
+        for name, weight in weights.items()
+        if weight == 0
+    ]
 
 
 def _weight(entry: str, number: str) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from wmreward.commands.ending import run_command
 from wmreward.commands.flags import Values
+from wmreward.commands.unused import NO_TABLE, Use, tell, without_effect
 from wmreward.scoring.flags import build_parser
 
 
@@ -30,6 +31,7 @@ def _run(argv: Sequence[str]) -> int:
         parser.error("which videos? name a VIDEO, a folder or a list")
     if values["weights_info"]:
         return _weights_info(values)
+    tell(without_effect(values.given, _uses(values)))
     from wmreward.video.find import find_videos
 
     found = find_videos(values["video_path"])  # what is missing is told before PyTorch is loaded
@@ -39,6 +41,17 @@ def _run(argv: Sequence[str]) -> int:
     from wmreward.scoring.run import run
 
     return run(job)
+
+
+def _uses(values: Values) -> tuple[Use, ...]:
+    return (
+        Use(frozenset({"format"}), not values["json"], NO_TABLE),
+        Use(
+            frozenset({"pictures"}),
+            values["plot"] or values["map"],
+            "there is nothing to draw into it (--plot and --map draw)",
+        ),
+    )
 
 
 def _weights_info(values: Values) -> int:

@@ -102,10 +102,11 @@ def rate_warning(records: Sequence[Record | None], *, asked: bool) -> str | None
         asked: Whether a rate was asked for, at which frames may have come twice. Else frames spread over the
             whole length, and things may move at another speed.
     """
-    speeds = []
-    for record in records:
-        if record and record.get("source_fps") and record.get("effective_fps"):
-            speeds.append(record["source_fps"] / record["effective_fps"])
+    speeds = [
+        record["source_fps"] / record["effective_fps"]
+        for record in records
+        if record and record.get("source_fps") and record.get("effective_fps")
+    ]
     if asked:
         slow = sum(speed < 1 - SPEED_TOLERANCE for speed in speeds)
         who = "the video has" if len(records) == 1 else f"{slow} of {len(records)} videos have"

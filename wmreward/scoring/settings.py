@@ -99,9 +99,27 @@ def model_choice(values: Mapping[str, Any]) -> ModelChoice:
         *("weights", "context_encoder", "target_encoder"),
         *("mask_token", "device", "dtype", "compile"),
     )
-    return ModelChoice(
+    choice = ModelChoice(
         name=values["model"], **{name: values[name] for name in names}, **reading_values(values)
     )
+    _check_mask_token(choice)
+    return choice
+
+
+def _check_mask_token(choice: ModelChoice) -> None:
+    """Raise ``UsageError`` for a mask token that the model does not have.
+
+    The default is the reference's: a model with a single mask token takes that for it.
+    """
+    asked = choice.mask_token
+    if asked is None or choice.is_own or asked == choice.config.default_mask_token:
+        return
+    count = choice.config.predictor.mask_tokens
+    if asked >= count:
+        there = f"0 to {count - 1}" if count > 1 else "0 only" if count else "none"
+        raise UsageError(
+            f"--mask_token {asked}: model {choice.name} does not have it (it has {there})"
+        )
 
 
 def job_from(flags: Values, found: Found) -> Job:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from wmreward.commands.flags import Values
+from wmreward.commands.unused import NO_TABLE, Use, tell, without_effect
 from wmreward.errors import UsageError
 from wmreward.files import check_folder, user_path
 from wmreward.pictures.extra import check_pictures
-from wmreward.rewards.names import ALONE, CURVED, OWN, SURPRISE, AskedRewards, parse_weights
+from wmreward.rewards.names import (
+    ALONE,
+    CURVED,
+    OWN,
+    SEAM,
+    SURPRISE,
+    AskedRewards,
+    parse_weights,
+    weightless,
+)
 from wmreward.scoring.settings import with_rates
 from wmreward.select.groups import in_groups
 from wmreward.surprise.sampling import Sampling
@@ -23,6 +31,11 @@ _RESCORING = frozenset(
     }
 )
 """What can be said where nothing is judged."""
+
+_NO_SEAM = (
+    "--reward seam judges where a video leaves the frames that were given to its generator; here none are "
+    "known as given, so it is the same as surprise"
+)
 
 
 def check_early(flags: Values, found: Mapping[Path, str | None]) -> dict[str, list[Path]]:
@@ -48,6 +61,8 @@ def check_early(flags: Values, found: Mapping[Path, str | None]) -> dict[str, li
         raise UsageError(f"--output {output} must end in .jsonl")
     groups = in_groups(found, values["group_by"])
     _check_shown(flags)
+    if SEAM in parse_weights(flags["reward"] or [SURPRISE]):
+        tell([_NO_SEAM])
     return groups
 
 
@@ -66,9 +81,11 @@ def check_rescoring(flags: Values) -> Path:
 def _check_shown(flags: Values) -> None:
     """Pictures can be drawn, and copies written; what has no effect is told."""
     rewards = parse_weights(flags["reward"] or [SURPRISE])
-    first = os.environ.get("RANK", "0") == "0"
-    if "combine" in flags.given and len(rewards) == 1 and first:
-        print(f"note: --combine is without effect: {ALONE}", file=sys.stderr)
+    uses = (
+        Use(frozenset({"combine"}), len(rewards) > 1, ALONE),
+        Use(frozenset({"format"}), not flags["json"], NO_TABLE),
+    )
+    tell(without_effect(flags.given, uses) + weightless(rewards))
     if flags["plots"] is not None:
         check_pictures("--plots")
         if not any(name in CURVED or name not in OWN for name in rewards):

@@ -14,12 +14,10 @@ from wmfiles import csv_rows, json_lines, printable, short
 from wmreward.errors import UsageError
 from wmreward.files import misused, user_path
 from wmreward.select.made import job_of
-from wmreward.video_io import find_videos
+from wmreward.video.find import TABLES, find_videos
 
 LONGEST_SEARCH_S = 1.0
 """Of a regular expression in one name."""
-
-TABLES = (".csv", ".jsonl")
 
 
 def grouped(arguments: Sequence[str], group_by: str | None) -> dict[str, list[Path]]:

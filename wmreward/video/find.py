@@ -20,6 +20,8 @@ VIDEO_SUFFIXES = frozenset(
     }
 )
 
+TABLES = (".csv", ".jsonl")
+"""Of videos with their prompts, or of scores: never a video."""
 
 _A_FEW = 2
 """Images of a folder that may be a video; a single one is a picture."""
@@ -160,6 +162,7 @@ def _resolve(entry: str, bases: list[Path], where: str) -> Found:
         if path.is_dir():
             return _in_folder(path, where)
         if path.exists():
+            _refuse_table(path, where)
             return Found([path], [])
     for base in bases:
         if (matches := _matches(base, entry)).videos:
@@ -169,6 +172,14 @@ def _resolve(entry: str, bases: list[Path], where: str) -> Found:
     if "://" in entry:
         raise UsageError(f"{where}{printable(entry)} is a web address: download it first")
     raise UsageError(f"{where}no such file or folder: {printable(entry)}")
+
+
+def _refuse_table(path: Path, where: str) -> None:
+    if path.suffix.lower() in TABLES:
+        raise UsageError(
+            f"{where}{path} is a table, not a video: wmreward select takes tables of videos and prompts; "
+            "other commands take a list of videos, a .txt file with one on each line"
+        )
 
 
 def _matches(base: Path, pattern: str) -> Found:
