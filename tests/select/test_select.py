@@ -25,6 +25,7 @@ import vjepa2.config
 from wmfiles import Process
 from wmreward.errors import UsageError
 from wmreward.records.lock import Lock
+from wmreward.rewards.compare import drowned
 from wmreward.rewards.mix import RewardMix
 from wmreward.search import best_of_n as search
 from wmreward.select.cli import build_parser, main
@@ -642,6 +643,34 @@ def test_rewards_that_decide_nothing_are_told(select: Select, clips: Path) -> No
     assert "note: --reward consensus=0 is without effect on the outcome" in told
     assert "note: --format is without effect" in told and "seam" not in told
     assert "it is the same as surprise" in select("clips", "--reward", "seam").err
+
+
+def test_a_sum_that_one_reward_decides_is_told(select: Select, clips: Path) -> None:
+    mixed = ("--reward", "surprise", "geometry")
+    short = ("--window_size", 8, "--context_frames", 4)
+    flags = ("clips", *mixed, *short, "--output", "s.jsonl")
+    assert "decided by" not in select(*flags).err
+    records = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
+    for record in records:
+        record["scores"]["surprise"] /= 1000
+    Path("s.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    told = select(*flags).err
+    assert "note: the sum is decided by geometry, whose scores differ far more than" in told
+    assert "of surprise: --combine rank weighs them alike" in told
+    again = rescored("--rescore", "s.jsonl", *mixed).err
+    assert "decided by geometry" in again
+    for flags in ((*mixed, "--combine", "rank"), ("--reward", "surprise=50", "geometry")):
+        assert "decided by" not in rescored("--rescore", "s.jsonl", *flags).err
+
+
+def test_which_rewards_a_sum_drowns() -> None:
+    assert drowned({"a": [0.2, 0.8], "b": [0.001, 0.003]}) == (["a"], ["b"])
+    assert drowned({"a": [0.2, 0.8], "b": [0.1, 0.2]}) == (["a", "b"], [])
+    assert drowned({"a": [0.2, 0.8], "b": [0.1, 0.1]}) == (
+        ["a"],
+        [],
+    )  # equal by it: nothing is lost
+    assert drowned({"a": [0.5], "b": [9.0]}) == ([], [])
 
 
 def test_missing_weights_are_found_before_anything_is_read(

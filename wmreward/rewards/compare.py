@@ -25,6 +25,8 @@ How = Literal["sum", "rank"]
 Compare = Callable[[Tensor], Tensor]
 Recorded = Mapping[str, Sequence[float]]
 """A curve as records have it: ``frames``, the places, and the ``values`` there."""
+DROWNED = 20
+"""A reward whose scores spread so many times as widely as another's leaves it nothing to decide."""
 _DIGITS = 6
 """Significant digits of a recorded curve: as many as float32 has."""
 
@@ -150,6 +152,21 @@ class Comparison:
         spread = centred.square().mean(dim=1, keepdim=True).sqrt()
         even = centred / spread.clamp_min(torch.finfo(torch.float64).tiny) * spread.mean()
         return scores.mean() + even.mean(dim=0)
+
+
+def drowned(table: Mapping[str, Sequence[float]]) -> tuple[list[str], list[str]]:
+    """Rewards that decide a sum with the weight 1 for each, and those that hardly count in it.
+
+    Args:
+        table: Scores of every reward, ``[N]`` each. One by which all candidates are equal counts as neither.
+
+    Returns:
+        The names of both; all that count decide where none spreads far more widely than another.
+    """
+    spread = {name: max(values) - min(values) for name, values in table.items()}
+    widest = max(spread.values())
+    small = [name for name, own in spread.items() if 0 < own * DROWNED < widest]
+    return [name for name, own in spread.items() if own > 0 and name not in small], small
 
 
 def ranks(scores: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from wmreward.commands.flags import Values
 from wmreward.files import user_path
 from wmreward.records.rates import rates_note
 from wmreward.records.scored import to_json
+from wmreward.rewards.compare import drowned
 from wmreward.scoring.report import equals, short_names
 from wmreward.search.best_of_n import Choice
 from wmreward.search.report import choice_gain, choice_table, draw_choice, draw_curves
@@ -28,6 +29,7 @@ class Showing:
         plots: Where curves of the rewards go, or None.
         as_json: Print JSON lines instead of tables.
         form: Of the tables.
+        summed: Whether rewards are added with weights of nobody's asking.
         video: Where the video of a candidate's name lies.
     """
 
@@ -36,9 +38,10 @@ class Showing:
     plots: Path | None
     as_json: bool
     form: Format
+    summed: bool
     video: Callable[[str], Path] = Path
     _winners: dict[str, Path] = field(default_factory=dict)
-    _notes: list[str] = field(default_factory=list)
+    _notes: dict[str, list[str]] = field(default_factory=lambda: {"rates": [], "sum": []})
 
     @classmethod
     def from_flags(cls, values: Values, video: Callable[[str], Path] = Path) -> Showing:
@@ -53,6 +56,8 @@ class Showing:
             plots=plots,
             as_json=values["json"],
             form=values["format"],
+            summed=values["combine"] == "sum"
+            and not any("=" in entry for entry in values["reward"] or ()),
             video=video,
         )
 
@@ -62,7 +67,9 @@ class Showing:
         self._print(group, choice)
         who = f"the videos of group {group!r} were" if group else "the videos were"
         if note := rates_note((candidate.record for candidate in choice.candidates), who):
-            self._notes.append(note)
+            self._notes["rates"].append(note)
+        if self.summed and (note := _sum_note(choice)):
+            self._notes["sum"].append(note)
         if self.sheets is not None:
             self._draw(self.sheets / f"{number:03d}-{slug(group)}.png", choice)
         if self.plots is not None:
@@ -70,10 +77,10 @@ class Showing:
 
     def end(self) -> None:
         """Say what is to be known of the groups, once; copy their winners."""
-        for note in self._notes[:1]:
-            more = len(self._notes) - 1
+        for notes in filter(None, self._notes.values()):
+            more = len(notes) - 1
             say(
-                note
+                notes[0]
                 + (f" (the same of {more} more {'group' if more == 1 else 'groups'})" * (more > 0))
             )
         if self.copy_to is not None:
@@ -117,6 +124,17 @@ class Showing:
                 f"no {path}: the records hold no curves, as those of earlier versions and of rewards that "
                 "have none; another --output judges anew"
             )
+
+
+def _sum_note(choice: Choice) -> str | None:
+    """One line if a sum of rewards is decided by some of them alone."""
+    decide, small = drowned(choice.table)
+    if not small:
+        return None
+    return (
+        f"note: the sum is decided by {' and '.join(decide)}, whose scores differ far more than those of "
+        f"{' and '.join(small)}: --combine rank weighs them alike, NAME=WEIGHT as you like"
+    )
 
 
 def say(text: str) -> None:
