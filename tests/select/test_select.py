@@ -474,9 +474,9 @@ def test_candidates_of_our_own_commands_are_known(select: Select, tmp_path: Path
         for seed in (3, 4):
             write_clip(tmp_path / f"out/{video}.candidates/0a1b2c3d-seed{seed}.mp4", 16, seed=seed)
     result = select("out", "--group_by", "folder", "--json", "--copy_to", "won")
-    seed = Path(result.records[0]["winner"]).stem[-1]
+    won = Path(result.records[0]["winner"]).stem[-1]
     assert {p.name for p in Path("won").iterdir()} == {
-        f"{v}-seed{seed}.mp4" for v in ("box", "cube")
+        f"{v}-seed{won}.mp4" for v in ("box", "cube")
     }
 
 
@@ -659,8 +659,8 @@ def test_a_sum_that_one_reward_decides_is_told(select: Select, clips: Path) -> N
     assert "of surprise: --combine rank weighs them alike" in told
     again = rescored("--rescore", "s.jsonl", *mixed).err
     assert "decided by geometry" in again
-    for flags in ((*mixed, "--combine", "rank"), ("--reward", "surprise=50", "geometry")):
-        assert "decided by" not in rescored("--rescore", "s.jsonl", *flags).err
+    for other in ((*mixed, "--combine", "rank"), ("--reward", "surprise=50", "geometry")):
+        assert "decided by" not in rescored("--rescore", "s.jsonl", *other).err
 
 
 def test_which_rewards_a_sum_drowns() -> None:
