@@ -119,6 +119,11 @@ def test_names_and_objects_mix() -> None:
             {"reward": [RewardMix({"b": Bright()}, {"b": 1})]},
             "a RewardMix is passed alone",
         ),
+        (
+            [clip(1)],
+            {"config": SurpriseConfig(window_size=15)},
+            "window_size=15 must be a multiple",
+        ),
         ([clip(1)], {"how": "best"}, "sum or rank, not 'best'"),
         ([clip(1), clip(2, 4)], {}, "video 1 is too short: 4 frames, but 6 are needed"),
         ([clip(1)], {"model": "vit"}, "unknown model 'vit'"),

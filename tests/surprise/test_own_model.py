@@ -220,6 +220,8 @@ def test_flags_of_our_models_are_refused(cli: Cli, videos: list[Path]) -> None:
         assert result.code == 2 and message in result.err and result.err.count("\n") == 1
     result = cli(videos[0], "--window_size", 4, "--context_frames", 1, model=PATH, weights=None)
     assert result.code == 2 and "--context_frames 1 of --window_size 4" in result.err
+    result = cli(videos[0], "--context_frames", 7, model=PATH, weights=None)
+    assert result.code == 2 and "--context_frames 7 must be a multiple of 2" in result.err
 
 
 def test_choose_with_it_and_records_change_with_its_source(

@@ -191,6 +191,7 @@ def reward_mix(
     if weights.keys() & {*PREDICTS, *DESCRIBES}:
         chosen = load(model).model if isinstance(model, ModelChoice) else model
         scorer = SurpriseScorer(chosen, config)
+        scorer.config.check_whole(scorer.model.config.tubelet, scorer.model.config.name)
         scorer.batch_size = 32 if scorer.model.device.type == "cuda" else 4
     judges = Judges(scorer)
     made = {name: judges.reward(name) if own is None else own for name, own in rewards.items()}
