@@ -84,8 +84,8 @@ READ_AHEAD = Flag(
 MODEL = Flag(
     "model",
     "world model: vitg (the paper's), vitl, vith, vitg384, or for simulated videos tiny or referee (built "
-    "in); V-JEPA 2.1: vitb21 (80 M parameters, from vjepa2_1_vitb_dist_vitG_384.pt), vitl21 (300 M, "
-    "vjepa2_1_vitl_dist_vitG_384.pt), vitg21 (1 B, vjepa2_1_vitg_384.pt) or vitG21 (2 B, "
+    "in); V-JEPA 2.1: vitb21 (87 M parameters, from vjepa2_1_vitb_dist_vitG_384.pt), vitl21 (305 M, "
+    "vjepa2_1_vitl_dist_vitG_384.pt), vitg21 (1 B, vjepa2_1_vitg_384.pt) or vitG21 (1.8 B, "
     "vjepa2_1_vitG_384.pt); or one of your own, package.module:factory",
     metavar="NAME",
     kind=model,
