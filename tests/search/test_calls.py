@@ -87,13 +87,13 @@ def test_names_and_objects_mix() -> None:
         return -videos.mean(dim=(1, 2, 3, 4))
 
     videos, settings = [clip(10), clip(200)], {"model": random_model(), "config": SMALL}
-    surprise = select_best(videos, **settings).totals  # type: ignore[arg-type]
+    surprise = select_best(videos, **settings).totals
     mixed = select_best(videos, ["surprise=2", darkness, Bright()], **settings)  # type: ignore
     assert list(mixed.table) == ["surprise", "darkness", "bright"]
     assert mixed.table["surprise"] == surprise
     assert mixed.table["darkness"] == pytest.approx([-bright for bright in mixed.table["bright"]])
     assert mixed.totals == pytest.approx([2 * value for value in surprise], abs=1e-6)
-    turned = select_best(videos, (Bright(), "surprise"), **settings)  # type: ignore[arg-type]
+    turned = select_best(videos, (Bright(), "surprise"), **settings)
     assert list(turned.table) == ["bright", "surprise"]
 
 
