@@ -18,7 +18,8 @@ from tempfile import TemporaryDirectory
 from magi1.config import MagiConfig
 from magi1.errors import MagiError
 from magi1.files.checkpoint import LoadedWeights, load_dit, load_vae
-from magi1.files.folders import EMBEDDED, INDEX, find_dit, find_t5, find_vae, weights_subfolder
+from magi1.files.folders import INDEX, find_dit, find_t5, find_vae, weights_subfolder
+from magi1.files.located import EMBEDDED
 from magi1.text.encoder import load_text_encoder
 from wmweights import WeightsError
 

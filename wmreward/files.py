@@ -92,17 +92,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     existing `path` stays as it was.
 
     Raises:
-        WMRewardError: one line, for a full disk, a missing permission, or a folder at `path`; the system's
-            error is its cause.
+        WMRewardError: one line, for a full disk, a missing permission, a folder at `path`, or one that takes
+            no files; the system's error is its cause.
     """
-    target = Path(path)
+    target = made = Path(path)
     try:
         if target.is_dir():
             raise WMRewardError(f"{target}: is a folder; give the name of a file to write")
-        with wmfiles.write_whole(target) as temporary:
-            yield temporary
+        with wmfiles.write_whole(target) as made:
+            yield made
     except OSError as error:
-        reason = _reason_about(error, target)
+        reason = _reason_about(error, target, made)
         if reason is None:
             raise
         raise WMRewardError(f"{target}: cannot write: {reason}") from error
@@ -119,8 +119,20 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def _reason_about(error: OSError, target: Path) -> str | None:
-    """What to tell the user, or None for an error that has nothing to do with writing here."""
+def _reason_about(error: OSError, target: Path, made: Path) -> str | None:
+    """What to tell the user, or None for an error that has nothing to do with writing here.
+
+    Args:
+        error: What the system refused.
+        target: The file that is to appear.
+        made: The one that is written until it is complete.
+    """
+    if isinstance(
+        error, FileNotFoundError
+    ):  # as in /proc, or where the folder was removed meanwhile
+        ours = {str(place) for place in (made, target.parent, *target.parents)}
+        missing = isinstance(error.filename, str | os.PathLike) and str(error.filename) in ours
+        return "its folder takes no files; write somewhere else" if missing else None
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         return f"{error.filename or target.parent} is not a folder"
     if error.errno in (errno.EACCES, errno.EPERM) and not _lies_in(error.filename, target.parent):

@@ -13,13 +13,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 PROBE = """
-import contextlib, io, json, sys
+import contextlib, io, json, shlex, sys
 sys.modules["torch"] = None  # importing it fails
 from wmreward.cli import main
 for line in json.loads(sys.argv[1]):
     err = io.StringIO()
     with contextlib.redirect_stderr(err):
-        code = main(line.split())
+        code = main(shlex.split(line))
     print(json.dumps([code, err.getvalue()]))
 """
 
@@ -78,6 +78,9 @@ MISTAKES = {
     "generate --prompt x --pipeline none --judge vitl": "give both",
     "generate --prompt x --pipeline none --pipeline_call x": "must be NAME=VALUE",
     "generate --pipeline none": "--pipeline needs a --prompt",
+    "generate --prompt x --pipeline ''": "must name a file or folder, not ''",
+    "generate --prompt x --pipeline README.md": "--pipeline README.md is a file",
+    f"{LIST} --pipeline README.md": "--pipeline README.md is a file",
     f"{LIST} --guidance_scale 1 --variants plain": "--variants plain alone",
     f"{LIST} --reward wonder": "unknown reward 'wonder'",
     f"{LIST} --num_steps 3": "--num_steps 3 must be a multiple",
@@ -89,19 +92,23 @@ MISTAKES = {
 """Command lines, and what is said of each."""
 
 
-@pytest.fixture(scope="module")
-def answers() -> dict[str, tuple[int, str]]:
+def answered(lines: list[str], folder: Path) -> dict[str, tuple[int, str]]:
     """Exit code and errors of each, all in one process."""
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, json.dumps(list(MISTAKES))],
+        [sys.executable, "-c", PROBE, json.dumps(lines)],
         env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'MAGI-1'}"},
-        cwd=ROOT,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=True,
     )
-    lines = map(json.loads, done.stdout.splitlines())
-    return dict(zip(MISTAKES, map(tuple, lines), strict=True))
+    found = map(json.loads, done.stdout.splitlines())
+    return dict(zip(lines, map(tuple, found), strict=True))
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, tuple[int, str]]:
+    return answered(list(MISTAKES), ROOT)
 
 
 @pytest.mark.parametrize("line", MISTAKES)
@@ -111,3 +118,13 @@ def test_a_mistake_is_told_before_torch_is_imported(
     code, told = answers[line]
     assert MISTAKES[line] in told and told.count("\n") == 1
     assert code in (1, 2)
+
+
+def test_they_are_from_any_folder(tmp_path: Path) -> None:
+    """The clone's own files, such as the small generator's configuration, are not there."""
+    elsewhere = [
+        line for line in MISTAKES if line.startswith("generate --prompt") and "README" not in line
+    ]
+    elsewhere.remove("generate --prompt x --output example")
+    for line, (code, told) in answered(elsewhere, tmp_path).items():
+        assert MISTAKES[line] in told and code in (1, 2), line

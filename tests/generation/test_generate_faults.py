@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from video_fixtures import encode
 
 from magi1.config import MagiConfig
-from magi1.files.folders import TINY_CONFIG, located
+from magi1.files.located import TINY_CONFIG, located
 from magi1.pipeline import Pipeline
 from wmreward.generation import flags
 from wmreward.generation.batch.cli import main as batch

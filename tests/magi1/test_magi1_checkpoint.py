@@ -21,7 +21,8 @@ from magi1.errors import MagiError, MagiUsageError
 from magi1.files import folders
 from magi1.files.checkpoint import load_dit, load_vae
 from magi1.files.download import download
-from magi1.files.folders import find_t5, located, missing_files, variant, weights_subfolder
+from magi1.files.folders import find_t5, missing_files, variant, weights_subfolder
+from magi1.files.located import located
 from magi1.transformer.dit import DiT
 from magi1.transformer.rope import default_bands
 from magi1.vae import VAE, VAEConfig

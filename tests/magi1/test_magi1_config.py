@@ -14,7 +14,7 @@ from magi1_goldens import COMPLETE, golden
 
 from magi1.config import EngineConfig, MagiConfig, ModelConfig, RuntimeConfig
 from magi1.errors import MagiError, MagiUsageError
-from magi1.files.folders import TINY_CONFIG, located
+from magi1.files.located import TINY_CONFIG, located
 from magi1.refusal import FieldError
 
 EXAMPLES = Path(__file__).parents[2] / "MAGI-1" / "example"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from magi1.config import MagiConfig
-from magi1.files.folders import TINY_CONFIG, located
+from magi1.files.located import TINY_CONFIG, located
 from magi1.planning.costs import vae_flop
 from magi1.planning.memory import cache_per_chunk
 from magi1.planning.plan import PREFIX_LATENTS, RELEASED_VAE, Mode, Plan, plan

@@ -71,6 +71,17 @@ def test_unrelated_os_errors_pass_through(tmp_path: Path) -> None:
         raise PermissionError(errno.EACCES, "denied", "/elsewhere/input")
 
 
+def test_a_folder_that_takes_no_files(tmp_path: Path) -> None:
+    """As /proc, or one that is removed meanwhile: the user's name is told, not the temporary one."""
+    target = tmp_path / "gone" / "x.png"
+    with pytest.raises(WMRewardError) as told, atomic_path(target) as temporary:
+        temporary.parent.rmdir()
+        temporary.write_bytes(b"")
+    assert str(told.value) == (
+        f"{target}: cannot write: its folder takes no files; write somewhere else"
+    )
+
+
 def test_impossible_targets(tmp_path: Path) -> None:
     with pytest.raises(WMRewardError, match="is a folder"):
         write_bytes(tmp_path, b"")

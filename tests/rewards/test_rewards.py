@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wmreward.errors import RewardError, UsageError, WMRewardError
+from wmreward.errors import RewardError, UsageError
 from wmreward.protocols import (
     ContinuationReward,
     Reward,
@@ -460,7 +460,7 @@ def test_a_function_of_videos_is_a_reward(tmp_path: Path, monkeypatch: pytest.Mo
     ],
 )
 def test_what_a_reward_must_return(value: Any, says: str) -> None:
-    with pytest.raises(WMRewardError, match=says):
+    with pytest.raises(RewardError, match=says):
         returning(value).judge(videos_of(1)[0])
 
 

@@ -83,6 +83,7 @@ def test_dashes_serve_as_underscores(cli: Cli, videos: list[Path]) -> None:
         ("--video_path a.jsonl", "a .txt file with one on each line"),
         ("--video_path {video} --fps 0", "--fps must be a number above 0"),
         ("--video_path {video} --max_frames 10", "less than one window"),
+        ("--video_path {video} --window_size 15", "--window_size 15 must be a multiple of 2"),
         ("--video_path {video} --context_frames 1", "--context_frames 1"),
         ("--video_path {video} --window_size 9 --context_frames 8", "--window_size 9"),
         ("--video_path {video} --decoder opencv", "opencv"),

@@ -82,6 +82,21 @@ def test_any_world_model_and_any_form_of_rewards() -> None:
     assert weighted.totals[0] == pytest.approx(2 * surprise + bright)
 
 
+def test_names_and_objects_mix() -> None:
+    def darkness(videos: Tensor) -> Tensor:
+        return -videos.mean(dim=(1, 2, 3, 4))
+
+    videos, settings = [clip(10), clip(200)], {"model": random_model(), "config": SMALL}
+    surprise = select_best(videos, **settings).totals
+    mixed = select_best(videos, ["surprise=2", darkness, Bright()], **settings)  # type: ignore
+    assert list(mixed.table) == ["surprise", "darkness", "bright"]
+    assert mixed.table["surprise"] == surprise
+    assert mixed.table["darkness"] == pytest.approx([-bright for bright in mixed.table["bright"]])
+    assert mixed.totals == pytest.approx([2 * value for value in surprise], abs=1e-6)
+    turned = select_best(videos, (Bright(), "surprise"), **settings)
+    assert list(turned.table) == ["bright", "surprise"]
+
+
 @pytest.mark.parametrize(
     ("videos", "settings", "message"),
     [
@@ -91,6 +106,24 @@ def test_any_world_model_and_any_form_of_rewards() -> None:
         ([torch.zeros(3, 8, 4, 4)], {}, "value_range"),
         ([clip(1)], {"reward": "beauty"}, "unknown reward 'beauty'"),
         ([clip(1)], {"reward": "vlm"}, "asks a vision-language model"),
+        ([clip(1)], {"reward": []}, "no reward is given"),
+        ([clip(1)], {"reward": ["surprise", 3]}, "reward 'int' is a int, which can neither judge"),
+        (
+            [clip(1)],
+            {"reward": ["surprise", Bright]},
+            r"is a class: pass an object, such as Bright\(\)",
+        ),
+        ([clip(1)], {"reward": [Bright(), Bright()]}, "two rewards are named 'bright'"),
+        (
+            [clip(1)],
+            {"reward": [RewardMix({"b": Bright()}, {"b": 1})]},
+            "a RewardMix is passed alone",
+        ),
+        (
+            [clip(1)],
+            {"config": SurpriseConfig(window_size=15)},
+            "window_size=15 must be a multiple",
+        ),
         ([clip(1)], {"how": "best"}, "sum or rank, not 'best'"),
         ([clip(1), clip(2, 4)], {}, "video 1 is too short: 4 frames, but 6 are needed"),
         ([clip(1)], {"model": "vit"}, "unknown model 'vit'"),

@@ -11,7 +11,7 @@ import torch
 from test_guidance import always, make_step, smooth
 from torch import Tensor
 
-from wmreward.errors import UsageError, WMRewardError
+from wmreward.errors import RewardError, UsageError, WMRewardError
 from wmreward.protocols import RewardScores
 from wmreward.steering.guidance import Guidance
 from wmreward.steering.particles import ParticleConfig, ParticleSteering
@@ -30,8 +30,8 @@ BAD: list[tuple[Reward, type[WMRewardError], str]] = [
     (scoring(lambda x: x[:1]), UsageError, r"not \[1\]"),
     (scoring(lambda x: x.tolist()), UsageError, "RewardScores, not list"),
     (lambda videos: smooth(videos).scores[:, None], UsageError, r"must return .* not \[2, 1\]"),
-    (scoring(lambda x: x / 0), WMRewardError, "gives -inf .* the reward is at fault"),
-    (scoring(lambda x: x * float("nan")), WMRewardError, "gives nan .* the reward is at fault"),
+    (scoring(lambda x: x / 0), RewardError, "gives -inf .* the reward is at fault"),
+    (scoring(lambda x: x * float("nan")), RewardError, "gives nan .* the reward is at fault"),
 ]
 
 

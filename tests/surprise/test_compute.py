@@ -284,6 +284,10 @@ def test_settings_that_show_with_the_model(nano: ModelChoice) -> None:
         compute_vjepa_surprise(frames(), nano, batch_size=0)
     with pytest.raises(UsageError, match="context_frames=1 of window_size=16: model 'nano' sees"):
         compute_vjepa_surprise(frames(), nano, context_frames=1)
+    with pytest.raises(UsageError, match=r"window_size=15 must be a multiple of 2, .*: 14 or 16$"):
+        compute_vjepa_surprise(frames(), nano, window_size=15)
+    with pytest.raises(UsageError, match=r"context_frames=7 must be a multiple of 2, .*: 6$"):
+        compute_vjepa_surprise(frames(), nano, window_size=8, context_frames=7)
     with pytest.raises(UsageError, match="15 frames, but a window needs 16"):
         compute_vjepa_surprise(frames(15), nano)
     with pytest.raises(UsageError, match="mode='topk9' needs 9 windows, but the video has 3"):
@@ -410,6 +414,8 @@ def test_compat_released_is_what_the_published_command_line_computes(
     ("settings", "message"),
     [
         ({"stride": 4}, "means stride=8, not 4: leave out one of the two"),
+        ({"stride": 2}, "means stride=8, not 2"),
+        ({"similarity": "feature"}, "means similarity='token', not 'feature'"),
         ({"score": "top"}, "means score='plain', not 'top'"),
         ({"rates": [4.0]}, "means rates=None"),
         ({"mask_token": 2}, "means mask_token=1, not 2"),

@@ -156,6 +156,19 @@ def test_latents_of_the_wrong_shape_are_told() -> None:
         compute_vjepa_surprise(frames(), Flat())
 
 
+@pytest.mark.parametrize("form", [tuple, dict, lambda latents: latents._replace(last_context=None)])
+def test_latents_of_another_form_are_told(form: Any) -> None:
+    class Loose(StraightOn):
+        def future_latents(self, *args: Any, **settings: Any) -> Any:
+            latents = super().future_latents(*args, **settings)
+            return form(latents._asdict()) if form is dict else form(latents)
+
+    message = r"'straight on': future_latents must return an object.* predicted, observed, last_context are"
+    with pytest.raises(UsageError, match=message) as told:
+        compute_vjepa_surprise(frames(), Loose())
+    assert "wmreward.protocols.Latents" in str(told.value)
+
+
 # --- a scorer
 
 
@@ -207,6 +220,8 @@ def test_flags_of_our_models_are_refused(cli: Cli, videos: list[Path]) -> None:
         assert result.code == 2 and message in result.err and result.err.count("\n") == 1
     result = cli(videos[0], "--window_size", 4, "--context_frames", 1, model=PATH, weights=None)
     assert result.code == 2 and "--context_frames 1 of --window_size 4" in result.err
+    result = cli(videos[0], "--context_frames", 7, model=PATH, weights=None)
+    assert result.code == 2 and "--context_frames 7 must be a multiple of 2" in result.err
 
 
 def test_choose_with_it_and_records_change_with_its_source(

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from setuptools import Distribution
 
 from magi1.config import MagiConfig
-from magi1.files import folders
+from magi1.files import located
 from magi1.files.checkpoint import load_dit, load_vae
 from magi1.files.folders import missing_files
 from magi1.vae import VAE
@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, vae: Path) -> Path:
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the package's folders, empty, in which it looks for what it has."""
-    monkeypatch.setattr(folders, "__file__", str(tmp_path / "magi1" / "files" / "folders.py"))
+    monkeypatch.setattr(located, "__file__", str(tmp_path / "magi1" / "files" / "located.py"))
     return tmp_path
 
 

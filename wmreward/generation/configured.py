@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from magi1.config import MagiConfig
+from magi1.files.located import TINY_CONFIG as EMBEDDED_CONFIG
+from magi1.files.located import located
 from magi1.refusal import FieldError, shown
 from wmreward.errors import UsageError
 from wmreward.generation.flags import OVERRIDES, SCALES, TINY_CONFIG
@@ -22,10 +24,7 @@ def configuration(values: Mapping[str, Any]) -> MagiConfig:
     """
     path = Path(values["config_file"])
     if values["config_file"] == TINY_CONFIG and not path.exists():
-        from magi1.files.folders import TINY_CONFIG as EMBEDDED
-        from magi1.files.folders import located
-
-        path = located(EMBEDDED)  # the small model works from any folder
+        path = located(EMBEDDED_CONFIG)  # the small model works from any folder
     config = MagiConfig.load(path)
     changes: dict[str, Any] = {
         number: values[flag]

@@ -19,8 +19,7 @@ def check_early(values: Mapping[str, Any]) -> None:
     Raises:
         UsageError, VideoError: flags that contradict each other, or a file that is not there.
     """
-    if not values["pipeline"]:
-        check_config(values)
+    check_generator(values)
     if values["plan"]:
         return
     if not values["pipeline"]:
@@ -53,9 +52,16 @@ def output_place(name: str) -> Path:
     return path
 
 
-def check_config(values: Mapping[str, Any]) -> None:
-    """Raise ``UsageError`` if the configuration is not there; the small one works from any folder."""
-    if values["config_file"] != TINY_CONFIG:
+def check_generator(values: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` if a pipeline cannot be one, or the configuration is not there; the small one
+    works from any folder.
+    """
+    if pipeline := values["pipeline"]:
+        if user_path(pipeline).is_file():
+            raise UsageError(
+                f"--pipeline {pipeline} is a file; name a pipeline's folder, or one on the Hub"
+            )
+    elif values["config_file"] != TINY_CONFIG:
         check_regular(Path(values["config_file"]), refuse=misused)
 
 

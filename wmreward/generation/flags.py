@@ -80,6 +80,7 @@ _PIPELINE = (
         "pipeline",
         "a folder, or a name on the Hugging Face Hub, such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
         metavar="NAME",
+        kind=place,
     ),
     Flag(
         "pipeline_call",

@@ -53,8 +53,8 @@ def checked(name: str, reward: object, judged: Any, videos: Tensor) -> RewardSco
     """Scores and parts, ``[B]`` each, and perhaps a curve, all finite, of videos ``[B, 3, T, H, W]``.
 
     Raises:
-        RewardError: another shape.
-        WMRewardError: not finite; blames the video, the world model's weights or the reward.
+        RewardError: another shape, or not finite by the reward's own fault.
+        WMRewardError: not finite; blames the video or the world model's weights.
     """
     given, count = judged, len(videos)
     judged = as_scores(given, count)
@@ -107,7 +107,8 @@ def check_finite(name: str, reward: object, values: Tensor, videos: Tensor, of: 
     """Refuse what is not finite, after looking at what it was made of.
 
     Raises:
-        WMRewardError: says what is at fault.
+        RewardError: the reward is at fault.
+        WMRewardError: the video is, or the world model's weights are.
     """
     wrong = values[~torch.isfinite(values)]
     if not len(wrong):
@@ -119,7 +120,7 @@ def check_finite(name: str, reward: object, values: Tensor, videos: Tensor, of: 
     told = f"reward {name!r} gives {of}{wrong.flatten()[0].item()} for a video whose pixels are all finite"
     model = network_of(reward)
     if model is None:
-        raise WMRewardError(f"{told}: the reward is at fault")
+        raise RewardError(f"{told}: the reward is at fault")
     raise WMRewardError(f"{told}: {fault_of(model)}")
 
 
@@ -133,8 +134,7 @@ def checked_set(name: str, scores: Any, count: int) -> Tensor:
     """The scores ``[N]`` of a reward that compares candidates.
 
     Raises:
-        RewardError: another shape.
-        WMRewardError: not finite.
+        RewardError: another shape, or not finite.
     """
     if not isinstance(scores, Tensor) or scores.shape != (count,):
         found = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
@@ -143,7 +143,7 @@ def checked_set(name: str, scores: Any, count: int) -> Tensor:
         )
     for value in scores.tolist():
         if not math.isfinite(value):
-            raise WMRewardError(
+            raise RewardError(
                 f"reward {name!r} gives {value} where it compares candidates: the reward is at fault"
             )
     return scores

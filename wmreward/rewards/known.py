@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from wmreward.errors import UsageError
 from wmreward.factories import find_factory, make, takes_one
@@ -98,11 +99,15 @@ def imported(path: str) -> AnyReward:
         UsageError: it cannot be imported or made, or returns something else.
     """
     found = find_factory(path, "reward")
-    made = found if takes_one(found) else make(path, "reward")
+    return as_reward(found if takes_one(found) else make(path, "reward"), path)
+
+
+def as_reward(made: Any, name: str) -> AnyReward:
+    """``made``, if it can judge videos or compare them; raises ``UsageError`` if it can do neither."""
     judges = callable(made) or isinstance(made, InformedReward)
     if not judges and not (hasattr(made, "embed") and hasattr(made, "compare")):
         raise UsageError(
-            f"reward {path!r} is a {type(made).__name__}, which can neither judge videos nor compare them"
+            f"reward {name!r} is a {type(made).__name__}, which can neither judge videos nor compare them"
         )
     reward: AnyReward = made
     return reward

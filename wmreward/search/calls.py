@@ -21,7 +21,7 @@ from wmreward.factories import origin
 from wmreward.protocols import VideoFacts, WorldModel
 from wmreward.records.rates import rates_note
 from wmreward.rewards.compare import How
-from wmreward.rewards.known import AnyReward
+from wmreward.rewards.known import AnyReward, Judges, as_reward
 from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.names import DESCRIBES, PREDICTS, parse_weights
 from wmreward.search.best_of_n import ALL_FRAMES, Choice, FileJudge, search
@@ -36,8 +36,9 @@ from wmreward.surprise.sampling import Sampling
 from wmreward.surprise.scorer import SurpriseScorer
 from wmreward.video_io import probe, write_video
 
-Judging = str | Sequence[str] | AnyReward | RewardMix
-"""Rewards by name, each perhaps with a weight as ``name=0.5``; a reward of your own; or a mix."""
+Judging = str | AnyReward | RewardMix | Sequence[str | AnyReward]
+"""A reward by name, perhaps with a weight as ``name=0.5``, or one of your own; several of either kind; or a
+:class:`.RewardMix`."""
 Model = str | ModelChoice | WorldModel
 
 
@@ -170,20 +171,43 @@ def reward_mix(
     how: How = "sum",
 ) -> RewardMix:
     """Rewards of whatever form, as a mix; ``model`` is loaded only if one of them is asked for by name."""
+    if isinstance(reward, RewardMix):
+        return reward
+    several = isinstance(reward, Sequence) and not isinstance(reward, str)
+    entries: list[Any] = list(reward) if several else [reward]  # type: ignore[arg-type]
+    weights = parse_weights([entry for entry in entries if isinstance(entry, str)])
+    names = iter(weights)
+    rewards: dict[
+        str, AnyReward | None
+    ] = {}  # in the order of the entries; those by name are to be made
+    for entry in entries:
+        name, own = (next(names), None) if isinstance(entry, str) else _own(entry)
+        if name in rewards:
+            raise UsageError(
+                f"two rewards are named {name!r}: give one of your own another name (an attribute 'name')"
+            )
+        rewards[name] = own
+    scorer = None
+    if weights.keys() & {*PREDICTS, *DESCRIBES}:
+        chosen = load(model).model if isinstance(model, ModelChoice) else model
+        scorer = SurpriseScorer(chosen, config)
+        scorer.config.check_whole(scorer.model.config.tubelet, scorer.model.config.name)
+        scorer.batch_size = 32 if scorer.model.device.type == "cuda" else 4
+    judges = Judges(scorer)
+    made = {name: judges.reward(name) if own is None else own for name, own in rewards.items()}
+    return RewardMix(made, {name: weights.get(name, 1.0) for name in made}, how)
+
+
+def _own(reward: Any) -> tuple[str, AnyReward]:
+    """The name of a reward of the caller's, and itself; raises ``UsageError`` if it is none."""
     if isinstance(reward, type):
         raise UsageError(f"the reward is a class: pass an object, such as {reward.__name__}()")
     if isinstance(reward, RewardMix):
-        return reward
-    if not isinstance(reward, str | Sequence):
-        name = getattr(reward, "name", getattr(reward, "__name__", type(reward).__name__))
-        return RewardMix({name: reward}, {name: 1.0}, how)
-    entries = [reward] if isinstance(reward, str) else list(reward)
-    scorer = None
-    if parse_weights(entries).keys() & {*PREDICTS, *DESCRIBES}:
-        chosen = load(model).model if isinstance(model, ModelChoice) else model
-        scorer = SurpriseScorer(chosen, config)
-        scorer.batch_size = 32 if scorer.model.device.type == "cuda" else 4
-    return RewardMix.parse(entries, surprise=scorer, how=how)
+        raise UsageError(
+            "a RewardMix is passed alone, not in a list: put the other rewards into it"
+        )
+    name = getattr(reward, "name", getattr(reward, "__name__", type(reward).__name__))
+    return name, as_reward(reward, name)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wmreward.errors import UsageError, WMRewardError, named
+from wmreward.errors import RewardError, UsageError, WMRewardError, named
 from wmreward.protocols import as_scores
 
 
@@ -16,7 +16,8 @@ def checked_scores(judged: Any, videos: Tensor) -> Tensor:
 
     Raises:
         UsageError: they have another shape.
-        WMRewardError: they, or the videos, are not finite.
+        RewardError: they are not finite.
+        WMRewardError: the videos are not.
     """
     count = len(videos)
     scores = getattr(as_scores(judged, count), "scores", None)
@@ -33,7 +34,7 @@ def checked_scores(judged: Any, videos: Tensor) -> Tensor:
                 "the video that is shown to the reward holds infinity or no numbers: the generator's "
                 "decoder is at fault, by its weights or its precision"
             )
-        raise WMRewardError(
+        raise RewardError(
             f"the reward gives {scores[~torch.isfinite(scores)][0].item()} for a video whose pixels are all "
             "finite: the reward is at fault; guide with another one"
         )

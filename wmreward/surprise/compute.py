@@ -39,12 +39,12 @@ def compute_vjepa_surprise(
     model: str | ModelChoice | WorldModel = "vitg",
     window_size: int = 16,
     context_frames: int = 8,
-    stride: int = 2,
+    stride: int | None = None,
     mode: str = "mean",
     *,
     frame_strides: Sequence[int] = (1,),
     rates: Sequence[float] | None = None,
-    similarity: Similarity = "feature",
+    similarity: Similarity | None = None,
     score: ScoreRule = "plain",
     compat: Literal["released"] | None = None,
     value_range: ValueRange | None = None,
@@ -85,7 +85,7 @@ def compute_vjepa_surprise(
             :class:`.ModelChoice`; these are kept in memory between calls. Or a world model of your own: an
             object as :class:`wmreward.protocols.WorldModel` says, or ``package.module:factory``.
         window_size, context_frames, stride, mode, frame_strides, similarity, score,
-            context_grad: see :class:`~wmreward.surprise.config.SurpriseConfig`.
+            context_grad: see :class:`~wmreward.surprise.config.SurpriseConfig`, whose defaults they have.
         rates: Frames per second at which windows see a file, in place of ``frame_strides`` and ``fps``: clips
             of any frame rate are then judged alike. See :func:`~wmreward.surprise.sampling.at_rates`.
         compat: ``released`` computes what the published command line computes (``RELEASED_SETTINGS``), with
@@ -148,9 +148,14 @@ def _fields_of(kind: Any, given: Given) -> dict[str, Any]:
 
 
 def _released(given: Given) -> Given:
-    """The arguments, with those that ``compat`` decides."""
+    """The arguments, with those that ``compat`` decides; without it, less those that were left out.
+
+    What the published command line computes otherwise than we do is None unless somebody asks for it: our own
+    values contradict ``compat`` as any others.
+    """
     if given["compat"] is None:
-        return given
+        left_out = {name for name in ("stride", "similarity") if given[name] is None}
+        return {name: value for name, value in given.items() if name not in left_out}
     if given["compat"] != "released":
         raise UsageError(f"compat={given['compat']!r} must be 'released' or None")
     for name, value in RELEASED_SETTINGS.items():

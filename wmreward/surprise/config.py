@@ -89,6 +89,24 @@ class SurpriseConfig:
                 f"and needs at least {tubelet} to see and {tubelet} to predict"
             )
 
+    def check_whole(self, tubelet: int, model: str) -> None:
+        """The same, and raise ``UsageError`` unless windows and contexts are whole tubelets of the model.
+
+        Of what is left over a model sees nothing: a scorer leaves it out, but a record would say that it was
+        seen.
+        """
+        self.check_tubelet(tubelet, model)
+        for name in ("window_size", "context_frames"):
+            value = getattr(self, name)
+            if value % tubelet:
+                below = value // tubelet * tubelet
+                fits = name == "window_size" or below + tubelet < self.window_size
+                raise UsageError(
+                    f"{named(name, value)} must be a multiple of {tubelet}, as model {model!r} sees "
+                    f"{tubelet} frames at a time: {below}"
+                    + (f" or {below + tubelet}" if fits else "")
+                )
+
     @property
     def min_frames(self) -> int:
         """Frames of the shortest video that can be scored."""

@@ -29,6 +29,9 @@ _Item = TypeVar("_Item")
 
 _TO_UNIT = ": of values from 0 to 1 it is video * 2 - 1, of 0 to 255 video / 127.5 - 1"
 
+_PARTS = ("predicted", "observed", "last_context")
+"""What there is of latents."""
+
 _COPY = "copy"
 """The rule of a prediction that copies the last context latent."""
 
@@ -227,6 +230,12 @@ class SurpriseScorer:
             frames, self.config.context_frames, context_grad=context_grad
         )
         tokens = self.model.config
+        if not all(isinstance(getattr(latents, part, None), Tensor) for part in _PARTS):
+            raise UsageError(
+                f"model {tokens.name!r}: future_latents must return an object, such as a NamedTuple, whose "
+                f"{', '.join(_PARTS)} are tensors, not a {type(latents).__name__} without: see "
+                "wmreward.protocols.Latents"
+            )
         z, h = latents.predicted, latents.observed
         if z.ndim != 4 or z.shape != h.shape or z.shape[2] != tokens.grid**2:
             raise UsageError(

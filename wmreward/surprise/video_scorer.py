@@ -79,6 +79,7 @@ class VideoScorer:
             self.scorer = ActionScorer(network, config)
             self.sampling = ActionScorer.sampling
         else:
+            config.check_whole(network.config.tubelet, network.config.name)
             self.scorer = SurpriseScorer(network, config, batch_size=self.batch_size)
 
     def score_file(self, path: Path, motion: Motion | None = None) -> SurpriseResult:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from magi1.config import MagiConfig
 from magi1.errors import MagiError, MagiUsageError
-from magi1.files.folders import HUB_REPO, Part, located, parts, variant
+from magi1.files.folders import HUB_REPO, Part, parts, variant
+from magi1.files.located import located
 from wmweights import first_line
 
 if TYPE_CHECKING:

@@ -12,21 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from magi1.config import MagiConfig
-from magi1.errors import MagiUsageError
-from wmfiles import NameProblem, read_json, short, user_path
+from magi1.files.located import located
+from wmfiles import read_json
 from wmweights import WeightsError, refused
 
 HUB_REPO = "sand-ai/MAGI-1"
-HOW_TO_GET = f"generate_magi1.py --download fetches them from {HUB_REPO}"
+HOW_TO_GET = f"wmreward generate --download fetches them from {HUB_REPO}"
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 VAE_CONFIG, VAE_WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 T5_FOLDER = "t5-v1_1-xxl"
 BYTE_T5 = "byte_t5"
-EMBEDDED = "magi1:"
-"""A path that begins so lies in this package: ``magi1:weights/tiny/vae``."""
-TINY_CONFIG = "magi1:configs/tiny_config.json"
-"""The configuration of the small generator that comes along."""
 ZSTD = ".zst"
 """A file may be there compressed, with this added to its name."""
 
@@ -151,17 +147,6 @@ def present(path: Path) -> Path | None:
     """``path``, or its compressed form, if it is there."""
     compressed = path.with_name(path.name + ZSTD)
     return next((form for form in (path, compressed) if form.is_file()), None)
-
-
-def located(folder: str | Path) -> Path:
-    """A path of a configuration: as given, from the home folder (``~``), or in this package."""
-    text = str(folder)
-    if text.startswith(EMBEDDED):
-        return Path(__file__).parents[1] / text.removeprefix(EMBEDDED)
-    try:
-        return user_path(text)
-    except NameProblem as error:
-        raise MagiUsageError(f"folder {short(text)}: {error}") from None
 
 
 # --- the three parts

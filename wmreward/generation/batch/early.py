@@ -9,7 +9,7 @@ from wmreward.batch.processes.share import Share
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
 from wmreward.files import check_regular, misused, user_path
-from wmreward.generation.early import check_config, check_dtype
+from wmreward.generation.early import check_dtype, check_generator
 
 
 def check_early(values: Values) -> None:
@@ -18,8 +18,7 @@ def check_early(values: Values) -> None:
     Raises:
         UsageError, MagiUsageError: flags that contradict each other, a list or a configuration that is wrong.
     """
-    if not values["pipeline"]:
-        check_config(values)
+    check_generator(values)
     if "processes" in values.given and not values["dry_run"]:
         raise UsageError(
             "--processes is for --dry_run: torchrun starts processes, or a script of generation/"

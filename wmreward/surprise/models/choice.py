@@ -139,7 +139,7 @@ class ModelChoice:
                 f"{named('similarity', 'feature')}"
             )
         if not self.is_own and not self.acts:
-            config.check_tubelet(self.config.tubelet, self.name)
+            config.check_whole(self.config.tubelet, self.name)
 
     def check_released(self) -> None:
         """Raise ``UsageError`` unless it is of the models whose scores were published."""
