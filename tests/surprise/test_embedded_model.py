@@ -106,10 +106,9 @@ def test_impossible_video_is_clearly_more_surprising(
     assert values[1] > values[0] + margin
 
 
-@pytest.mark.parametrize("kind", ["kick", "gravity_flip"])
-def test_trained_models_are_right_more_often_than_untrained_ones(kind: str) -> None:
+def test_trained_models_are_right_more_often_than_untrained_ones() -> None:
     """One window of each video of four pairs, with the violation at the first predicted frame."""
-    pairs = simworld.make_pairs(kind, 4, seed=11)
+    pairs = simworld.make_pairs("gravity_flip", 4, seed=11)
     frames = (pairs.violation_frame - 8)[:, None] + torch.arange(16)
     rows = torch.arange(4)[:, None]
     windows = torch.cat(
