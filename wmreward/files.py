@@ -127,9 +127,8 @@ def _reason_about(error: OSError, target: Path, made: Path) -> str | None:
         target: The file that is to appear.
         made: The one that is written until it is complete.
     """
-    if isinstance(
-        error, FileNotFoundError
-    ):  # as in /proc, or where the folder was removed meanwhile
+    if isinstance(error, FileNotFoundError):
+        # As in /proc, or where the folder was removed meanwhile.
         ours = {str(place) for place in (made, target.parent, *target.parents)}
         missing = isinstance(error.filename, str | os.PathLike) and str(error.filename) in ours
         return "its folder takes no files; write somewhere else" if missing else None

@@ -193,7 +193,7 @@ class Decoder:
         self._note(found, resized(true, *found.shape[-2:]) if small is not whole else true)
         if small is not whole and self.economy.errors[-1] > TOO_FAR:
             log.warning(
-                "shrink=%d: smaller frames differ from the exact ones by %.2g %%: their gradient may lead "
+                "shrink=%d: smaller frames differ from the exact ones by %.0f %%: their gradient may lead "
                 "nowhere; leave shrink out, or hold guided videos against plain ones",
                 self.economy.shrink,
                 100 * self.economy.errors[-1],
