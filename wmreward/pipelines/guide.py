@@ -72,7 +72,7 @@ class PipelineGuidance:
         if self.economy.errors:
             text += (
                 "; frames that were decoded in parts or smaller differ from the exact ones by up to "
-                f"{100 * max(self.economy.errors):.2g} %"
+                f"{100 * max(self.economy.errors):.3g} %"
             )
         return text
 
