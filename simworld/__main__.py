@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--every", type=int, default=2, help="show every n-th frame in the contact sheet")
     output = add("--output", "--out", type=Path, required=True, help="folder for the results")
     for renamed in (frames, output):  # earlier names work, and are not listed
-        del renamed.option_strings[1:]
+        renamed.option_strings = renamed.option_strings[:1]
     return parser
 
 
