@@ -55,7 +55,9 @@ def _encoder(height: int, width: int, fps: int) -> VideoCodecContext:
     encoder.bit_rate = min(2 * height * width * fps, 2**31 - 1)
     encoder.bit_rate_tolerance = encoder.bit_rate
     encoder.gop_size, encoder.qmin = 12, 3
-    encoder.flags |= Flags.global_header  # once, as in a file: else it takes of every key frame's bits
+    encoder.flags |= (
+        Flags.global_header
+    )  # once, as in a file: else it takes of every key frame's bits
     encoder.thread_count = 1  # threads cut the picture into slices, which are coded apart
     return encoder
 
