@@ -86,8 +86,12 @@ def _open(path: Path, stored: str, config: ModelConfig) -> State:
         raise WeightsError(
             f"{path} holds a {type(checkpoint).__name__}, not a {config.generation} checkpoint"
         )
-    for name in (name for name in ENCODERS if name in checkpoint):
-        refuse_others(from_official(_tensors(checkpoint, name, path)), config, path)
+    for part in map(checkpoint.get, ENCODERS):
+        if isinstance(
+            part, dict
+        ):  # each tells which model it is of; only the wanted must be in order
+            named = {str(key): value for key, value in part.items() if isinstance(value, Tensor)}
+            refuse_others(from_official(named), config, path)
     if stored not in checkpoint:
         raise WeightsError(_without(checkpoint, stored, path, config))
     return _tensors(checkpoint, stored, path)
