@@ -105,8 +105,11 @@ class Block(nn.Module):
 def keep_tokens(
     x: Tensor, cos: Tensor, sin: Tensor, keep: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens ``[B, N, D]`` and their tables ``[N, d]`` at indices ``keep [B, K]``; all for ``None``."""
+    """Tokens ``[B, N, D]`` and their tables ``[N, d]`` at indices ``keep``, ``[K]`` or ``[B, K]``; all for
+    ``None``.
+    """
     if keep is None:
         return x, cos, sin
+    keep = keep.expand(len(x), -1)  # else a gather would leave out all but the first of a batch
     kept = x.gather(1, keep[:, :, None].expand(-1, -1, x.shape[-1]))
     return kept, cos[keep][:, None], sin[keep][:, None]  # [B, 1, K, d]: the same for every head

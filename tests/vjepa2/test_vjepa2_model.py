@@ -317,6 +317,10 @@ def test_dropped_tokens_are_never_seen() -> None:
     everything = torch.randperm(8)[None].expand(2, -1)
     shuffled = encoder(pixels, everything)
     torch.testing.assert_close(shuffled, encoder(pixels)[:, everything[0]], rtol=0, atol=1e-12)
+    for of_both in (keep[0], keep[:1]):  # one choice for all clips
+        torch.testing.assert_close(
+            encoder(pixels, of_both), encoder(pixels, keep[:1].expand(2, -1)), rtol=0, atol=0
+        )
 
 
 def test_encoder_takes_clips_that_are_not_square() -> None:
@@ -358,6 +362,8 @@ def test_predicting_nothing_gives_nothing() -> None:
     context = torch.randn(2, 8, 24, dtype=torch.float64)
     nothing = predictor(context, torch.arange(8), torch.empty(0, dtype=torch.long))
     assert nothing.shape == (2, 0, 24)
+    with pytest.raises(ValueError, match="8 context tokens need as many indices, not 9"):
+        predictor(context, torch.arange(9), torch.arange(9, 12))
 
 
 # --- branches and gradients
