@@ -22,10 +22,21 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv3d(3, width, kernel_size=size, stride=size)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``[B, 3, T, H, W]`` → ``[B, T/tubelet · H/patch · W/patch, D]``; an odd last frame is dropped."""
-        frames = pixels.shape[2] - pixels.shape[2] % self.tubelet
+        """``[B, 3, T, H, W]`` → ``[B, T/tubelet · H/patch · W/patch, D]``.
+
+        As by a convolution, an odd last frame is dropped, and rows and columns that fill no patch.
+        """
+        steps = (self.tubelet, self.patch, self.patch)
+        frames, rows, columns = (
+            side - side % step for side, step in zip(pixels.shape[2:], steps, strict=True)
+        )
+        if not frames * rows * columns:
+            raise ValueError(
+                f"a clip of {' × '.join(map(str, pixels.shape[2:]))} is smaller than a token, "
+                f"{' × '.join(map(str, steps))} (frames × rows × columns)"
+            )
         patches = rearrange(
-            pixels[:, :, :frames],
+            pixels[:, :, :frames, :rows, :columns],
             "b c (t dt) (h dh) (w dw) -> b (t h w) (c dt dh dw)",
             dt=self.tubelet,
             dh=self.patch,

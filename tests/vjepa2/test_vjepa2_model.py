@@ -102,7 +102,7 @@ def rotated_by_hand(vector: list[float], position: tuple[int, int, int]) -> list
 
 
 @pytest.mark.parametrize(
-    ("head_dim", "rest"), [(64, 4), (80, 2), (32, 2), (24, 0), (12, 0), (8, 2)]
+    ("head_dim", "rest"), [(64, 4), (80, 2), (32, 2), (24, 0), (12, 0), (8, 2), (9, 3), (27, 3)]
 )
 def test_rotation_by_hand(head_dim: int, rest: int) -> None:
     vector = torch.randn(head_dim, dtype=torch.float64)
@@ -153,6 +153,13 @@ def test_patch_embedding_is_the_convolution() -> None:
     torch.testing.assert_close(embed(pixels), expected, rtol=0, atol=1e-12)
     odd = torch.cat([pixels, torch.randn(2, 3, 1, 8, 12, dtype=torch.float64)], dim=2)
     assert torch.equal(embed(odd), embed(pixels))
+    ragged = torch.randn(1, 3, 3, 11, 15, dtype=torch.float64)
+    expected = embed.proj(ragged).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(embed(ragged), expected, rtol=0, atol=1e-12)
+    with pytest.raises(
+        ValueError, match=r"a clip of 1 × 8 × 12 is smaller than a token, 2 × 4 × 4"
+    ):
+        embed(pixels[:, :, :1])
 
 
 def test_layer_norm() -> None:
