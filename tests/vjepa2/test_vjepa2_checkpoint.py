@@ -154,6 +154,12 @@ def test_official_file(tmp_path: Path, prefix: str) -> None:
         assert shown in text
 
 
+def test_file_of_an_early_pytorch(tmp_path: Path) -> None:
+    stored = torch.load(official(tmp_path / "nano.pt"), weights_only=True)
+    torch.save(stored, tmp_path / "early.pt", _use_new_zipfile_serialization=False)
+    assert same(load_model("nano", weights=tmp_path / "early.pt")[0], weights())
+
+
 def test_converted_once_and_the_pt_not_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
