@@ -134,13 +134,21 @@ class Rehearsal:
         steps: Of the sampler.
         frames: Of each video.
         jobs: Of a batch, for each group of processes that share a video.
+        more: Flags of all commands that generate.
     """
 
     def __init__(
-        self, stage: Stage, device: str, processes: int, steps: int, frames: int, jobs: int = 2
+        self,
+        stage: Stage,
+        device: str,
+        processes: int,
+        steps: int,
+        frames: int,
+        jobs: int = 2,
+        more: Sequence[str] = (),
     ) -> None:
         self.stage, self.device, self.processes = stage, device, processes
-        self.steps, self.frames, self.jobs = steps, frames, jobs
+        self.steps, self.frames, self.jobs, self.more = steps, frames, jobs, more
         self.image = stage.root / "first.png"
         self.outputs = stage.root / "outputs"
         self.ran: list[Ran] = []
@@ -161,6 +169,7 @@ class Rehearsal:
             *("--config_file", str(self.stage.config_file), "--device", self.device),
             *("--num_frames", str(self.frames), "--num_steps", str(self.steps)),
             *("--model", self.stage.world_model, "--cp_size", str(self.sharing)),
+            *self.more,
         ]
         if "score" in parts:
             of_video = ["--video_path", str(VIDEO), "--model", self.stage.world_model]
@@ -274,6 +283,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--num_steps", "--steps", type=int, default=8, help="of the sampler")
     add("--num_frames", "--frames", type=int, default=24, help="of each video")
     add("--batch_jobs", type=int, default=2, help="of the batch, for each group of processes")
+    add("--compile", action="store_true", help="generate with a compiled transformer")
     add("--parts", nargs="+", choices=PARTS, default=PARTS)
     add("--write", action="store_true", help="write the weights, so that reading counts, too")
     add("--folder", type=Path, help="where files go, and stay; else a temporary one")
@@ -312,7 +322,13 @@ def _rehearse(flags: argparse.Namespace, folder: Path) -> int:
     if flags.device == "cuda":
         torch.cuda.empty_cache()
     rehearsal = Rehearsal(
-        stage, flags.device, flags.processes, flags.num_steps, flags.num_frames, flags.batch_jobs
+        stage,
+        flags.device,
+        flags.processes,
+        flags.num_steps,
+        flags.num_frames,
+        flags.batch_jobs,
+        ["--compile"] if flags.compile else [],
     )
     rehearsal.run(flags.parts)
     full = rehearsal.full_run()
@@ -330,6 +346,7 @@ def _rehearse(flags: argparse.Namespace, folder: Path) -> int:
         "processes": flags.processes,
         "steps": flags.num_steps,
         "frames": flags.num_frames,
+        "compile": flags.compile,
         "weights": how,
         "commands": [
             {
