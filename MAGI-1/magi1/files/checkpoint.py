@@ -19,7 +19,7 @@ import wmweights
 from magi1.config import MagiConfig
 from magi1.errors import MagiUsageError
 from magi1.files import zstd_shards
-from magi1.files.folders import VAE_CONFIG, ZSTD, find_dit, find_vae, variant
+from magi1.files.folders import VAE_CONFIG, ZSTD, find_dit, find_vae, variant, weight_map
 from magi1.transformer.dit import DiT
 from magi1.transformer.rope import default_bands
 from magi1.vae import VAE, VAEConfig
@@ -152,7 +152,7 @@ def _checked_dit(
     fp8 = config.engine_config.fp8_quant
     with wmweights.blank():
         model = DiT(config.model_config, fp8=fp8)
-    files = _WeightsFiles(place.files)
+    files = _WeightsFiles(place.files, weight_map(place.folder))
     _check_kind(files, fp8=fp8)
     spare = {}
     if BANDS not in files.specs:  # some converters leave it out, as it starts from a formula
@@ -235,13 +235,21 @@ def _holds(wide: torch.dtype, narrow: torch.dtype) -> bool:
 
 
 class _WeightsFiles:
-    """The tensors of a few files: what the headers say of them, and then one after the other."""
+    """The tensors of a few files: what the headers say of them, and then one after the other.
 
-    def __init__(self, paths: tuple[Path, ...]) -> None:
-        self.paths = paths
+    Args:
+        paths: The files.
+        index: The file name of each tensor's own file, in case that several hold one of its name.
+    """
+
+    def __init__(self, paths: tuple[Path, ...], index: Mapping[str, str] | None = None) -> None:
+        self.paths, self.index = paths, index or {}
         self.where = str(paths[0] if len(paths) == 1 else paths[0].parent)
         raw = {
-            name: spec for path in paths for name, spec in _reader(path).read_specs(path).items()
+            name: spec
+            for path in paths
+            for name, spec in _reader(path).read_specs(path).items()
+            if self._is_in(path, name)
         }
         self.quantised = wmweights.is_quantised(raw)
         self.specs = wmweights.dequantised_specs(raw)
@@ -250,8 +258,15 @@ class _WeightsFiles:
         for path in self.paths:
             if self.quantised:
                 yield from wmweights.dequantise(dict(_reader(path).read_tensors(path))).items()
-            else:
-                yield from _reader(path).read_tensors(path, device)
+                continue
+            for name, value in _reader(path).read_tensors(path, device):
+                if self._is_in(path, name):
+                    yield name, value
+
+    def _is_in(self, path: Path, name: str) -> bool:
+        """Whether the index, where it knows the tensor, means the one in this file."""
+        file = path.name.removesuffix(ZSTD)
+        return self.index.get(name, file) == file
 
 
 def _reader(path: Path) -> ModuleType:
