@@ -324,6 +324,20 @@ def test_a_video_goes_on_where_it_ends(inputs: Path) -> None:
     assert fewer is not None and len(fewer.frames) == 20
 
 
+def test_the_released_choice_of_frames_may_be_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "thirty.mp4"
+    levels = np.arange(0, 240, 6, dtype=np.uint8)
+    write_video(path, np.repeat(levels, 16 * 16 * 3).reshape(-1, 16, 16, 3), fps=30)
+    found = (given_frames(None, str(path), (16, 16), 24, released=r) for r in (True, False))
+    released, nearest = (
+        [round(frame.float().mean().item() / 6) for frame in given.frames]
+        for given in found
+        if given
+    )
+    assert released[:8] == [0, 1, 3, 4, 5, 6, 8, 9]  # a frame between two numbers goes up
+    assert nearest[:8] == [0, 1, 2, 4, 5, 6, 7, 9]
+
+
 def test_dashes_and_numbers_of_the_configuration(command: CommandLine) -> None:
     flags = (
         "--num-steps",

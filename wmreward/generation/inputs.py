@@ -16,6 +16,7 @@ from magi1.pipeline import MAX_PREFIX_FRAMES, usable_frames
 from wmreward.errors import VideoError
 from wmreward.video.images import probe_image, read_image
 from wmreward.video.resize import resize_frames
+from wmreward.video.sampling import by_rounded_times, nearest_to_clock
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import Faults, probe, stream_fps
 
@@ -48,8 +49,8 @@ def given_frames(
 ) -> GivenFrames | None:
     """The image, or the last 32 frames of the video at ``fps``, scaled to ``size`` (height, width).
 
-    So the new frames follow where the video ends. The released pipeline takes the first 32
-    (``released``), after which most of a longer video would come twice. The aspect ratio is not kept.
+    So the new frames follow where the video ends. The released pipeline takes the first 32, chosen by
+    FFmpeg (``released``), after which most of a longer video would come twice. The aspect ratio is not kept.
 
     Raises:
         VideoError: a file that is missing, damaged or too short.
@@ -103,7 +104,8 @@ def _part_of(
     def scaled(picture: UInt8Array) -> UInt8Array:
         return resize_frames(picture[None], *size)[0]
 
-    clips = stream_fps(video, fps, MAX_PREFIX_FRAMES, reduction=scaled)
+    choose = by_rounded_times if released else nearest_to_clock
+    clips = stream_fps(video, fps, MAX_PREFIX_FRAMES, reduction=scaled, choose=choose)
     kept: deque[UInt8Array] = deque(maxlen=MAX_PREFIX_FRAMES)
     faults = Faults()
     for clip in islice(clips, 1) if released else clips:
