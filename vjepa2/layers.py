@@ -8,8 +8,14 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from vjepa2.rope import rotate
+
+RECOMPUTED_DEPTH = 24
+"""Encoders of so many blocks compute activations again for a gradient: kept, those of ViT-g take 3 GiB for a
+window of 16 frames; recomputed, 0.6.
+"""
 
 
 class PatchEmbed(nn.Module):
@@ -100,6 +106,16 @@ class Block(nn.Module):
         """``[B, N, D]`` → ``[B, N, D]``; the other arguments go to :class:`Attention`."""
         x = x + self.attn(self.norm1(x), cos, sin, mask)
         return x + self.mlp(self.norm2(x))
+
+
+def run_block(block: Block, x: Tensor, cos: Tensor, sin: Tensor, *, recompute: bool) -> Tensor:
+    """``block(x, cos, sin)``; with ``recompute``, gradients compute its activations again (checkpointing)."""
+    if recompute and x.requires_grad and torch.is_grad_enabled():
+        again: Tensor = checkpoint(
+            block, x, cos, sin, use_reentrant=False, preserve_rng_state=False
+        )
+        return again
+    return block(x, cos, sin)
 
 
 def keep_tokens(

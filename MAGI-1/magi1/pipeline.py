@@ -115,6 +115,8 @@ class Pipeline:
         device: Where it runs.
         dtype: Precision of the transformer's layers; the configuration's by default.
         offload: Stream the transformer's layers from host memory, and keep the VAE there while idle.
+        compiled: Compile the transformer's layers: seconds at the start, and then a sixth faster. Not with
+            ``offload``.
         kernels: ``torch``, or ``flash`` where those packages are installed.
         special_tokens: The file ``special_tokens.npz``, where a request asks for such tokens.
         text_folder: Where text features are kept for other runs, too.
@@ -132,6 +134,7 @@ class Pipeline:
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
         offload: bool = False,
+        compiled: bool = False,
         kernels: KernelChoice = "torch",
         special_tokens: str | Path = "special_tokens.npz",
         text_folder: Path | None = None,
@@ -139,6 +142,7 @@ class Pipeline:
         self.config, self.device = config, torch.device(device)
         self.dtype = dtype or config.model_config.dtype
         self.offload = offload
+        self.compiled = compiled
         self.kernels = find_kernels(kernels)
         self.special_tokens = special_tokens
         self.text = PromptFeatures(config, self.device, text_folder)
@@ -155,6 +159,8 @@ class Pipeline:
         home = "cpu" if self.offload else self.device
         dit, loaded = load_dit(self.config, device=home, dtype=dtype)
         dit.kernels = self.kernels
+        if self.compiled:
+            dit.compile_layers()
         if self.offload:
             offload_layers(dit, self.device)
         self.weights.append(loaded)
