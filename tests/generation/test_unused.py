@@ -15,6 +15,7 @@ from wmreward.commands.flags import Values
 from wmreward.generation import run as generation
 from wmreward.generation.batch import cli as batch
 from wmreward.generation.batch.flags import parse
+from wmreward.generation.cli import main
 
 nano = guided_fixtures.nano
 small_world = guided_fixtures.small_world
@@ -92,6 +93,30 @@ def test_a_flag_with_effect_is_not(
 ) -> None:
     code, _, err = command(*judged(nano, *flags))
     assert code == 0 and "without effect" not in err
+
+
+def test_a_distilled_model_is_told_that_it_is_not_guided_by_text(
+    nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = json.loads((nano / "nano.json").read_text())
+    given["runtime_config"]["cfg_number"] = 1
+    given["engine_config"]["distill"] = True
+    distilled = tmp_path / "distilled.json"
+    distilled.write_text(json.dumps(given))
+    flags = (
+        "--text_scales",
+        "3",
+        "--negative_prompt",
+        "a wall",
+        "--output",
+        str(tmp_path / "o.mp4"),
+    )
+    told = {}
+    for config in (distilled, nano / "nano.json"):
+        assert main(["--config_file", str(config), *T2V, *SHORT, *flags]) == 0
+        told[config] = [line for line in capsys.readouterr().err.splitlines() if "note: " in line]
+    assert told == {distilled: [told[distilled][0]], nano / "nano.json": []}
+    assert "--negative_prompt and --text_scales are without effect: a dist" in told[distilled][0]
 
 
 def test_a_list_of_jobs_is_told_too(
