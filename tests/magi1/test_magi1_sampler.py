@@ -15,7 +15,7 @@ from test_magi1_dit import NANO, golden_dit, nano
 from torch import Tensor
 
 from magi1.config import EngineConfig, MagiConfig, RuntimeConfig
-from magi1.errors import MagiError
+from magi1.errors import MagiError, MagiUsageError
 from magi1.sampling.sampler import (
     DenoiseStep,
     FinishedChunk,
@@ -236,6 +236,27 @@ def test_one_guided_call(name: str) -> None:
             key, value = velocity.cache.read(layer, call.first - 1, call.first, x.device)[0]
             wanted = case[f"out.cache.layer{layer}"][-key.shape[1] :]
             close(torch.cat((key, value), dim=-1)[0], wanted, FORWARD)
+
+
+def test_the_share_of_context_may_be_another_as_in_magi1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distilled model's velocity lies on the line through that with context and that alone."""
+    case = golden("dit_A_distill_nearclean_noextra")
+    x, times = case["in.x"], case["in.t"][0]
+    mixed = {}
+    for share in (0.7, 1.0, 0.0):
+        monkeypatch.setenv("prev_chunks_scale", str(share))
+        call, _, velocity = _call_of(case)
+        mixed[share] = velocity(call, x, times)
+    between = 0.7 * mixed[1.0] + 0.3 * mixed[0.0]
+    torch.testing.assert_close(mixed[0.7], between, atol=1e-5, rtol=0)
+    assert (mixed[1.0] - mixed[0.0])[:, :, :6].abs().max() > 1e-3
+    assert torch.equal(mixed[1.0][:, :, 6:], mixed[0.0][:, :, 6:])
+    for wrong in ("", "much", "nan"):
+        monkeypatch.setenv("prev_chunks_scale", wrong)
+        with pytest.raises(
+            MagiUsageError, match="prev_chunks_scale=.* must be a number such as 0.7"
+        ):
+            _call_of(case)
 
 
 def test_branches_of_weight_zero_are_not_computed() -> None:
