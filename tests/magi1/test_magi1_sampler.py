@@ -254,7 +254,7 @@ def test_the_share_of_context_may_be_another_as_in_magi1(monkeypatch: pytest.Mon
     for wrong in ("", "much", "nan"):
         monkeypatch.setenv("prev_chunks_scale", wrong)
         with pytest.raises(
-            MagiUsageError, match="prev_chunks_scale=.* must be a number such as 0.7"
+            MagiUsageError, match=r"prev_chunks_scale=.* must be a number such as 0.7"
         ):
             _call_of(case)
 
