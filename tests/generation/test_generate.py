@@ -381,6 +381,8 @@ def test_dashes_and_numbers_of_the_configuration(command: CommandLine) -> None:
         ),
         ((*T2V, "--text_scales", "1", "2.5"), "--text_scales 1 2.5 must have 5 entries"),
         ((*T2V, "--fps", "22"), "22 frames per second (--video_fps) do not fit the VAE"),
+        ((*T2V, "--fps", "9"), "where one that is left over becomes a single frame; 16 and 24 fit"),
+        ((*T2V, "--fps", "40"), "40 frames per second (--video_fps) do not fit the VAE"),
         ((*T2V, "--fps", "22"), "in steps of 4 frames; 16 and 24 fit"),
         ((*T2V, "--cp_size", "64"), "--cp_size 64 must divide the"),
         ((*T2V, "--guidance_steps", "2x8"), "--guidance_steps 2x8 must hold 0 and 1 only"),

@@ -32,14 +32,14 @@ State = dict[str, Tensor]
 EXAMPLES = Path(__file__).parents[2] / "MAGI-1" / "example"
 BLOCK = "videodit_blocks.layers.1."
 VAE_SHAPE = {
-    "video_size": 8,
+    "video_size": 16,
     "video_length": 8,
-    "patch_size": 2,
+    "patch_size": 8,
     "patch_length": 4,
     "in_chans": 3,
-    "z_chans": 4,
+    "z_chans": 16,
     "double_z": True,
-    "embed_dim": 32,
+    "embed_dim": 256,
     "depth": 1,
     "num_heads": 2,
     "mlp_ratio": 2,
@@ -500,10 +500,17 @@ def test_vae(tmp_path: Path) -> None:
     )
     model, info = load_vae(tiny(), folder, dtype=torch.float32)
     assert same(model, state) and info.bytes == 4 * info.parameters
-    assert model.decode(torch.zeros(1, 4, 2, 4, 4)).shape == (1, 3, 8, 8, 8)
+    assert model.decode(torch.zeros(1, 16, 2, 1, 1)).shape == (1, 3, 8, 8, 8)
     vae_folder(tmp_path / "int8", quantise(state))
     off = places(load_vae(tiny(), tmp_path / "int8")[0])["encoder.last_layer.weight"]
     assert (off.float() - state["encoder.last_layer.weight"]).abs().max() < 0.05
+    for name, value in (("z_chans", 8), ("patch_size", 4), ("patch_length", 2)):
+        (folder / "config.json").write_text(
+            json.dumps({**VAE_SHAPE, "embed_dim": 512, name: value})
+        )
+        fails(
+            lambda: load_vae(tiny(), folder), f"config.json: {name}={value}, but the configuration"
+        )
     (folder / "config.json").write_text('{"ddconfig": {}}')
     fails(lambda: load_vae(tiny(), folder), str(folder / "config.json"), "lacks")
     (folder / "config.json").write_text("")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import wmfiles
 import wmweights
-from magi1.config import MagiConfig
+from magi1.config import VAE_STRIDE, MagiConfig
 from magi1.errors import MagiUsageError
 from magi1.files import zstd_shards
 from magi1.files.folders import VAE_CONFIG, ZSTD, find_dit, find_vae, variant, weight_map
@@ -171,11 +171,27 @@ def _checked_vae(
 ) -> _Checked[VAE]:
     place = find_vae(config, folder)
     shape = read_vae_config(place.folder)
+    _check_latents(config, shape, place.folder)
     with wmweights.blank():
         model = VAE(shape).to(dtype)
     files = _WeightsFiles(tuple(file for file in place.files if file.name != VAE_CONFIG))
     wmweights.check_fit(model, files.specs, files.where, "VAE")
     return _Checked(model, place.folder, files)
+
+
+def _check_latents(config: MagiConfig, shape: VAEConfig, folder: Path) -> None:
+    """Refuse a VAE whose latents are others than the transformer's."""
+    wanted = {
+        "z_chans": config.model_config.latent_channels,
+        "patch_size": VAE_STRIDE,
+        "patch_length": config.runtime_config.temporal_downsample_factor,
+    }
+    for name, value in wanted.items():
+        if (found := getattr(shape, name)) != value:
+            raise WeightsError(
+                f"{folder / VAE_CONFIG}: {name}={found}, but the configuration needs {value}; use the VAE "
+                "that belongs to the transformer"
+            )
 
 
 def read_vae_config(folder: Path) -> VAEConfig:
