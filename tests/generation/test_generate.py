@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import generate_fixtures
@@ -31,7 +32,7 @@ from wmreward.generation.batch.cli import main as batch
 from wmreward.generation.cli import main
 from wmreward.generation.flags import build_parser
 from wmreward.generation.inputs import given_frames
-from wmreward.generation.job import told_length
+from wmreward.generation.job import context_of, told_length
 from wmreward.video_io import read_frames, write_png, write_video
 
 command = generate_fixtures.command
@@ -171,6 +172,19 @@ def test_what_will_be_written_is_told(asked: int, given: int | None, says: str) 
     told = told_length(config, frames, asked)
     assert re.match(says, told), told
     assert "not" not in told_length(config, frames, None)  # nothing was asked for
+
+
+@pytest.mark.parametrize(("frames", "context"), [(1, None), (4, None), (7, None), (8, 8), (32, 8)])
+def test_frames_that_open_the_output_are_not_its_context_too(
+    nano: Path, frames: int, context: int | None
+) -> None:
+    """One latent frame is made again, as of an image; rewards would see it twice."""
+    given, rewards = random_frames(frames), SimpleNamespace(context_frames=8)
+    found = context_of(given, rewards, nano_config(nano))  # type: ignore[arg-type]
+    assert (None if found is None else len(found)) == context
+    prepared = Pipeline(nano_config(nano)).prepare(Request(prompt="", given=given))
+    opens = prepared.layout.emitted(prepared.layout.offset).start == 0
+    assert opens == (context is None)
 
 
 def test_usable_frames() -> None:

@@ -71,6 +71,13 @@ def given_frames(
     return GivenFrames(torch.from_numpy(frames), digest, faults)
 
 
+def opens_output(given: Tensor) -> bool:
+    """Whether given frames ``[T, H, W, 3]`` are the first of what is made, as an image is: so is a video that
+    one latent frame holds.
+    """
+    return len(given) < 2 * LATENT_FRAMES
+
+
 def opening_image(path: Path) -> UInt8Array:
     """The image that opens a video, uint8 ``[H, W, 3]``.
 

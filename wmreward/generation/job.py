@@ -29,7 +29,7 @@ from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
 from wmreward.generation.asked import check_asked, usual_model
 from wmreward.generation.early import check_mode
-from wmreward.generation.inputs import GivenFrames, given_frames
+from wmreward.generation.inputs import GivenFrames, given_frames, opens_output
 from wmreward.generation.output import Output, settings_of
 from wmreward.generation.search.compared import other_judge
 from wmreward.generation.search.plan import Candidates, SearchPlan, check_rewards
@@ -201,8 +201,8 @@ def _given(config: MagiConfig, values: Mapping[str, Any]) -> GivenFrames | None:
 def context_of(
     given: Tensor | None, rewards: RewardChoice | None, config: MagiConfig
 ) -> Tensor | None:
-    """The last frames of a given video that share a window with new ones; an image opens the output."""
-    if given is None or rewards is None or len(given) == 1 or not rewards.context_frames:
+    """The last frames of a given video that share a window with new ones, unless they are in the output."""
+    if given is None or rewards is None or opens_output(given) or not rewards.context_frames:
         return None
     used = usable_frames(len(given), config.runtime_config.temporal_downsample_factor)
     return given[:used][-rewards.context_frames :]
