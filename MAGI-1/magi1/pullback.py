@@ -101,7 +101,7 @@ def _pull_some(vae: VAE, packed: Tensor) -> Tensor:
     leaf = latent.detach().requires_grad_()
     with torch.enable_grad():
         video = vae.decode(leaf, checkpoint=False)
-    found = []
+    found: list[Tensor] = []
     for g in towards:
         pixels = rearrange(
             g, "b (c dt dh dw) t h w -> b c (t dt) (h dh) (w dw)", c=COLOURS, **_patch(config)

@@ -7,7 +7,8 @@ operations that it is in PyTorch it takes more time there than all matrix produc
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 EPS = 1e-5
-HAS_TRITON = find_spec("triton") is not None
 
 
 def standardise(x: Tensor) -> Tensor:
@@ -24,10 +24,19 @@ def standardise(x: Tensor) -> Tensor:
     Mean and std are computed in float32 at least and rounded to the precision of ``x``, which the
     arithmetic after them has.
     """
-    if HAS_TRITON and x.is_cuda and x.dtype != torch.float64:
-        fused: Tensor = _Fused.apply(x)
+    if x.is_cuda and x.dtype != torch.float64 and (kernel := _kernel()) is not None:
+        fused: Tensor = _Fused.apply(x, kernel)
         return fused
     return standardise_plainly(x)
+
+
+@cache
+def _kernel() -> ModuleType | None:
+    try:
+        from magi1 import standardise_kernel
+    except ImportError:  # no Triton
+        return None
+    return standardise_kernel
 
 
 def standardise_plainly(x: Tensor) -> Tensor:
@@ -42,17 +51,15 @@ class _Fused(torch.autograd.Function):
     """Remembers its input alone. The gradient is computed in float32 and rounded once."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        from magi1 import standardise_kernel  # needs Triton
-
+    def forward(ctx: Any, x: Tensor, kernel: ModuleType) -> Tensor:
         x = x.contiguous()
+        ctx.kernel = kernel
         ctx.save_for_backward(x)
-        return standardise_kernel.forward(x, EPS)
+        out: Tensor = kernel.forward(x, EPS)
+        return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        from magi1 import standardise_kernel
-
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        return standardise_kernel.backward(x, grad.contiguous(), EPS)
+        return ctx.kernel.backward(x, grad.contiguous(), EPS), None

@@ -68,7 +68,7 @@ def backward(x: Tensor, grad: Tensor, eps: float) -> Tensor:
     return out
 
 
-def _launch(kernel, like: Tensor, *tensors: Tensor, eps: float) -> None:  # type: ignore[no-untyped-def]
+def _launch(kernel, like: Tensor, *tensors: Tensor, eps: float) -> None:
     width = like.shape[-1]
     rows = like.numel() // width
     if not rows:

@@ -55,8 +55,8 @@ class EstimateReward:
             rewards.append(scores.detach())
             new = [part[:, :, -video.shape[2] :].to(video.dtype) for part in towards]
             gradient, *sharpens = pull_back(new)
-            if sharpens:
-                gradient = without_blur(gradient, *sharpens, step.chunk_width)
+            if self.keep_edges:
+                gradient = without_blur(gradient, sharpens[0], step.chunk_width)
             gradients.append(gradient)
         return torch.cat(rewards), torch.cat(gradients)
 
