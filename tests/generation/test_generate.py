@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import generate_fixtures
@@ -31,7 +32,7 @@ from wmreward.generation.batch.cli import main as batch
 from wmreward.generation.cli import main
 from wmreward.generation.flags import build_parser
 from wmreward.generation.inputs import given_frames
-from wmreward.generation.job import told_length
+from wmreward.generation.job import context_of, told_length
 from wmreward.video_io import read_frames, write_png, write_video
 
 command = generate_fixtures.command
@@ -171,6 +172,19 @@ def test_what_will_be_written_is_told(asked: int, given: int | None, says: str) 
     told = told_length(config, frames, asked)
     assert re.match(says, told), told
     assert "not" not in told_length(config, frames, None)  # nothing was asked for
+
+
+@pytest.mark.parametrize(("frames", "context"), [(1, None), (4, None), (7, None), (8, 8), (32, 8)])
+def test_frames_that_open_the_output_are_not_its_context_too(
+    nano: Path, frames: int, context: int | None
+) -> None:
+    """One latent frame is made again, as of an image; rewards would see it twice."""
+    given, rewards = random_frames(frames), SimpleNamespace(context_frames=8)
+    found = context_of(given, rewards, nano_config(nano))  # type: ignore[arg-type]
+    assert (None if found is None else len(found)) == context
+    prepared = Pipeline(nano_config(nano)).prepare(Request(prompt="", given=given))
+    opens = prepared.layout.emitted(prepared.layout.offset).start == 0
+    assert opens == (context is None)
 
 
 def test_usable_frames() -> None:
@@ -324,6 +338,20 @@ def test_a_video_goes_on_where_it_ends(inputs: Path) -> None:
     assert fewer is not None and len(fewer.frames) == 20
 
 
+def test_the_released_choice_of_frames_may_be_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "thirty.mp4"
+    levels = np.arange(0, 240, 6, dtype=np.uint8)
+    write_video(path, np.repeat(levels, 16 * 16 * 3).reshape(-1, 16, 16, 3), fps=30)
+    found = (given_frames(None, str(path), (16, 16), 24, released=r) for r in (True, False))
+    released, nearest = (
+        [round(frame.float().mean().item() / 6) for frame in given.frames]
+        for given in found
+        if given
+    )
+    assert released[:8] == [0, 1, 3, 4, 5, 6, 8, 9]  # a frame between two numbers goes up
+    assert nearest[:8] == [0, 1, 2, 4, 5, 6, 7, 9]
+
+
 def test_dashes_and_numbers_of_the_configuration(command: CommandLine) -> None:
     flags = (
         "--num-steps",
@@ -367,6 +395,8 @@ def test_dashes_and_numbers_of_the_configuration(command: CommandLine) -> None:
         ),
         ((*T2V, "--text_scales", "1", "2.5"), "--text_scales 1 2.5 must have 5 entries"),
         ((*T2V, "--fps", "22"), "22 frames per second (--video_fps) do not fit the VAE"),
+        ((*T2V, "--fps", "9"), "where one that is left over becomes a single frame; 16 and 24 fit"),
+        ((*T2V, "--fps", "40"), "40 frames per second (--video_fps) do not fit the VAE"),
         ((*T2V, "--fps", "22"), "in steps of 4 frames; 16 and 24 fit"),
         ((*T2V, "--cp_size", "64"), "--cp_size 64 must divide the"),
         ((*T2V, "--guidance_steps", "2x8"), "--guidance_steps 2x8 must hold 0 and 1 only"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
 from wmreward.generation.asked import check_asked, usual_model
 from wmreward.generation.early import check_mode
-from wmreward.generation.inputs import GivenFrames, given_frames
+from wmreward.generation.inputs import GivenFrames, given_frames, opens_output
 from wmreward.generation.output import Output, settings_of
 from wmreward.generation.search.compared import other_judge
 from wmreward.generation.search.plan import Candidates, SearchPlan, check_rewards
@@ -200,8 +201,8 @@ def _given(config: MagiConfig, values: Mapping[str, Any]) -> GivenFrames | None:
 def context_of(
     given: Tensor | None, rewards: RewardChoice | None, config: MagiConfig
 ) -> Tensor | None:
-    """The last frames of a given video that share a window with new ones; an image opens the output."""
-    if given is None or rewards is None or len(given) == 1 or not rewards.context_frames:
+    """The last frames of a given video that share a window with new ones, unless they are in the output."""
+    if given is None or rewards is None or opens_output(given) or not rewards.context_frames:
         return None
     used = usable_frames(len(given), config.runtime_config.temporal_downsample_factor)
     return given[:used][-rewards.context_frames :]
@@ -272,12 +273,22 @@ def check_parts(
 
 
 def _check_vae(config: MagiConfig) -> None:
-    vae, fps = read_vae_config(find_vae(config).folder), config.runtime_config.fps
-    unit = 2 * vae.patch_length
-    if fps // 2 % vae.patch_length:
-        below = fps // unit * unit
+    """Its half seconds must be whole latents, and never leave one over at the end of a chunk: a single latent
+    becomes one frame.
+    """
+    vae, runtime = read_vae_config(find_vae(config).folder), config.runtime_config
+    fps, step = runtime.fps, vae.patch_length
+
+    def fits(rate: int) -> bool:
+        latents, rest = divmod(rate // 2, step)
+        return not rest and latents > 0 and gcd(latents, runtime.chunk_width) > 1
+
+    if not fits(fps):
+        rates = range(2 * step, 2 * fps + 2 * step * runtime.chunk_width, 2 * step)
+        near = sorted(filter(fits, rates), key=lambda rate: abs(rate - fps))[:2]
+        alone = "" if fps // 2 % step else ", where one that is left over becomes a single frame"
         raise UsageError(
             f"{fps} frames per second (--video_fps) do not fit the VAE, which takes half a second at a time "
-            f"in steps of {vae.patch_length} frames; {below} and {below + unit} fit"
+            f"in steps of {step} frames{alone}; {' and '.join(map(str, sorted(near))) or 'none'} fit"
         )
     Tiling(frames=fps // 2).on(vae)

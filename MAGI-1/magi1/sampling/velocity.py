@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from magi1.config import MagiConfig
+from magi1.errors import MagiUsageError
 from magi1.sampling.schedule import (
     ChunkCall,
     attention_range,
@@ -23,8 +26,28 @@ from magi1.transformer.dit import DiT
 from magi1.transformer.kv_cache import KVCache
 from magi1.transformer.layers import ChunkTexts
 
-PREVIOUS_CHUNK_SCALE = 0.7
+CONTEXT_SHARE = 0.7
 """Distilled models: share of the velocity with context; the rest is that of the chunk alone."""
+CONTEXT_SHARE_VARIABLE = "prev_chunks_scale"
+
+
+def context_share(environment: Mapping[str, str] = os.environ) -> float:
+    """`CONTEXT_SHARE`, or as in MAGI-1 what ``prev_chunks_scale`` in the environment says instead.
+
+    Raises:
+        MagiUsageError: something else than a number.
+    """
+    given = environment.get(CONTEXT_SHARE_VARIABLE, str(CONTEXT_SHARE))
+    try:
+        share = float(given)
+    except ValueError:
+        share = math.nan
+    if not math.isfinite(share):
+        raise MagiUsageError(
+            f"{CONTEXT_SHARE_VARIABLE}={given[:40]} in the environment must be a number such as "
+            f"{CONTEXT_SHARE}, or not there"
+        )
+    return share
 
 
 @dataclass(frozen=True)
@@ -95,6 +118,7 @@ class MagiVelocity:
     ) -> None:
         self.dit, self.config, self.texts = dit, config, texts
         self.cache = cache or KVCache()
+        self.context_share = context_share() if self._single else 1.0
 
     def __call__(
         self, call: ChunkCall, x: Tensor, times: Tensor, clean: Tensor | None = None
@@ -193,7 +217,7 @@ class MagiVelocity:
         if not nearly_clean:
             return out[:, :, -x.shape[2] :]
         alone, out = out[:, :, -width:], out[:, :, -x.shape[2] - width : -width]
-        share = PREVIOUS_CHUNK_SCALE
+        share = self.context_share
         mixed = share * out[:, :, :width] + (1 - share) * alone
         return torch.cat((mixed, out[:, :, width:]), dim=2)
 
