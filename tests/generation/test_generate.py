@@ -97,6 +97,29 @@ def test_what_changes_the_video(nano: Path, changed: dict[str, Any]) -> None:
     assert not torch.equal(plain[1].finished.latents, other[1].finished.latents)
 
 
+@pytest.mark.parametrize("given", [None, 32])
+def test_a_negative_prompt_stands_for_no_text_everywhere(nano: Path, given: int | None) -> None:
+    """Finished chunks read features of chunk 0 under the mask of chunk 1: both must be of one text."""
+    pipeline = Pipeline(nano_config(nano))
+    frames = None if given is None else random_frames(given)
+    request = Request(prompt="a red ball", negative_prompt="a wall", given=frames)
+    text = pipeline.prepare(request).text
+    encoded = pipeline.text.features(["a wall"])
+    assert all(torch.equal(row, encoded.features[0]) for row in text.y[1])
+    assert all(torch.equal(row, encoded.mask[0].float()) for row in text.mask[1])
+
+
+def test_a_distilled_model_is_not_guided_away_from_a_text(nano: Path) -> None:
+    """It takes no pass without the prompt: the negative one would be context of finished chunks alone."""
+    config = nano_config(nano)
+    engine = replace(config.engine_config, distill=True)
+    runtime = replace(config.runtime_config, cfg_number=1)
+    pipeline = Pipeline(replace(config, engine_config=engine, runtime_config=runtime))
+    requests = (Request(prompt="a ball", negative_prompt=against) for against in ("", "a wall"))
+    plain, other = (pipeline.prepare(request).text for request in requests)
+    assert torch.equal(plain.y, other.y) and torch.equal(plain.mask, other.mask)
+
+
 def test_prompts_chunk_by_chunk(nano: Path) -> None:
     pipeline = Pipeline(nano_config(nano, window_size=1))
     same = chunks_of(pipeline, Request(prompt="a red ball"))

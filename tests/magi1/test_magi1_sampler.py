@@ -356,7 +356,7 @@ class Straight:
         left = 1 - times.repeat_interleave(self.width)[:, None, None]
         return (self.target[:, :, frames] - x) / left
 
-    def fill(self, latents: Tensor, first: int, *, count: int) -> None:
+    def fill(self, latents: Tensor, first: int, *, count: int, given: int) -> None:
         self.filled += range(first, first + count)
 
     def select(self, rows: Tensor) -> None:
@@ -528,9 +528,21 @@ def nano_texts(dit: Any, chunks: int) -> VideoTexts:
     return VideoTexts.prepare(dit, y, mask)
 
 
-@pytest.mark.parametrize(("window", "prefix_frames"), [(4, 0), (2, 0), (1, 0), (4, 5), (4, 1)])
-def test_an_interrupted_loop_goes_on_where_it_was(window: int, prefix_frames: int) -> None:
-    config = nano_config(window_size=window, num_frames=32)
+@pytest.mark.parametrize(
+    ("window", "prefix_frames", "spans", "clean"),
+    [
+        *((window, 0, (5, 4, 3, 2), 1) for window in (4, 2, 1)),
+        *((window, prefix, (5, 4, 3, 2), 1) for window, prefix in [(4, 5), (4, 1), (1, 1)]),
+        *((2, 5, spans, clean) for spans, clean in [((3, 3), 3), ((), 1)]),
+    ],
+)
+def test_an_interrupted_loop_goes_on_where_it_was(
+    window: int, prefix_frames: int, spans: tuple[int, ...], clean: int
+) -> None:
+    """Chunks that are put into the cache again show given frames and see others as before."""
+    config = nano_config(
+        window_size=window, num_frames=24, noise2clean_kvrange=spans, clean_chunk_kvrange=clean
+    )
     layout, calls = plan_calls(config, prefix_frames)
     prefix = torch.randn(1, 4, prefix_frames, 4, 6) if prefix_frames else None
     dit = nano()

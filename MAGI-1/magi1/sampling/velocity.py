@@ -16,6 +16,7 @@ from magi1.errors import MagiUsageError
 from magi1.sampling.schedule import (
     ChunkCall,
     attention_range,
+    clean_span,
     distilled_step_size,
     guidance_scales,
     per_frame,
@@ -138,14 +139,20 @@ class MagiVelocity:
             return self._distilled(call, x, times, clean)
         return self._guided(call, x, times, clean)
 
-    def fill(self, latents: Tensor, first: int, *, count: int) -> None:
-        """Run finished chunks, ``latents [B, C, T, H, W]``, only to put them into the cache."""
-        span = prefix_span(self.config.runtime_config)
+    def fill(self, latents: Tensor, first: int, *, count: int, given: int) -> None:
+        """Run finished chunks, ``latents [B, C, T, H, W]``, only to put them into the cache.
+
+        Those that were made see and read what they did when they were finished; see `__call__`.
+        """
+        runtime = self.config.runtime_config
+        times = torch.tensor([runtime.clean_t])
         width = latents.shape[2] // count
         for chunk, part in zip(range(first, first + count), latents.split(width, 2), strict=True):
-            times = torch.tensor([self.config.runtime_config.clean_t])
+            made = chunk >= given
+            span = clean_span(runtime) if made else prefix_span(runtime)
+            read = self.texts.clean if made else self.texts.null[chunk : chunk + 1]
             inputs = _Pass(part, times, chunk, [attention_range(chunk, span)], store=1)
-            self._forward(inputs, self.texts.clean, dropped=not self._single, inner=0)
+            self._forward(inputs, read, dropped=not self._single, inner=0)
 
     def select(self, rows: Tensor) -> None:
         """Go on with copies of these rows of the batch, ``[B]``."""
