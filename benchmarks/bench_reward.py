@@ -28,6 +28,8 @@ from torch import Tensor
 from benchmarks.shared.flags import adding
 from benchmarks.shared.machine import describe, matmul_rate, median_and_peak
 from vjepa2 import VJEPA21, ModelConfig, Reading, VJEPA21Config, WorldModel, build_model, get_config
+from vjepa2.encoder import Encoder
+from vjepa2.encoder21 import Encoder21
 from vjepa2.reading import Observed
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.scorer import SurpriseScorer
@@ -86,6 +88,13 @@ def flops(
     return windows * (encoder(seen, config) + encoder(total, target) + predictor)
 
 
+def _recompute(model: WorldModel, recompute: bool) -> None:
+    """Whether gradients compute activations again instead of keeping them."""
+    for encoder in (model.encoder, model.target_encoder):
+        assert isinstance(encoder, Encoder | Encoder21)
+        encoder.recompute = recompute
+
+
 def gradient(score: Callable[..., Tensor], video: Tensor) -> Tensor:
     leaf = video.detach().requires_grad_()
     return torch.autograd.grad(score(video=leaf), leaf)[0]
@@ -101,6 +110,8 @@ def run(args: argparse.Namespace, name: str) -> dict[str, Any]:
     shared = reference.target_encoder is reference.encoder
     if shared:
         reference.target_encoder = copy.deepcopy(reference.encoder)
+    recomputes = bool(reference.target_encoder.recompute) and not args.keep_activations
+    _recompute(reference, False)
     video = torch.rand(1, 3, args.num_frames, config.crop, config.crop, device=device) * 2 - 1
     rate = matmul_rate(device, ours_dtype)
     head = describe(device)
@@ -137,6 +148,7 @@ def run(args: argparse.Namespace, name: str) -> dict[str, Any]:
     if shared:
         reference.target_encoder = reference.encoder
     ours = reference.to(ours_dtype)
+    _recompute(ours, recomputes)
     if cuda and not args.no_compile:
         ours.compile_blocks()
     for stride, surprise in settings.items():
@@ -151,6 +163,7 @@ def run(args: argparse.Namespace, name: str) -> dict[str, Any]:
         measure("gradient", "ours", stride, partial(scorer.score_and_gradient, video), args.repeats)
     reading = vars(ours.reading) if isinstance(ours, VJEPA21) else {}
     about = {"model": name, "crop": config.crop, **reading, "dtype": str(ours_dtype)[6:]}
+    about["keep_activations"] = not recomputes
     return {"benchmark": "reward", **about, **head, "matmul_flops": rate, "rows": rows}
 
 
@@ -202,6 +215,11 @@ def main(argv: list[str] | None = None) -> int:
     add("--grad_batch", type=int, default=4, help="windows per backward pass, default %(default)s")
     add("--repeats", type=int, default=5, help="timed runs of ours, default %(default)s")
     add("--no_compile", action="store_true", help="eager blocks")
+    add(
+        "--keep_activations",
+        action="store_true",
+        help="for gradients; else large encoders compute them again",
+    )
     add("--skip_reference", action="store_true", help="do not time the reference way")
     args = parser.parse_args(argv)
     for name in args.model:

@@ -115,7 +115,7 @@ class Pipeline:
         device: Where it runs.
         dtype: Precision of the transformer's layers; the configuration's by default.
         offload: Stream the transformer's layers from host memory, and keep the VAE there while idle.
-        compiled: Compile the transformer's layers: seconds at the start, and then a sixth faster. Not with
+        compiled: Compile the transformer's layers: half a minute once, and then a fifth faster. Not with
             ``offload``.
         kernels: ``torch``, or ``flash`` where those packages are installed.
         special_tokens: The file ``special_tokens.npz``, where a request asks for such tokens.

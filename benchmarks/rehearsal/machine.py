@@ -19,8 +19,8 @@ from magi1.planning.plan import plan
 from wmreward.version import versions
 
 GIB = 2**30
-GUIDED_MEMORY = 2.5
-"""Memory of the GPU that guidance took relative to plain sampling where it took most."""
+GUIDED_MORE = 6 * GIB
+"""Memory of the GPU that guidance by ViT-g takes more than plain sampling: 5.4 GiB where it took most."""
 TORCHRUN_PORT = 29500
 COLLECTIVE_S = 120
 T5_PACKAGES = ("transformers", "sentencepiece", "ftfy", "bs4")
@@ -107,7 +107,7 @@ def _gpus(processes: int, needed: int) -> Iterator[Check]:
         yield Check(
             f"GPU {index}",
             f"{torch.cuda.get_device_name(index)}, {_gib(free)} of {_gib(total)} free",
-            f"{_gib(needed)} plain, up to {_gib(GUIDED_MEMORY * needed)} guided",
+            f"{_gib(needed)} plain, {_gib(needed + GUIDED_MORE)} guided by ViT-g",
             free >= needed,
         )
     if torch.distributed.is_nccl_available():
