@@ -62,7 +62,7 @@ class MagiPipeline:
             )
         config = replace(magi.networks.config, runtime_config=asked.runtime)
         velocity = MagiVelocity(self.transformer, config, asked.texts)
-        velocity.fill(asked.prefix, 0, count=layout.offset)
+        velocity.fill(asked.prefix, 0, count=layout.offset, given=layout.offset)
         self.scheduler.set_timesteps(sigmas=(1 - magi.times[:-1]).tolist(), device=latents.device)
         calls = chunk_calls(layout, asked.runtime)
         for call, timestep in zip(calls, self.scheduler.timesteps, strict=True):

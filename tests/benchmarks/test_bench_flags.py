@@ -61,6 +61,8 @@ OTHERWISE = {
 
 OWN = {
     "also": "more rows, in JSON",
+    "keep_activations": "what is kept for a gradient, not which videos",
+    "batch_jobs": "how many jobs a batch has; a command is given a list",
     "average": "decay of averaged weights",
     "blocks": "folder of finished blocks",
     "condition": "how videos are spoilt before they are judged",
