@@ -270,9 +270,11 @@ def settings_of(config: MagiConfig) -> dict[str, Any]:
 def _check_room(folder: Path) -> None:
     check_folder(folder)
     there = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    if free < LEAST_ROOM:
-        raise WMRewardError(f"{folder}: only {free // 2**20} MiB left on the disk; free some space")
+    disk = shutil.disk_usage(there)
+    if disk.total and disk.free < LEAST_ROOM:  # some file systems do not say how large they are
+        raise WMRewardError(
+            f"{folder}: only {disk.free // 2**20} MiB left on the disk; free some space"
+        )
 
 
 def _standing(path: Path) -> tuple[int, ...] | None:
