@@ -327,6 +327,9 @@ def test_a_folder_of_something_else_is_refused(
     (run.path / "thesis.txt").write_text("important")
     assert run.here() == 2
     assert "holds no run" in capsys.readouterr().err
+    (run.path / "candidates").mkdir()
+    assert run.here() == 2
+    assert "no run.json that says how they were made" in capsys.readouterr().err
     assert batch_main(["status", str(run.path)]) == 2
 
 

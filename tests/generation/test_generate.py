@@ -267,7 +267,10 @@ def test_done_is_done_and_nothing_is_replaced_unasked(command: CommandLine) -> N
     assert command(*T2V, "--seed", "3", "--overwrite")[0] == 0
     assert json.loads(Path("output.json").read_text())["settings"]["seed"] == 3
     Path("mine.mp4").write_bytes(b"something of mine")
-    assert "something else" in command.fails(*T2V, "--output_path", "mine.mp4")
+    no_record = command.fails(*T2V, "--output_path", "mine.mp4")
+    assert "there is no record of how it was made" in no_record and "mine.json back" in no_record
+    Path("mine.json").write_text("[]")
+    assert "mine.json beside it is no record" in command.fails(*T2V, "--output_path", "mine.mp4")
     assert Path("mine.mp4").read_bytes() == b"something of mine"
 
 
