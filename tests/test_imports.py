@@ -106,7 +106,7 @@ ROOMS: dict[str, set[str]] = {
     "surprise": {"video", "pictures"},
     "rewards": {"surprise"},
     "records": {"surprise", "video"},
-    "search": {"rewards", "records", "surprise", "pictures", "tables"},
+    "search": {"rewards", "records", "surprise", "pictures", "video", "tables"},
     "scoring": {"surprise", "records", "pictures", "video", "tables", "commands"},
     "compare": {"records", "tables", "commands"},
     "select": {

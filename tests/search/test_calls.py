@@ -51,6 +51,7 @@ def test_arrays_tensors_and_lengths() -> None:
     assert choice.totals[0] == pytest.approx(clip(10).mean() / 127.5 - 1, abs=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*knows simulated balls")
 def test_files_are_chosen_as_the_command_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

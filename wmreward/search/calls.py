@@ -32,6 +32,7 @@ from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.inputs import Frames, ValueRange, video_tensor
 from wmreward.surprise.models import ModelChoice, load
 from wmreward.surprise.models.own import described
+from wmreward.surprise.models.simulated import meaningless_of
 from wmreward.surprise.result import Clock
 from wmreward.surprise.sampling import Sampling
 from wmreward.surprise.scorer import SurpriseScorer
@@ -76,7 +77,8 @@ def select_best(
         RewardError: a reward of your own that fails, or returns what is no score.
 
     Warns:
-        VideoWarning: files were not seen at the same rate.
+        VideoWarning: files were not seen at the same rate, or it is not known that an embedded model can
+            judge them.
         UserWarning: the sum of several rewards is decided by some of them alone.
     """
     if isinstance(videos, str | PathLike) or not len(videos):
@@ -85,6 +87,8 @@ def select_best(
     for video in checked:  # what is no video should not end it when others were judged
         if isinstance(video, Path):
             probe(video)
+    if (chosen := _asked_for(reward, model)) and (note := meaningless_of(chosen, checked)):
+        warnings.warn(note, VideoWarning, stacklevel=2)
     mix = reward_mix(reward, model=model, config=config, how=how)
     for place, video in enumerate(checked):
         if not isinstance(video, Path) and video.shape[1] < mix.min_frames:
@@ -167,6 +171,17 @@ def best_of_n(
     maker = _FunctionMaker(make, place, settings_hash(dict(settings)), fps, value_range)
     judge = FileJudge(mix, _device(mix), ALL_FRAMES, prompt=prompt)
     return _weighed(search(list(seeds), maker, judge, mix, store, folder=place), mix)
+
+
+def _asked_for(reward: Judging, model: Model) -> ModelChoice | None:
+    """The world model that judges, where it is one of ours that is asked for by name."""
+    entries = [reward] if isinstance(reward, str) or not isinstance(reward, Sequence) else reward
+    names = parse_weights([entry for entry in entries if isinstance(entry, str)])
+    if not names.keys() & {*PREDICTS, *DESCRIBES}:
+        return None
+    if isinstance(model, str):
+        return ModelChoice(name=model)
+    return model if isinstance(model, ModelChoice) else None
 
 
 def _weighed(choice: Choice, mix: RewardMix) -> Choice:
