@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from wmreward.errors import UsageError, VideoError
 from wmreward.files import check_regular, misused, user_path
 from wmreward.generation.flags import TINY_CONFIG
 
+_ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+"""Owner and name. A name alone may be that of a very old model, none of which makes videos."""
 _NEEDS = {"t2v": None, "i2v": "init_image", "v2v": "init_video"}
 
 
@@ -60,6 +63,11 @@ def check_generator(values: Mapping[str, Any]) -> None:
         if user_path(pipeline).is_file():
             raise UsageError(
                 f"--pipeline {pipeline} is a file; name a pipeline's folder, or one on the Hub"
+            )
+        if not user_path(pipeline).is_dir() and not _ON_THE_HUB.fullmatch(pipeline):
+            raise UsageError(
+                f"--pipeline {pipeline} is neither a folder nor a name on the Hub, such as "
+                "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
             )
     elif values["config_file"] != TINY_CONFIG:
         check_regular(Path(values["config_file"]), refuse=misused)

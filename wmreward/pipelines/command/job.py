@@ -52,6 +52,7 @@ def job_from(values: Values) -> PipelineJob:
         values, choice.steps, default_model="vitg", judges=searches, measures=not searches
     )
     check_asked(values, choice.steps, "vitg")
+    choice.found.check_weights()
     judge = other_judge(values, steering.rewards)
     for rewards in filter(None, (steering.rewards, judge)):
         choice.tell_plain(rewards)

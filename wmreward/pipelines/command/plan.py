@@ -210,7 +210,7 @@ def _made(choice: PipelineChoice, name: str, kind: Any) -> Any:
         if hasattr(kind, "load_config"):
             return kind.from_config(kind.load_config(str(folder), subfolder=name))
         return kind(kind.config_class.from_pretrained(str(folder / name)))
-    except (OSError, ValueError, TypeError) as error:
+    except Exception as error:  # of a library, about whatever the file says
         raise WMRewardError(f"{choice.found.name}: {name} cannot be made: {error}") from error
 
 

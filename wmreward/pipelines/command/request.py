@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmfiles import JSONError, parse_json
 from wmreward.commands.flags import Values
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.inputs import opening_image
 from wmreward.generation.job import precision
+from wmreward.pipelines.command.arguments import arguments_of
 from wmreward.pipelines.command.economy import changing, economy_of
 from wmreward.pipelines.command.flags import ARGUMENTS, check_flags
 from wmreward.pipelines.loading import FoundPipeline, find_pipeline
@@ -172,10 +172,9 @@ def _common(values: Values, found: FoundPipeline) -> dict[str, Any]:
     call = {name: values[flag] for flag, name in ARGUMENTS.items() if values[flag] is not None}
     if values["video_fps"] is not None:
         call |= {name: values["video_fps"] for name in _RATES if name in found.parameters}
-    for entry in values["pipeline_call"] or ():
-        name, _, word = entry.partition("=")
-        call[name] = _value(word)
-    _check_known(call, found)
+    asked = values["pipeline_call"] or ()
+    _check_known({**call, **dict.fromkeys(entry.partition("=")[0] for entry in asked)}, found)
+    call |= arguments_of(asked, found.kind, _RATES)
     _check_size(call, found)
     return call
 
@@ -206,11 +205,3 @@ def _check_size(call: Mapping[str, Any], found: FoundPipeline) -> None:
 def _check_known(call: Mapping[str, Any], found: FoundPipeline) -> None:
     if unknown := sorted(call.keys() - found.parameters.keys()):
         raise UsageError(f"{found.kind.__name__} does not take {', '.join(unknown)}")
-
-
-def _value(word: str) -> Any:
-    """A number, true, false, null, a list; else the word itself."""
-    try:
-        return parse_json(word)
-    except JSONError:
-        return word
