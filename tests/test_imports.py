@@ -270,11 +270,37 @@ print("all imported")
 """
 
 
+NO_COMPILER = """
+import sys, torch
+from magi1.transformer.fp8 import PerTensorFP8Linear
+from magi1.transformer.kernels import wide_linear
+from vjepa2.layers import Block, run_block
+
+half = torch.randn(4, 16).bfloat16()
+wide_linear(half.requires_grad_(), torch.randn(8, 16).bfloat16()).sum().backward()
+PerTensorFP8Linear(16, 8)(half)
+block = Block(8, 2, 16).requires_grad_(False)
+tables = torch.ones(3, 4), torch.zeros(3, 4)
+run_block(block, torch.randn(1, 3, 8).requires_grad_(), *tables, recompute=True).sum().backward()
+assert "torch._dynamo" not in sys.modules
+"""
+
+
+def test_what_generates_and_guides_does_not_load_the_compiler() -> None:
+    """It takes seconds, also where nothing is compiled."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "MAGI-1")])
+    line = [sys.executable, "-c", NO_COMPILER]
+    env = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(line, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_every_module_imports_with_the_core_dependencies_alone(tmp_path: Path) -> None:
     """In a process where the optional packages cannot be found."""
     names = [
         name for package, place in package_folders().items() for name in modules(package, place)
     ]
+    names.remove("magi1.standardise_kernel")  # is Triton; imported where there is a GPU
     assert {
         "vjepa2.files.checkpoint",
         "wmreward.surprise.compute",

@@ -5,16 +5,29 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vjepa2.config import VJEPA2Config
-from vjepa2.layers import Block, LayerNorm, PatchEmbed, keep_tokens, residual
+from vjepa2.layers import (
+    RECOMPUTED_DEPTH,
+    Block,
+    LayerNorm,
+    PatchEmbed,
+    keep_tokens,
+    residual,
+    run_block,
+)
 from vjepa2.rope import grid_tables
 
 
 class Encoder(nn.Module):
-    """The V-JEPA 2 video encoder."""
+    """The V-JEPA 2 video encoder.
+
+    Attributes:
+        recompute: Whether gradients compute activations again instead of keeping them; large ones do.
+    """
 
     def __init__(self, config: VJEPA2Config) -> None:
         super().__init__()
         self.head_dim = config.width // config.heads
+        self.recompute = config.depth >= RECOMPUTED_DEPTH
         self.patch_embed = PatchEmbed(config.width, config.patch, config.tubelet)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth)
@@ -41,5 +54,5 @@ class Encoder(nn.Module):
         x, cos, sin = keep_tokens(x, cos, sin, keep)
         x = residual(x)
         for block in self.blocks:
-            x = block(x, cos, sin)
+            x = run_block(block, x, cos, sin, recompute=self.recompute)
         return self.norm(x)

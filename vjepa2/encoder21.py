@@ -6,7 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from vjepa2.config import VJEPA21Config
-from vjepa2.layers import Block, LayerNorm, PatchEmbed, keep_tokens, residual
+from vjepa2.layers import (
+    RECOMPUTED_DEPTH,
+    Block,
+    LayerNorm,
+    PatchEmbed,
+    keep_tokens,
+    residual,
+    run_block,
+)
 from vjepa2.rope import STRETCHED, Rotary, grid_tables
 
 
@@ -16,11 +24,15 @@ class Encoder21(nn.Module):
     Args:
         config: Sizes.
         rotary: How positions become angles.
+
+    Attributes:
+        recompute: Whether gradients compute activations again instead of keeping them; large ones do.
     """
 
     def __init__(self, config: VJEPA21Config, rotary: Rotary = STRETCHED) -> None:
         super().__init__()
         self.head_dim = config.width // config.heads
+        self.recompute = config.depth >= RECOMPUTED_DEPTH
         self.levels = config.levels
         self.rotary = rotary
         self.patch_embed = PatchEmbed(config.width, config.patch, config.tubelet)
@@ -58,7 +70,7 @@ class Encoder21(nn.Module):
         x, cos, sin = keep_tokens(x, *tables, keep)
         outputs: list[Tensor] = []  # on the side: the stream goes on un-normed
         for depth, block in enumerate(self.blocks):
-            x = block(x, cos, sin)
+            x = run_block(block, x, cos, sin, recompute=self.recompute)
             if all_levels and depth in self.levels:
                 outputs.append(self.norms_block[len(outputs)](x))
         return torch.cat(outputs, dim=-1) if all_levels else self.norms_block[-1](x)

@@ -4,12 +4,20 @@ checkpoints.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from vjepa2.rope import rotate
+
+RECOMPUTED_DEPTH = 24
+"""Encoders of so many blocks compute activations again for a gradient: kept, those of ViT-g take 3 GiB for a
+window of 16 frames; recomputed, 0.6.
+"""
 
 
 class PatchEmbed(nn.Module):
@@ -100,6 +108,39 @@ class Block(nn.Module):
         """``[B, N, D]`` → ``[B, N, D]``; the other arguments go to :class:`Attention`."""
         x = x + self.attn(self.norm1(x), cos, sin, mask)
         return x + self.mlp(self.norm2(x))
+
+
+def run_block(block: nn.Module, x: Tensor, cos: Tensor, sin: Tensor, *, recompute: bool) -> Tensor:
+    """``block(x, cos, sin)``; with ``recompute``, a gradient of frozen weights computes activations again."""
+    if recompute and x.requires_grad and torch.is_grad_enabled() and _is_frozen(block):
+        again: Tensor = _Recomputed.apply(x, block, cos, sin)
+        return again
+    out: Tensor = block(x, cos, sin)
+    return out
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    return not any(parameter.requires_grad for parameter in module.parameters())
+
+
+class _Recomputed(torch.autograd.Function):
+    """Gradient checkpointing. PyTorch's own loads its compiler first, which takes seconds."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, block: nn.Module, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.block = block
+        ctx.save_for_backward(x, cos, sin)
+        out: Tensor = block(x, cos, sin)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        x, cos, sin = ctx.saved_tensors
+        leaf = x.detach().requires_grad_()
+        with torch.enable_grad():
+            out = ctx.block(leaf, cos, sin)
+        return torch.autograd.grad(out, leaf, grad)[0], None, None, None
 
 
 def keep_tokens(

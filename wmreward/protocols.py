@@ -183,6 +183,21 @@ class SetReward(Protocol):
         ...
 
 
+@runtime_checkable
+class PullsBack(Protocol):
+    """A decoder that turns gradients at its video into gradients at its latents by itself.
+
+    Guidance needs two of the same video: the reward's, and that of the edges which it may not blur. A decoder
+    that knows of both runs once more for the two, part by part, where PyTorch keeps the graph of the whole.
+    """
+
+    def pulled_back(self, latents: Tensor, towards: Sequence[Tensor]) -> list[Tensor]:
+        """For every gradient of ``towards``, each like the video of ``latents [B, C, T, H, W]``, that of the
+        latents, without a graph.
+        """
+        ...
+
+
 class DenoiseStep(Protocol):
     """One step of a generator's denoising loop: chunks of latent frames in flight, each at its own time.
 

@@ -21,6 +21,7 @@ from magi1.errors import MagiError, MagiUsageError
 from magi1.files.blame import blamed, check_finite
 from magi1.files.checkpoint import LoadedWeights, load_dit, load_vae
 from magi1.pixels import from_uint8, to_uint8
+from magi1.pullback import tiled_pullback
 from magi1.sampling.sampler import (
     FinishedChunk,
     Guide,
@@ -114,6 +115,8 @@ class Pipeline:
         device: Where it runs.
         dtype: Precision of the transformer's layers; the configuration's by default.
         offload: Stream the transformer's layers from host memory, and keep the VAE there while idle.
+        compiled: Compile the transformer's layers: seconds at the start, and then a sixth faster. Not with
+            ``offload``.
         kernels: ``torch``, or ``flash`` where those packages are installed.
         special_tokens: The file ``special_tokens.npz``, where a request asks for such tokens.
         text_folder: Where text features are kept for other runs, too.
@@ -131,6 +134,7 @@ class Pipeline:
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
         offload: bool = False,
+        compiled: bool = False,
         kernels: KernelChoice = "torch",
         special_tokens: str | Path = "special_tokens.npz",
         text_folder: Path | None = None,
@@ -138,6 +142,7 @@ class Pipeline:
         self.config, self.device = config, torch.device(device)
         self.dtype = dtype or config.model_config.dtype
         self.offload = offload
+        self.compiled = compiled
         self.kernels = find_kernels(kernels)
         self.special_tokens = special_tokens
         self.text = PromptFeatures(config, self.device, text_folder)
@@ -154,6 +159,8 @@ class Pipeline:
         home = "cpu" if self.offload else self.device
         dit, loaded = load_dit(self.config, device=home, dtype=dtype)
         dit.kernels = self.kernels
+        if self.compiled:
+            dit.compile_layers()
         if self.offload:
             offload_layers(dit, self.device)
         self.weights.append(loaded)
@@ -290,7 +297,7 @@ class Pipeline:
             layout,
             prefix=prefix,
             guide=guide,
-            decode=self._decode,
+            decode=_Decoder(self),
             decode_unit=self.decode_unit,
             frames_per_latent=runtime.temporal_downsample_factor,
             resume=resume,
@@ -342,6 +349,12 @@ class Pipeline:
         check_finite(video, "decoded frames", "VAE", self.vae, self.weights)
         return video
 
+    def _pulled_back(self, latents: Tensor, towards: Sequence[Tensor]) -> list[Tensor]:
+        """Gradients at what :meth:`_decode` returns → gradients at the latents."""
+        scale = self.config.runtime_config.scale_factor
+        found = tiled_pullback(self.vae, latents / scale, towards, self.tiling, self.tile_map)
+        return [gradient / scale for gradient in found]
+
     @contextmanager
     def _blaming(self) -> Iterator[None]:
         """Say why a velocity is not finite."""
@@ -354,6 +367,21 @@ class Pipeline:
             largest = max(map(abs, (*scales.text_scales, *scales.prev_chunk_scales)))
             told = f"{error} (the largest of text_scales and prev_chunk_scales is {largest:g})"
             raise blamed(told, "transformer", self.dit, self.weights) from error
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    """What a guide decodes with: as the pipeline is when it is asked."""
+
+    pipeline: Pipeline
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Scaled latents ``[B, C, T, H, W]`` → video in about [−1, 1]; differentiable."""
+        return self.pipeline._decode(latents)
+
+    def pulled_back(self, latents: Tensor, towards: Sequence[Tensor]) -> list[Tensor]:
+        """Gradients at the video → gradients at the latents, without a graph."""
+        return self.pipeline._pulled_back(latents, towards)
 
 
 def cut_prompts(reader: PromptReader, request: Request) -> tuple[CutPrompt, ...]:

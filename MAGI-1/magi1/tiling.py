@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ TileMap = Callable[[Callable[[Tensor], Tensor], Sequence[Tensor]], Sequence[Tens
 
 Shape = tuple[int, int, int]
 """Tiles in time, height and width."""
+
+Place = tuple[EllipsisType, slice, slice, slice]
+"""Where a tile is: an index of a video or its latents."""
 
 HEIGHT, WIDTH = -2, -1
 
@@ -52,7 +56,7 @@ class Tiling:
                 f"overlap of tiles must be at least 0 and below 1, got {self.overlap}"
             )
 
-    def on(self, config: VAEConfig) -> _Cut:
+    def on(self, config: VAEConfig) -> Cut:
         """The same in latents of a VAE; raises ``MagiUsageError`` where these are not whole."""
         length, patch = config.patch_length, config.patch_size
         overlap = self.overlap * self.size
@@ -63,7 +67,7 @@ class Tiling:
         ):
             if abs(value / unit - round(value / unit)) > 1e-6:
                 raise MagiUsageError(f"tiling: {name} = {value:g} must be a multiple of {unit}")
-        return _Cut(self.frames // length, self.size // patch, round(overlap / patch))
+        return Cut(self.frames // length, self.size // patch, round(overlap / patch))
 
 
 MAGI_TILING = Tiling()
@@ -126,7 +130,7 @@ def tiled_encode(
             f"leave none, 1, or at least {length}"
         )
     tiles, shape = cut.in_pixels(vae.config).tiles(video)
-    return _assemble(tile_map(vae.encode, tiles), shape, cut, chained=True)
+    return assemble(tile_map(vae.encode, tiles), shape, cut, chained=True)
 
 
 def tiled_decode(
@@ -152,11 +156,11 @@ def tiled_decode(
     cut = tiling.on(vae.config)
     vae.check_latent(latent)
     tiles, shape = cut.tiles(latent)
-    return _assemble(tile_map(vae.decode, tiles), shape, cut.in_pixels(vae.config), chained=False)
+    return assemble(tile_map(vae.decode, tiles), shape, cut.in_pixels(vae.config), chained=False)
 
 
 @dataclass(frozen=True)
-class _Cut:
+class Cut:
     """A tiling in the unit of the tensor at hand."""
 
     frames: int
@@ -167,30 +171,39 @@ class _Cut:
     def stride(self) -> int:
         return self.size - self.overlap
 
-    def in_pixels(self, config: VAEConfig) -> _Cut:
+    def in_pixels(self, config: VAEConfig) -> Cut:
         """The pixels and frames of a cut in latents."""
         length, patch = config.patch_length, config.patch_size
-        return _Cut(self.frames * length, self.size * patch, self.overlap * patch)
+        return Cut(self.frames * length, self.size * patch, self.overlap * patch)
 
     def tiles(self, x: Tensor) -> tuple[list[Tensor], Shape]:
-        """Tiles of ``x [B, C, T, H, W]``, width fastest, and their number along each axis.
+        """Tiles of ``x [B, C, T, H, W]``, width fastest, and their number along each axis."""
+        times, rows, columns = self._starts(x)
+        return [x[place] for place in self.places(x)], (len(times), len(rows), len(columns))
 
-        A tile begins at every stride, even where the one before reaches the border already.
-        """
+    def places(self, x: Tensor) -> list[Place]:
+        """Where the same tiles are."""
+        return [
+            (
+                ...,
+                slice(t, t + self.frames),
+                slice(row, row + self.size),
+                slice(column, column + self.size),
+            )
+            for t, row, column in product(*self._starts(x))
+        ]
+
+    def _starts(self, x: Tensor) -> tuple[range, range, range]:
+        """A tile begins at every stride, even where the one before reaches the border already."""
         frames, height, width = x.shape[2:]
-        starts = (
+        return (
             range(0, frames, self.frames),
             range(0, height, self.stride),
             range(0, width, self.stride),
         )
-        tiles = [
-            x[:, :, t : t + self.frames, row : row + self.size, column : column + self.size]
-            for t, row, column in product(*starts)
-        ]
-        return tiles, (len(starts[0]), len(starts[1]), len(starts[2]))
 
 
-def _assemble(tiles: Sequence[Tensor], shape: Shape, cut: _Cut, *, chained: bool) -> Tensor:
+def assemble(tiles: Sequence[Tensor], shape: Shape, cut: Cut, *, chained: bool) -> Tensor:
     """Put tiles of the given ``shape`` together, overlaps cross-faded, parts in time end to end."""
     times, rows, columns = shape
     parts = []
@@ -203,7 +216,7 @@ def _assemble(tiles: Sequence[Tensor], shape: Shape, cut: _Cut, *, chained: bool
     return torch.cat(parts, dim=2)
 
 
-def _assemble_space(tiles: Sequence[Sequence[Tensor]], cut: _Cut, chained: bool) -> Tensor:
+def _assemble_space(tiles: Sequence[Sequence[Tensor]], cut: Cut, chained: bool) -> Tensor:
     """Rows of tiles → one tensor. ``chained``: neighbours are taken as cross-faded, not as they came."""
     done: list[list[Tensor]] = []
     for row, line in enumerate(tiles):

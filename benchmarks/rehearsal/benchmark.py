@@ -12,7 +12,7 @@ each in a process of its own, with the flags of the README and few steps:
     score    a video, twice
     plain    a video from an image
     guided   the same with another seed, guided by the world model: its text is known by then
-    batch    two jobs for each group of processes
+    batch    two jobs for each group of processes (--batch_jobs)
 
 The weights are random. Usually they are not even written: their files are hollow, and what is read of them is
 made up on the GPU, so that all is measured but reading. --write writes them (30 GB for the 4.5B with T5-XXL
@@ -44,6 +44,7 @@ import torch
 from benchmarks.bench_generate.workload import MODELS
 from benchmarks.rehearsal.machine import GIB, checks, launcher
 from benchmarks.rehearsal.machine import table as table_of_checks
+from benchmarks.rehearsal.phases import SAMPLING
 from benchmarks.rehearsal.weights import Stage
 from benchmarks.shared.flags import adding
 from benchmarks.shared.machine import describe
@@ -91,6 +92,17 @@ class Ran:
         guided, step = self.ranks[0]["guided"], self.step()
         return None if step is None or not guided else step + statistics.median(guided)
 
+    def busy(self) -> float | None:
+        """Part of the time from the first step of all processes to their last one that they sampled."""
+        ranks = [rank for rank in self.ranks if rank["steps"]]
+        if not ranks:
+            return None
+        begun = min(rank["first_step_at"] for rank in ranks)
+        span = max(rank["last_step_at"] for rank in ranks) - begun
+        return float(
+            sum(sum(rank["steps"]) + sum(rank["guided"]) for rank in ranks) / (span * len(ranks))
+        )
+
     def rows(self) -> list[str]:
         """For people, a row for each process."""
         rows = []
@@ -100,8 +112,15 @@ class Ran:
             if rank["steps"]:
                 shown.append(f"first step {rank['steps'][0]:.2f}")
                 shown.append(f"sampling {sum(rank['steps']) + sum(rank['guided']):.1f}")
-            memory = f"GPU {rank['peak_gpu'] / GIB:.1f}, host {rank['peak_host'] / GIB:.1f} GiB"
+            peaks = rank["peaks"]
+            memory = f"host {rank['peak_host'] / GIB:.1f} GiB"
+            if peaks:
+                memory = f"GPU {max(peaks.values()) / GIB:.1f}, {memory}"
+            if sampled := [peaks[phase] for phase in SAMPLING if phase in peaks]:
+                memory += f" (GPU while sampling {max(sampled) / GIB:.1f})"
             rows.append(f"  rank {rank['rank']}: {', '.join(shown)} s; {memory}")
+        if (busy := self.busy()) is not None:
+            rows.append(f"  sampling {busy:.1%} of the time from the first step to the last")
         return rows
 
 
@@ -114,11 +133,22 @@ class Rehearsal:
         processes: A GPU each.
         steps: Of the sampler.
         frames: Of each video.
+        jobs: Of a batch, for each group of processes that share a video.
+        more: Flags of all commands that generate.
     """
 
-    def __init__(self, stage: Stage, device: str, processes: int, steps: int, frames: int) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        device: str,
+        processes: int,
+        steps: int,
+        frames: int,
+        jobs: int = 2,
+        more: Sequence[str] = (),
+    ) -> None:
         self.stage, self.device, self.processes = stage, device, processes
-        self.steps, self.frames = steps, frames
+        self.steps, self.frames, self.jobs, self.more = steps, frames, jobs, more
         self.image = stage.root / "first.png"
         self.outputs = stage.root / "outputs"
         self.ran: list[Ran] = []
@@ -139,6 +169,7 @@ class Rehearsal:
             *("--config_file", str(self.stage.config_file), "--device", self.device),
             *("--num_frames", str(self.frames), "--num_steps", str(self.steps)),
             *("--model", self.stage.world_model, "--cp_size", str(self.sharing)),
+            *self.more,
         ]
         if "score" in parts:
             of_video = ["--video_path", str(VIDEO), "--model", self.stage.world_model]
@@ -158,7 +189,7 @@ class Rehearsal:
             self._run("batch", BATCH, [*flags, *more], self.processes)
 
     def _jobs(self) -> list[dict[str, Any]]:
-        count = 2 * self.processes // self.sharing
+        count = self.jobs * self.processes // self.sharing
         image = str(self.image)
         return [
             {"id": f"job{i}", "mode": "i2v", "prompt": f"{PROMPT} {i} times", "init_image": image}
@@ -251,6 +282,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--cp_size", type=int, help="processes that share a video; all for a 24B, else 1")
     add("--num_steps", "--steps", type=int, default=8, help="of the sampler")
     add("--num_frames", "--frames", type=int, default=24, help="of each video")
+    add("--batch_jobs", type=int, default=2, help="of the batch, for each group of processes")
+    add("--compile", action="store_true", help="generate with a compiled transformer")
     add("--parts", nargs="+", choices=PARTS, default=PARTS)
     add("--write", action="store_true", help="write the weights, so that reading counts, too")
     add("--folder", type=Path, help="where files go, and stay; else a temporary one")
@@ -288,7 +321,15 @@ def _rehearse(flags: argparse.Namespace, folder: Path) -> int:
     print(f"weights: {how} in {time.monotonic() - begun:.1f} s", flush=True)
     if flags.device == "cuda":
         torch.cuda.empty_cache()
-    rehearsal = Rehearsal(stage, flags.device, flags.processes, flags.num_steps, flags.num_frames)
+    rehearsal = Rehearsal(
+        stage,
+        flags.device,
+        flags.processes,
+        flags.num_steps,
+        flags.num_frames,
+        flags.batch_jobs,
+        ["--compile"] if flags.compile else [],
+    )
     rehearsal.run(flags.parts)
     full = rehearsal.full_run()
     runtime = stage.config.runtime_config
@@ -305,6 +346,7 @@ def _rehearse(flags: argparse.Namespace, folder: Path) -> int:
         "processes": flags.processes,
         "steps": flags.num_steps,
         "frames": flags.num_frames,
+        "compile": flags.compile,
         "weights": how,
         "commands": [
             {
@@ -312,6 +354,7 @@ def _rehearse(flags: argparse.Namespace, folder: Path) -> int:
                 "seconds": ran.seconds,
                 "step": ran.step(),
                 "guided_step": ran.guided_step(),
+                "busy": ran.busy(),
                 "ranks": ran.ranks,
             }
             for ran in rehearsal.ran

@@ -35,6 +35,9 @@ FUNCTIONS = {
 }
 """Where each is found, and the phase that it is. Of calls within each other the outermost counts."""
 
+SAMPLING = ("step", "guidance")
+"""Phases in which a video is made."""
+
 
 @dataclass
 class Watched:
@@ -46,8 +49,10 @@ class Watched:
         steps: Seconds of each velocity, in order.
         guided: Seconds that guidance added, of the steps where it acted.
         first_step_at: Seconds from the start of the process to the first step; None: there was none.
+        last_step_at: The same to the end of the last one, guided or not.
         total: Seconds from the start of the process to its end.
-        peak_gpu, peak_host: Bytes; those of the host include weights files that are mapped.
+        peaks: Most bytes on the GPU, by phase.
+        peak_host: Most bytes of the host, weights files that are mapped included.
     """
 
     rank: int
@@ -55,8 +60,9 @@ class Watched:
     steps: list[float] = field(default_factory=list)
     guided: list[float] = field(default_factory=list)
     first_step_at: float | None = None
+    last_step_at: float | None = None
     total: float = 0.0
-    peak_gpu: int = 0
+    peaks: dict[str, int] = field(default_factory=dict)
     peak_host: int = 0
 
 
@@ -97,6 +103,8 @@ def _timed(function: Any, phase: str, found: Watched, begun: float) -> Any:
         ):
             return function(*args, **options)
         _idle()
+        if torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()
         start, acted = time.monotonic(), _guided_steps(args) if phase == "guidance" else 0
         _inside.phase = phase
         try:
@@ -104,15 +112,19 @@ def _timed(function: Any, phase: str, found: Watched, begun: float) -> Any:
         finally:
             _inside.phase = None
             _idle()
-            seconds = time.monotonic() - start
+            end = time.monotonic()
+            seconds = end - start
             found.seconds[phase] = found.seconds.get(phase, 0.0) + seconds
             if phase == "step":
                 found.first_step_at = found.first_step_at or start - begun
                 found.steps.append(seconds)
+            if phase in SAMPLING:
+                found.last_step_at = end - begun
             if phase == "guidance" and _guided_steps(args) > acted:
                 found.guided.append(seconds)
             if torch.cuda.is_initialized():
-                found.peak_gpu = max(found.peak_gpu, torch.cuda.max_memory_allocated())
+                peak = torch.cuda.max_memory_allocated()
+                found.peaks[phase] = max(found.peaks.get(phase, 0), peak)
 
     return timed
 

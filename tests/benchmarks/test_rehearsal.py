@@ -106,7 +106,8 @@ def test_commands_that_are_watched(tmp_path: Path, capsys: pytest.CaptureFixture
         *("imports", "checks", "weights", "text", "given frames", "step", "decode", "writing")
     }
     assert len(rank["steps"]) == 5 and rank["guided"] == []  # 4 steps of each of two chunks
-    assert 0 < rank["first_step_at"] < rank["total"] < plain["seconds"]
+    assert 0 < rank["first_step_at"] < rank["last_step_at"] < rank["total"] < plain["seconds"]
+    assert 0 < plain["busy"] < 1 and f"sampling {plain['busy']:.1%} of the time" in shown.out
     assert sum(rank["seconds"].values()) < rank["total"] and rank["peak_host"] > 2**26
     assert result["full_run"]["plain"] > 4 * plain["step"]
     assert (tmp_path / "outputs" / "plain.mp4").exists()

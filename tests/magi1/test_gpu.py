@@ -31,6 +31,7 @@ from test_magi1_dit import (
 from test_magi1_vae import FP32, GRADIENT, golden_vae
 from torch import Tensor, nn
 
+from magi1.standardise import standardise, standardise_plainly
 from magi1.transformer.dit import DiT
 from magi1.transformer.fp8 import FP8Linear
 from magi1.transformer.kernels import wide_linear
@@ -139,6 +140,31 @@ def test_surprise_of_each_window(case: SurpriseGolden) -> None:
         case["surprise_per_window"],
         SURPRISE,
     )
+
+
+# --- the VAE's attention ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [48, 64])
+def test_the_standardising_kernel_rounds_as_pytorch_does(width: int) -> None:
+    x = (torch.randn(2, 100, 3, 4, width, device=GPU) * 3 + 1).bfloat16()
+    wanted = standardise_plainly(x)
+    assert (
+        standardise(x) != wanted
+    ).float().mean() < 1e-4  # where float32 sums in another order tip a tie
+    wide = x.float()
+    torch.testing.assert_close(standardise(wide), standardise_plainly(wide), atol=2e-6, rtol=2e-6)
+
+
+def test_the_gradient_of_the_standardising_kernel() -> None:
+    x = (torch.randn(100, 64, device=GPU) * 3 + 1).requires_grad_()
+    towards, exact = torch.randn_like(x), x.detach().double().requires_grad_()
+    (found,) = torch.autograd.grad(standardise(x), x, towards)
+    (wanted,) = torch.autograd.grad(standardise_plainly(exact), exact, towards.double())
+    torch.testing.assert_close(found.double(), wanted, atol=1e-5, rtol=1e-5)
+    flat = torch.ones(3, 64, device=GPU, requires_grad=True)
+    (found,) = torch.autograd.grad(standardise(flat).sum(), flat)
+    assert found.isfinite().all()
 
 
 # --- products -----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from magi1_goldens import close
 from processes import server
 from test_magi1_dit import NANO, nano, nano_inputs
 from test_magi1_sampler import nano_config, nano_texts
+from test_magi1_vae import NANO_TILING, nano_vae
 from torch import Tensor
 from torch import distributed as dist
 
@@ -25,10 +26,11 @@ from magi1.config import EngineConfig
 from magi1.errors import MagiUsageError
 from magi1.parallel.context import Ulysses, _deal, parallelise, share_tiles
 from magi1.parallel.groups import Place, process_groups
+from magi1.pullback import tiled_pullback
 from magi1.sampling.sampler import denoise, make_noise
 from magi1.sampling.schedule import plan_calls, time_steps
 from magi1.sampling.velocity import MagiVelocity
-from magi1.tiling import map_tiles
+from magi1.tiling import map_tiles, tiled_decode
 
 PROCESSES = 4
 FLOAT32, FLOAT64 = 1e-5, 1e-12
@@ -86,6 +88,17 @@ def tiles(group: Any, count: int) -> Results:
     return {"grad": grad, **{f"tile{i}": tile.detach() for i, tile in enumerate(mapped)}}
 
 
+def pulled_back(group: Any) -> Results:
+    """Gradients at a decoded video: whole on every process, in float64."""
+    torch.manual_seed(0)
+    vae = nano_vae().requires_grad_(False)
+    latent = torch.randn(1, 2, 3, 9, 7, dtype=torch.float64)
+    tile_map = share_tiles(group)
+    video = tiled_decode(vae, latent, NANO_TILING, tile_map)
+    found = tiled_pullback(vae, latent, [video, video.sin()], NANO_TILING, tile_map)
+    return {"video": video, **{f"gradient{i}": gradient for i, gradient in enumerate(found)}}
+
+
 CASES: dict[str, tuple[tuple[int, ...], Callable[[Any], Results]]] = {
     "loop in float32": ((2,), lambda group: loop(group, torch.float32)),
     "loop in float64": ((4,), lambda group: loop(group, torch.float64)),
@@ -94,6 +107,7 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[[Any], Results]]] = {
     "gradient with checkpointing": ((2,), lambda group: gradient(group, checkpointing=True)),
     "tiles": ((2, 4), lambda group: tiles(group, 5)),
     "a single tile": ((2,), lambda group: tiles(group, 1)),
+    "a gradient pulled back": ((2, 4), pulled_back),
 }
 """What is computed, and how many processes share it."""
 

@@ -112,7 +112,7 @@ def test_a_pipeline_is_guided_by_smaller_videos(name: str) -> None:
     video that surely gets better: what that says of the exact one, random decoders do not tell.
     """
     made = tiny(name)
-    config = GuidanceConfig(schedule=GuidanceSchedule((0.0, 0.15, 0.15, 0.0)))
+    config = GuidanceConfig(schedule=GuidanceSchedule((0.0, 0.15, 0.15, 0.0)), measure=True)
     plain = made.video()
     with guide_pipeline(made.pipe, Bright(), config, economy=Economy(shrink=2)) as guided:
         video = made.video()

@@ -84,9 +84,11 @@ def smooth(videos: Tensor) -> RewardScores:
     return RewardScores(scores, {})
 
 
-def always(scale: float = 0.1, steps: int = 8, **options: Any) -> GuidanceConfig:
+def always(
+    scale: float = 0.1, steps: int = 8, measure: bool = True, **options: Any
+) -> GuidanceConfig:
     schedule = GuidanceSchedule.make(steps, scale=scale)
-    return GuidanceConfig(schedule=schedule, context_frames=4, **options)
+    return GuidanceConfig(schedule=schedule, context_frames=4, measure=measure, **options)
 
 
 def reward_at(step: Step, latents: Tensor, velocity: Tensor) -> Tensor:
@@ -481,7 +483,10 @@ def test_a_guided_video_surprises_less_at_every_guided_step(
     pipeline: Pipeline, surprise: SurpriseReward, through: Any
 ) -> None:
     config = GuidanceConfig(
-        schedule=GuidanceSchedule.make(8, scale=0.02), through=through, context_frames=12
+        schedule=GuidanceSchedule.make(8, scale=0.02),
+        through=through,
+        measure=True,
+        context_frames=12,
     )
     request = Request(prompt="a red ball")
     pipeline.dit.checkpointing = True

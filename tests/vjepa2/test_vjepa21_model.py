@@ -168,6 +168,10 @@ def test_gradient_flows_through_the_observed_side(kind: str, pixels: Tensor) -> 
         assert latents.predicted.requires_grad == context_grad
         (gradient,) = torch.autograd.grad(latents.observed.square().sum(), leaf)
         assert gradient[:, :, :4].abs().max() > 0 and gradient[:, :, 4:].abs().max() > 0
+        for encoder in {model.encoder, model.target_encoder}:
+            encoder.recompute = not encoder.recompute
+        again = model.future_latents(leaf, 4, context_grad=context_grad).observed
+        assert torch.equal(gradient, torch.autograd.grad(again.square().sum(), leaf)[0])
 
 
 def test_all_levels_are_the_mean_over_levels(pixels: Tensor) -> None:

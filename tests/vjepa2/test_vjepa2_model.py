@@ -42,6 +42,7 @@ def test_released_sizes(name: str) -> None:
         found += [sum(p.numel() for p in parameters), len(parameters)]
         assert not list(part.buffers())
     assert tuple(found) == SIZES[name]
+    assert model.encoder.recompute == (name not in ("tiny", "referee"))
 
 
 @pytest.mark.parametrize(
@@ -391,6 +392,24 @@ def test_gradient_flows_through_the_prediction_only_if_asked(context_grad: bool)
     if context_grad:
         (grad,) = torch.autograd.grad(latents.predicted.square().sum(), pixels)
         assert grad[:, :, :6].abs().max() > 0 and not grad[:, :, 6:].any()
+
+
+def test_what_is_recomputed_is_not_kept_and_changes_no_gradient() -> None:
+    model, gradients, kept = random_model(replace(NANO, depth=6)), [], []
+    pixels = pixels_of(1).requires_grad_()
+    for model.encoder.recompute in (False, True):
+        saved = list[int]()
+
+        def pack(x: Tensor, saved: list[int] = saved) -> Tensor:
+            saved.append(x.numel())
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            loss = model.future_latents(pixels, 6).observed.square().sum()
+        kept.append(sum(saved))
+        gradients.append(torch.autograd.grad(loss, pixels)[0])
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+    assert kept[1] < kept[0] / 2
 
 
 def test_gradients_work_after_inference_mode() -> None:

@@ -320,6 +320,11 @@ DTYPE = Flag(
     default="auto",
     rare=True,
 )
+COMPILE = Flag(
+    "compile",
+    "compile the blocks of the transformer: later to begin and then faster",
+    rare=True,
+)
 
 # --- Physics-IQ -----------------------------------------------------------------------------------------
 

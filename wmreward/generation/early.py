@@ -59,6 +59,8 @@ def check_generator(values: Mapping[str, Any]) -> None:
     """Raise ``UsageError`` if a pipeline cannot be one, or the configuration is not there; the small one
     works from any folder.
     """
+    if values["compile"] and values["offload"]:
+        raise UsageError("--compile cannot be had with --offload: leave one of them out")
     if pipeline := values["pipeline"]:
         if user_path(pipeline).is_file():
             raise UsageError(

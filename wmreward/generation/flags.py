@@ -191,6 +191,9 @@ _RUNNING = (
         kind=Whole(1, 100_000),
         rare=True,
     ),
+    shared.COMPILE.but(
+        note="MAGI-1's takes ten seconds and saves a sixth of the time of sampling; rounds differently"
+    ),
     Flag(
         "kernels",
         "torch, or flash (flash-attn and flashinfer, where installed)",

@@ -50,7 +50,7 @@ class Job:
         doubts: What is doubtful about the video that is continued, if anything.
         seed: Of the noise.
         output: Where it goes, and what is there already.
-        device, dtype, offload, kernels: How it runs; ``dtype`` None is the configuration's.
+        device, dtype, offload, compile, kernels: How it runs; ``dtype`` None is the configuration's.
         special_tokens: The file with their vectors.
         released: Decode as the released code does.
         preview, save_latents, plot, as_json: What else is written.
@@ -69,6 +69,7 @@ class Job:
     device: str
     dtype: torch.dtype | None
     offload: bool
+    compile: bool
     kernels: Any
     special_tokens: str
     released: bool
@@ -119,7 +120,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     find_kernels(values["kernels"])
     candidates = Candidates.of(values, config.runtime_config.seed)
     searches = candidates.searches
-    steering = steering_from(values, config, judges=searches, measures=not searches)
+    steering = steering_from(values, config, judges=searches)
     judge = other_judge(values, steering.rewards)
     dtype = precision(values["dtype"])
     tokens, special_tokens = _tokens(values)
@@ -168,7 +169,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     )
 
 
-_AS_GIVEN = ("mode", "device", "offload", "kernels", "preview", "save_latents", "plot")
+_AS_GIVEN = ("mode", "device", "offload", "compile", "kernels", "preview", "save_latents", "plot")
 """Flags that a job has as they are."""
 
 

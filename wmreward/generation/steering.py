@@ -58,16 +58,13 @@ class Steering:
         return decisive
 
 
-def steering_from(
-    values: Mapping[str, Any], config: MagiConfig, *, judges: bool, measures: bool = False
-) -> Steering:
+def steering_from(values: Mapping[str, Any], config: MagiConfig, *, judges: bool) -> Steering:
     """From flags.
 
     Args:
         values: All of them.
         config: The generator.
         judges: Whether rewards are needed to judge finished videos, guided or not.
-        measures: Whether guidance measures what it does, even if no flag asks for it.
 
     Raises:
         UsageError: settings that cannot be, or do not fit the sampler.
@@ -77,7 +74,6 @@ def steering_from(
         config.runtime_config.num_steps,
         default_model=usual_model(config.model_config.model_name),
         judges=judges,
-        measures=measures,
     )
 
 
@@ -87,7 +83,6 @@ def steering_of(
     *,
     default_model: str,
     judges: bool,
-    measures: bool = False,
 ) -> Steering:
     """The same for any generator that takes ``steps`` steps, with the world model that usually judges it."""
     asked = AskedSteering.of(values, steps, default_model=default_model, judges=judges)
@@ -110,7 +105,7 @@ def steering_of(
             rule=values["guidance_rule"],
             keep=values["guidance_keep"],
             repeats=values["guidance_repeats"],
-            measure=measures or values["guidance_measure"] or values["plot"],
+            measure=values["guidance_measure"] or values["plot"],
             null=values["guidance_null"],
             context_frames=context,
         )

@@ -110,8 +110,8 @@ GUIDANCE = (
     ),
     Flag(
         "guidance_measure",
-        "also measure what every guided step did to the reward, a third of the time of guidance",
-        usually="a single video and --plot do; lists and several candidates do not",
+        "also measure what every guided step did to the reward, for a quarter of the time of guidance more",
+        usually="--plot does",
         rare=True,
     ),
     Flag(

@@ -98,6 +98,7 @@ class Workshop:
             device=self.device,
             dtype=job.dtype,
             offload=job.offload,
+            compiled=job.compile,
             kernels=job.kernels,
             special_tokens=job.special_tokens,
             text_folder=job.output.path.parent / TEXT_FOLDER,

@@ -225,7 +225,7 @@ class _Call:
         config = self.config
         if not isinstance(config, GuidanceConfig):
             schedule = GuidanceSchedule((config,) * steps, GUIDANCE_RANGE)
-            config = GuidanceConfig(schedule=schedule, keep="edges", measure=False)
+            config = GuidanceConfig(schedule=schedule, keep="edges")
         judged = continued(
             self.reward,
             type(self.family.pipe).__name__,

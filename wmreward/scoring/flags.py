@@ -105,11 +105,7 @@ _OUTPUT = (
 _RUNNING = (
     shared.DEVICE,
     shared.DTYPE.but(note="auto is bfloat16 on a GPU, else float32"),
-    Flag(
-        "compile",
-        "compile the transformer blocks: takes half a minute, so it pays off from some hundred windows on",
-        rare=True,
-    ),
+    shared.COMPILE.but(note="takes half a minute, so it pays off from some hundred windows on"),
     Flag(
         "batch_size",
         "windows per forward pass",

@@ -11,6 +11,7 @@ from torch import Tensor
 from wmreward.protocols import ContinuationReward, DenoiseStep, RewardScores
 from wmreward.steering.checks import checked_scores, gradient_of
 from wmreward.steering.keep_edges import edge_energy, without_blur
+from wmreward.steering.pullback import decoded
 
 
 @dataclass
@@ -36,7 +37,7 @@ class EstimateReward:
         """Rewards ``[B]`` of the clean latents of the first frames in flight."""
         with torch.no_grad():
             portions = self._portions(len(clean))
-            videos = (self._video(step, clean[rows], rows) for rows in portions)
+            videos = (self._shown(step, step.decode(clean[rows]), rows) for rows in portions)
             return torch.cat([self._score(step, video) for video in videos])
 
     def gradient(self, step: DenoiseStep, clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,19 +45,18 @@ class EstimateReward:
         rewards: list[Tensor] = []
         gradients: list[Tensor] = []
         for rows in self._portions(len(clean)):
-            leaf = clean[rows].detach().requires_grad_()
+            video, pull_back = decoded(step.decode, clean[rows])
+            pixels = self._shown(step, video, rows).requires_grad_()
             with torch.enable_grad():
-                video = self._video(step, leaf, rows)
-                pixels = video.detach().requires_grad_()
                 scores = self._score(step, pixels)
+                towards = [gradient_of(scores, pixels)]
+                if self.keep_edges:
+                    towards.append(gradient_of(edge_energy(pixels), pixels, "the edge energy"))
             rewards.append(scores.detach())
-            (gradient,) = torch.autograd.grad(
-                video, leaf, gradient_of(scores, pixels), retain_graph=self.keep_edges
-            )
+            new = [part[:, :, -video.shape[2] :].to(video.dtype) for part in towards]
+            gradient, *sharpens = pull_back(new)
             if self.keep_edges:
-                sharper = gradient_of(edge_energy(pixels), pixels, "the edge energy")
-                (sharpens,) = torch.autograd.grad(video, leaf, sharper)
-                gradient = without_blur(gradient, sharpens, step.chunk_width)
+                gradient = without_blur(gradient, sharpens[0], step.chunk_width)
             gradients.append(gradient)
         return torch.cat(rewards), torch.cat(gradients)
 
@@ -64,9 +64,9 @@ class EstimateReward:
         starts = range(0, count, self.batch_size)
         return [slice(start, start + self.batch_size) for start in starts]
 
-    def _video(self, step: DenoiseStep, clean: Tensor, rows: slice) -> Tensor:
-        """What is shown of some videos of the batch, from their clean latents."""
-        video, context = step.decode(clean), self.context(step)
+    def _shown(self, step: DenoiseStep, video: Tensor, rows: slice) -> Tensor:
+        """What a reward is shown of some videos of the batch: what came before, then what was decoded."""
+        context = self.context(step)
         if context is not None:
             video = torch.cat((context[rows], video), dim=2)
         # Half precision keeps 8 bits of a grey value: too few for a reward.

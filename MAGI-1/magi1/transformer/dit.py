@@ -17,6 +17,7 @@ from magi1.transformer.attention import CacheUse, ChunkAttention, ChunkRange, On
 from magi1.transformer.kernels import TORCH, Kernels, wide
 from magi1.transformer.layers import ChunkTexts, LayerInputs, Norm, TransformerLayer
 from magi1.transformer.rope import RotaryEmbedding, Rotation
+from wmweights import keep_compiled
 
 SINUSOID = 256
 ROUNDED_UP = [12, 106]
@@ -233,8 +234,10 @@ class DiT(nn.Module):
     def compile_layers(self) -> None:
         """Compile in place what the layers do to single tokens; attention stays as it is.
 
-        All layers share the compiled code, which rounds where it does without compilation.
+        All layers share the compiled code, which rounds where it does without compilation. It is kept for
+        the next run.
         """
+        keep_compiled()
         from torch._inductor import config as inductor  # takes a second
 
         # Kinds of layers, with and without gradients, and sizes: more variants than the default limit.

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from magi1.transformer.operators import operator
+
 E4M3 = torch.float8_e4m3fn
 E4M3_MAX = 448.0
 
@@ -79,13 +81,7 @@ def _has_fp8_product(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
 
 
-# An operator of its own, so that torch.compile takes it as it is.
-@torch.library.custom_op(
-    "magi1::fp8_product",
-    mutates_args=(),
-    schema="(Tensor rows, Tensor weight, Tensor scale_a, Tensor scale_b) -> Tensor",
-)
-def _product(rows: Tensor, weight: Tensor, scale_a: Tensor, scale_b: Tensor) -> Tensor:
+def _multiplied(rows: Tensor, weight: Tensor, scale_a: Tensor, scale_b: Tensor) -> Tensor:
     """e4m3(rows) Wᵀ · both scales."""
     quantised = rows.to(E4M3)
     if _has_fp8_product(rows.device):
@@ -96,8 +92,7 @@ def _product(rows: Tensor, weight: Tensor, scale_a: Tensor, scale_b: Tensor) -> 
     return (F.linear(quantised.float(), weight.float()) * scale_a * scale_b).to(torch.bfloat16)
 
 
-@_product.register_fake
-def _(rows: Tensor, weight: Tensor, scale_a: Tensor, scale_b: Tensor) -> Tensor:
+def _shape_of_product(rows: Tensor, weight: Tensor, scale_a: Tensor, scale_b: Tensor) -> Tensor:
     return rows.new_empty(rows.shape[0], weight.shape[0], dtype=torch.bfloat16)
 
 
@@ -105,11 +100,17 @@ def _keep_weight(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[1:])
 
 
-def _product_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+def _multiplied_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
     """The gradient passes the rounding straight through."""
     weight, scale_a, scale_b = ctx.saved_tensors
     scaled = (grad.float() * scale_a * scale_b).to(torch.bfloat16)
     return scaled @ weight.to(torch.bfloat16), None, None, None
 
 
-_product.register_autograd(_product_backward, setup_context=_keep_weight)
+_product = operator(
+    "fp8_product(Tensor rows, Tensor weight, Tensor scale_a, Tensor scale_b) -> Tensor",
+    _multiplied,
+    shape_of=_shape_of_product,
+    backward=_multiplied_backward,
+    keep=_keep_weight,
+)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from magi1.errors import MagiUsageError
+from magi1.transformer.operators import operator
 
 KernelChoice = Literal["torch", "flash"]
 
@@ -122,18 +123,13 @@ def wide_linear(x: Tensor, weight: Tensor) -> Tensor:
     return F.linear(x.to(dtype), weight.to(dtype))
 
 
-# An operator of its own, so that torch.compile takes it as it is.
-@torch.library.custom_op(
-    "magi1::wide_product", mutates_args=(), schema="(Tensor rows, Tensor weight) -> Tensor"
-)
-def _wide_product(rows: Tensor, weight: Tensor) -> Tensor:
+def _multiplied(rows: Tensor, weight: Tensor) -> Tensor:
     if rows.is_cuda and WIDE_PRODUCT:
         return torch.mm(rows, weight.t(), out_dtype=torch.float32)
     return F.linear(rows.float(), weight.float())
 
 
-@_wide_product.register_fake
-def _(rows: Tensor, weight: Tensor) -> Tensor:
+def _shape_of_product(rows: Tensor, weight: Tensor) -> Tensor:
     return rows.new_empty(rows.shape[0], weight.shape[0], dtype=torch.float32)
 
 
@@ -141,7 +137,7 @@ def _keep_operands(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> N
     ctx.save_for_backward(*inputs)
 
 
-def _wide_product_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def _multiplied_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """Gradients are rounded to bfloat16 first, as they leave in it anyway."""
     rows, weight = ctx.saved_tensors
     grad = grad.to(rows.dtype)
@@ -150,4 +146,10 @@ def _wide_product_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tenso
     return into_rows, into_weight
 
 
-_wide_product.register_autograd(_wide_product_backward, setup_context=_keep_operands)
+_wide_product = operator(
+    "wide_product(Tensor rows, Tensor weight) -> Tensor",
+    _multiplied,
+    shape_of=_shape_of_product,
+    backward=_multiplied_backward,
+    keep=_keep_operands,
+)

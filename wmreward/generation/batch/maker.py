@@ -62,6 +62,7 @@ class MagiMaker:
             device=place.device,
             dtype=setup.dtype,
             offload=setup.values["offload"],
+            compiled=setup.values["compile"],
             kernels=setup.values["kernels"],
             special_tokens=setup.special_tokens,
             text_folder=setup.outputs / TEXT_FOLDER,

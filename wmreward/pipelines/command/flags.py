@@ -8,7 +8,7 @@ from wmreward.pipelines.command.economy import economy_of
 
 _OTHER_GENERATORS = (
     *("config_file", "init_video", "chunks_at_once", "text_scales", "prev_chunk_scales"),
-    *("special_tokens", "compat", "preview", "save_latents", "cp_size", "kernels"),
+    *("special_tokens", "compat", "preview", "save_latents", "cp_size", "compile", "kernels"),
     *("particle_beta", "particle_every", "particle_range", "particle_threshold", "particle_churn"),
 )
 """Flags of `wmreward generate` that mean something to MAGI-1 only."""

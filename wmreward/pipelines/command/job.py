@@ -48,9 +48,7 @@ def job_from(values: Values) -> PipelineJob:
     choice = PipelineChoice.of(values)
     image = Path(values["init_image"]) if values["init_image"] else None
     request = choice.request(values["prompt"], values["negative_prompt"], image)
-    steering = steering_of(
-        values, choice.steps, default_model="vitg", judges=searches, measures=not searches
-    )
+    steering = steering_of(values, choice.steps, default_model="vitg", judges=searches)
     check_asked(values, choice.steps, "vitg")
     choice.found.check_weights()
     judge = other_judge(values, steering.rewards)
