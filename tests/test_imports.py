@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT: dict[str, set[str]] = {
     "wmfiles": set(),
     "wmweights": {"wmfiles"},
-    "simworld": set(),
+    "simworld": {"wmfiles"},
     "vjepa2": {"wmweights", "wmfiles"},
     "magi1": {"wmweights", "wmfiles"},
     "wmreward": {"vjepa2", "magi1", "wmweights", "wmfiles"},

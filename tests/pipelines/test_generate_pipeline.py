@@ -281,6 +281,15 @@ def test_arguments_of_a_wrong_type_are_told_before_anything_is_loaded(
     assert says in command.fails(*PROMPT, "--pipeline_call", asked)
 
 
+def test_a_video_that_no_memory_holds_is_refused(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmreward.generation.room.available_memory", lambda: 2**20)
+    assert "9 frames of 32×32" in command(*PROMPT)[1]  # the numbers of frames are those of Wan
+    told = command.fails(*PROMPT, "--num_frames", "1000001")
+    assert "1000001 frames of 32×32 need 25.7 GiB of memory" in told and "up to 37 frames" in told
+
+
 def test_words_become_what_an_argument_takes() -> None:
     class Kind:
         def __call__(self, a: float, b: str, c: int | list[int], d: Any, e: int) -> None: ...

@@ -18,6 +18,7 @@ from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.inputs import opening_image
 from wmreward.generation.job import precision
+from wmreward.generation.room import refuse_unless_fits
 from wmreward.pipelines.command.arguments import arguments_of
 from wmreward.pipelines.command.economy import changing, economy_of
 from wmreward.pipelines.command.flags import ARGUMENTS, check_flags
@@ -148,6 +149,15 @@ class PipelineChoice:
                 f"the video has {frames} frames, but the reward needs {needed}: raise --num_frames, or lower "
                 "--window_size"
             )
+
+    def check_room(self) -> None:
+        """Raise ``UsageError`` for a video that no memory holds: as it is decoded, scaled and written."""
+        sides = [self.argument(name) for name in ("num_frames", "height", "width")]
+        if not all(isinstance(side, int) for side in sides):
+            return
+        frames, height, width = sides
+        needed = frames * height * width * 3 * (2 * 4 + 1)
+        refuse_unless_fits(needed, frames, 1, (height, width))
 
     def tell_plain(self, rewards: RewardChoice) -> None:
         """Say that the reward ``seam`` is plain surprise: of a pipeline an image is given at most."""
