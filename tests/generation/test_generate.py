@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -34,6 +35,7 @@ from wmreward.generation.cli import main
 from wmreward.generation.flags import build_parser
 from wmreward.generation.inputs import given_frames
 from wmreward.generation.job import told_length
+from wmreward.generation.search.candidate import _Run
 from wmreward.video_io import read_frames, write_png, write_video
 
 command = generate_fixtures.command
@@ -484,7 +486,10 @@ def test_videos_that_no_memory_holds_are_refused_before_anything_is_made(
             f"wmreward.generation.{needs}", lambda *_: pytest.fail("weights are read")
         )
     told = command.fails(*T2V, "--num_frames", "1000000")
-    assert "of memory, but 1.0 GiB are there: up to" in told and "frames fit (--num_frames)" in told
+    assert (
+        "of memory, but 819.2 MiB are free for it: up to" in told
+        and "frames fit (--num_frames)" in told
+    )
     most = re.search(r"up to (\d+) frames fit", told)
     assert most is not None
     jobs = tmp_path / "jobs.jsonl"
@@ -494,6 +499,22 @@ def test_videos_that_no_memory_holds_are_refused_before_anything_is_made(
     several = ("--num_frames", most[1], "--best_of", "64", "--candidate_batch")
     assert "in 64 videos at once need" in command.fails(*T2V, *several, "64")
     assert "weights are read" in command(*T2V, "--num_frames", most[1])[2]  # so many do fit
+
+
+def test_the_state_after_a_chunk_is_let_go(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each holds the whole video: all of them would grow with the square of its length."""
+    states: list[weakref.ref[Any]] = []
+    keep = _Run._keep
+
+    def kept(self: _Run, state: Any) -> None:
+        states.append(weakref.ref(state))
+        keep(self, state)
+        assert sum(ref() is not None for ref in states) <= 2  # this one, and the one before it
+
+    monkeypatch.setattr(_Run, "_keep", kept)
+    assert command(*T2V, "--num_frames", "96")[0] == 0 and len(states) > 3
 
 
 def test_memory_of_a_video_is_no_less_than_its_tensors(nano: Path) -> None:

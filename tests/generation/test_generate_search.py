@@ -212,6 +212,7 @@ def test_plain_guided_and_winner_side_by_side(command: Guided, made: list[list[i
     assert command(*flags)[0] == 0 and Path("output.compare.mp4").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*knows simulated balls")
 def test_another_judge_says_which_is_more_plausible(
     command: Guided,
     made: list[list[int]],

@@ -287,7 +287,7 @@ def test_a_video_that_no_memory_holds_is_refused(
     monkeypatch.setattr("wmreward.generation.room.available_memory", lambda: 2**20)
     assert "9 frames of 32×32" in command(*PROMPT)[1]  # the numbers of frames are those of Wan
     told = command.fails(*PROMPT, "--num_frames", "1000001")
-    assert "1000001 frames of 32×32 need 25.7 GiB of memory" in told and "up to 37 frames" in told
+    assert "1000001 frames of 32×32 need 25.7 GiB of memory" in told and "up to 30 frames" in told
 
 
 def test_words_become_what_an_argument_takes() -> None:

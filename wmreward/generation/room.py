@@ -9,6 +9,9 @@ from wmfiles import available_memory
 from wmfiles.amounts import BYTES, amount
 from wmreward.errors import UsageError
 
+USABLE = 0.8
+"""Of the memory that there is; networks and what they compute with need some, too."""
+
 
 def check_room(config: MagiConfig, videos: int) -> None:
     """Raise ``UsageError`` unless texts, latents and frames of so many videos at once fit into memory."""
@@ -35,8 +38,8 @@ def refuse_unless_fits(
         size: Height and width.
         videos: How many are made at once.
     """
-    there = available_memory()
-    if there is None or needed <= there:
+    free = available_memory()
+    if free is None or needed <= (there := int(USABLE * free)):
         return
     what = f"{frames} frames of {size[1]}×{size[0]}" + f" in {videos} videos at once" * (videos > 1)
     fit = there * frames // needed // unit * unit
@@ -47,7 +50,5 @@ def refuse_unless_fits(
         if videos > 1
         else "lower --video_size_h and --video_size_w"
     )
-    raise UsageError(
-        f"{what} need {amount(needed, BYTES, '.1f')} of memory, but {amount(there, BYTES, '.1f')} are there: "
-        f"{advice}"
-    )
+    need, free_of_it = amount(needed, BYTES, ".1f"), amount(there, BYTES, ".1f")
+    raise UsageError(f"{what} need {need} of memory, but {free_of_it} are free for it: {advice}")
