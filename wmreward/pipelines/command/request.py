@@ -156,8 +156,8 @@ class PipelineChoice:
         if not all(isinstance(side, int) for side in sides):
             return
         frames, height, width = sides
-        needed = frames * height * width * 3 * (2 * 4 + 1)
-        refuse_unless_fits(needed, frames, 1, (height, width))
+        picture = height * width * 3 * (2 * 4 + 1)
+        refuse_unless_fits(lambda count: count * picture, frames, 1, (height, width))
 
     def tell_plain(self, rewards: RewardChoice) -> None:
         """Say that the reward ``seam`` is plain surprise: of a pipeline an image is given at most."""
