@@ -60,10 +60,11 @@ def cli(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Cli]:
     """Runs the command line with the nano model; models are not kept from one test to the next."""
-    monkeypatch.setitem(vjepa2.config.MODELS, "tiny", replace(NANO, name="tiny"))
+    tiny = replace(NANO, name="tiny", predictor=replace(NANO.predictor, mask_tokens=1))
+    monkeypatch.setitem(vjepa2.config.MODELS, "tiny", tiny)
     monkeypatch.setitem(vjepa2.config.MODELS, "vitgac", replace(NANO_AC, name="vitgac"))
     monkeypatch.chdir(tmp_path)
-    weights = write_weights(tmp_path / "nano.safetensors", NANO)
+    weights = write_weights(tmp_path / "nano.safetensors", tiny)
 
     def run(*arguments: object, model: str = "tiny", weights: Path | None = weights) -> Result:
         given = ["--weights", str(weights)] if weights else []

@@ -53,7 +53,7 @@ class Encoder21(nn.Module):
             pixels: ``[B, 3, T, H, W]``, normalised as :func:`vjepa2.preprocess.preprocess` does; H and
                 W multiples of the patch side, at least two patches. T = 1 is an image; a longer clip
                 loses an odd last frame.
-            keep: Token indices ``[B, K]``; the other tokens are dropped before any attention, so
+            keep: Token indices, ``[K]`` or ``[B, K]``; the other tokens are dropped before any attention, so
                 that nothing of them reaches the result. Kept tokens keep their positions.
             all_levels: Return every level, shallowest first, side by side.
 

@@ -30,10 +30,21 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv3d(3, width, kernel_size=size, stride=size)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``[B, 3, T, H, W]`` → ``[B, T/tubelet · H/patch · W/patch, D]``; an odd last frame is dropped."""
-        frames = pixels.shape[2] - pixels.shape[2] % self.tubelet
+        """``[B, 3, T, H, W]`` → ``[B, T/tubelet · H/patch · W/patch, D]``.
+
+        As by a convolution, an odd last frame is dropped, and rows and columns that fill no patch.
+        """
+        steps = (self.tubelet, self.patch, self.patch)
+        frames, rows, columns = (
+            side - side % step for side, step in zip(pixels.shape[2:], steps, strict=True)
+        )
+        if not frames * rows * columns:
+            raise ValueError(
+                f"a clip of {' × '.join(map(str, pixels.shape[2:]))} is smaller than a token, "
+                f"{' × '.join(map(str, steps))} (frames × rows × columns)"
+            )
         patches = rearrange(
-            pixels[:, :, :frames],
+            pixels[:, :, :frames, :rows, :columns],
             "b c (t dt) (h dh) (w dw) -> b (t h w) (c dt dh dw)",
             dt=self.tubelet,
             dh=self.patch,
@@ -146,8 +157,11 @@ class _Recomputed(torch.autograd.Function):
 def keep_tokens(
     x: Tensor, cos: Tensor, sin: Tensor, keep: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens ``[B, N, D]`` and their tables ``[N, d]`` at indices ``keep [B, K]``; all for ``None``."""
+    """Tokens ``[B, N, D]`` and their tables ``[N, d]`` at indices ``keep``, ``[K]`` or ``[B, K]``; all for
+    ``None``.
+    """
     if keep is None:
         return x, cos, sin
+    keep = keep.expand(len(x), -1)  # else a gather would leave out all but the first of a batch
     kept = x.gather(1, keep[:, :, None].expand(-1, -1, x.shape[-1]))
     return kept, cos[keep][:, None], sin[keep][:, None]  # [B, 1, K, d]: the same for every head

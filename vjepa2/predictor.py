@@ -37,11 +37,17 @@ class MaskTokenPredictor(nn.Module):
         )
         self.predictor_norm = LayerNorm(shape.width)
 
-    def tables_at(self, where: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Rotary tables of the tokens at indices ``where``, ``[K]`` or ``[B, K]``."""
-        n = self.grid**2
+    def tables_at(
+        self, context: Tensor, context_indices: Tensor, target_indices: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Rotary tables of the tokens of ``context`` and of the targets, both at ``[K]`` or ``[B, K]``."""
+        if context_indices.shape[-1] != context.shape[1]:
+            raise ValueError(
+                f"{context.shape[1]} context tokens need as many indices, not {context_indices.shape[-1]}"
+            )
+        where, n = torch.cat([context_indices, target_indices], dim=-1), self.grid**2
         positions = torch.stack([where // n, where % n // self.grid, where % self.grid], dim=-1)
-        positions = positions.to(table_dtype(dtype))
+        positions = positions.to(table_dtype(context.dtype))
         positions = self.rotary.stretched(positions, self.grid, self.grid)
         cos, sin = rotary_tables(positions, self.head_dim, self.rotary)
         if where.ndim == 2:
@@ -106,8 +112,7 @@ class Predictor(MaskTokenPredictor):
         mask_token: int = PARITY_MASK_TOKEN,
     ) -> Tensor:
         """Like :meth:`forward`, but before the projection to latents (training attaches other heads)."""
-        where = torch.cat([context_indices, target_indices], dim=-1)
-        cos, sin = self.tables_at(where, context.dtype)
+        cos, sin = self.tables_at(context, context_indices, target_indices)
         return self._hidden(context, target_indices.shape[-1], cos, sin, mask_token)
 
     def predict_future(

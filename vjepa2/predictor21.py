@@ -67,8 +67,7 @@ class Predictor21(MaskTokenPredictor):
             ``[B, Kt, O]`` and ``[B, Kc, O]``, before the LayerNorm of the surprise. O is levels · D,
             slice k · D … (k + 1) · D being level k, or the teacher's width if distilled.
         """
-        where = torch.cat([context_indices, target_indices], dim=-1)
-        tables = self.tables_at(where, context.dtype)
+        tables = self.tables_at(context, context_indices, target_indices)
         modality = self.img_mod_embed if image else self.video_mod_embed
         hidden = self._hidden(context, *tables, mask_token, modality)
         return TwoSides(

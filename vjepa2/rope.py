@@ -117,6 +117,9 @@ def grid_positions(
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Apply the tables to queries or keys ``[B, heads, N, d]``; computed in the tables' precision."""
+    if x.shape[-1] % 2:  # the last channel, which has no partner, is never rotated
+        turned = rotate(x[..., :-1], cos[..., :-1], sin[..., :-1])
+        return torch.cat([turned, x[..., -1:]], dim=-1)
     # (u, v) → (u·cos − v·sin, v·cos + u·sin). The sign goes into the table, which is small: each copy of
     # all queries costs as much as the arithmetic.
     even, odd = sin.unflatten(-1, (-1, 2)).unbind(-1)

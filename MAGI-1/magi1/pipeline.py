@@ -242,13 +242,15 @@ class Pipeline:
 
         own_texts = len(request.prompts)
         text = chunks_of(TextFeatures(*(part[:own_texts] for part in encoded)))
-        if not request.negative_prompt:
+        if not request.negative_prompt or self.config.runtime_config.cfg_number == 1:
             return text
         against = chunks_of(TextFeatures(*(part[own_texts:] for part in encoded)))
-        own = slice(layout.offset, None)  # chunks that are given never read a text
-        y, m = text.y.clone(), text.mask.clone()
-        y[1, own], m[1, own] = against.y[0, own], against.mask[0, own]
-        return ChunkText(y, m)
+        # It stands for "no text" where finished and given chunks are context, too.
+        rows = [max(chunk, layout.offset) for chunk in range(layout.chunks)]
+        return ChunkText(
+            torch.stack((text.y[0], against.y[0, rows])),
+            torch.stack((text.mask[0], against.mask[0, rows])),
+        )
 
     # --- out --------------------------------------------------------------------------------------------
 

@@ -17,8 +17,10 @@ from torch import Tensor
 from magi1.tiling import MAGI_TILING, TileMap, Tiling, assemble, map_tiles
 from magi1.vae import COLOURS, VAE, VAEConfig
 
-AT_ONCE = 2
-"""Tiles whose graphs are there at the same time: 3.5 GiB of the released VAE; more are hardly faster."""
+LATENTS_AT_ONCE = 7000
+"""Latents whose graphs are there at the same time: those of two whole tiles, or of four at the border: 4 GiB
+of the released VAE.
+"""
 
 
 def tiled_pullback(
@@ -89,7 +91,10 @@ def _patch(config: VAEConfig) -> dict[str, int]:
 
 def _pull(vae: VAE, packed: Tensor) -> Tensor:
     """What :func:`_packed` makes → the gradients at the tile, one after the other on the channel axis."""
-    return torch.cat([_pull_some(vae, some) for some in packed.split(AT_ONCE)])
+    size = packed.shape[2:].numel()
+    return torch.cat(
+        [_pull_some(vae, some) for some in packed.split(max(1, LATENTS_AT_ONCE // size))]
+    )
 
 
 def _pull_some(vae: VAE, packed: Tensor) -> Tensor:

@@ -145,7 +145,7 @@ class Scene:
         """Fill the cache in the layout that the transformer's tokens have now."""
         self.velocity = MagiVelocity(self.dit, self.config, self.texts)
         with torch.no_grad():
-            self.velocity.fill(self.finished, 0, count=1)
+            self.velocity.fill(self.finished, 0, count=1, given=1)
 
     @torch.no_grad()
     def chunk(self) -> Tensor:

@@ -230,9 +230,11 @@ class Rehearsal:
             sampled = sum(plain.ranks[0]["steps"][1:]) + step
             seconds["plain"] = sampled * self._flop(full) / self._flop(short)
         guided = found.get("guided")
-        if "plain" in seconds and guided and guided.ranks[0]["guided"]:
-            each = sum(guided.ranks[0]["guided"]) / _guided_chunks(short)
-            seconds["guided"] = seconds["plain"] + each * _guided_chunks(full)
+        if "plain" in seconds and guided and (took := guided.ranks[0]["guided"]):
+            chunks = _guided_chunks(short)
+            warm = slice(1 if len(took) > 1 else 0, None)  # the first one warms up
+            each = sum(took[warm]) / sum(chunks[warm])
+            seconds["guided"] = seconds["plain"] + each * sum(_guided_chunks(full))
         return seconds
 
     def _flop(self, config: MagiConfig) -> float:
@@ -243,14 +245,15 @@ class RehearsalError(RuntimeError):
     """A command failed."""
 
 
-def _guided_chunks(config: MagiConfig) -> int:
-    """Chunks that guidance is applied to, summed over all steps."""
+def _guided_chunks(config: MagiConfig) -> list[int]:
+    """How many chunks guidance is applied to, for each step where it acts."""
     runtime = config.runtime_config
     _, calls = plan_calls(config, 1)
     schedule = GuidanceSchedule.make(runtime.num_steps, scale=GUIDANCE_SCALE, times=GUIDANCE_RANGE)
     times = time_steps(runtime.num_steps, shortcut_mode=config.engine_config.shortcut_mode)
     scales = (schedule.of(call.steps, times[list(call.steps)].tolist()) for call in calls)
-    return sum(scale > 0 for of_call in scales for scale in of_call)
+    counts = (sum(scale > 0 for scale in of_call) for of_call in scales)
+    return [count for count in counts if count]
 
 
 def environment(stage: Stage) -> dict[str, str]:

@@ -151,17 +151,18 @@ def test_a_full_run_is_extrapolated(tmp_path: Path) -> None:
     runtime = stage.config.runtime_config
     rehearsal = Rehearsal(stage, "cpu", 1, runtime.num_steps, runtime.num_frames)
 
-    def ran(name: str, guided: int) -> Ran:
+    def ran(name: str, guided: list[float]) -> Ran:
         steps = [9.0] + [1.0] * (runtime.num_steps - 1)
-        return Ran(name, 100.0, [{"steps": steps, "guided": [2.0] * guided}])
+        return Ran(name, 100.0, [{"steps": steps, "guided": guided}])
 
-    rehearsal.ran = [ran("plain", 0)]
+    rehearsal.ran = [ran("plain", [])]
     assert rehearsal.full_run() == {"plain": pytest.approx(runtime.num_steps)}  # without warming up
     chunks = benchmark._guided_chunks(stage.config)
-    rehearsal.ran.append(ran("guided", chunks))
+    seconds = [50.0, *(2.0 * count for count in chunks[1:])]  # the first warms up
+    rehearsal.ran.append(ran("guided", seconds))
     same = rehearsal.full_run()
-    assert same["guided"] == pytest.approx(runtime.num_steps + 2 * chunks)
-    assert 0 < chunks <= 2 * runtime.num_steps
+    assert same["guided"] == pytest.approx(runtime.num_steps + 2 * sum(chunks))
+    assert 0 < sum(chunks) <= 2 * runtime.num_steps
     longer = replace(runtime, num_frames=2 * runtime.num_frames)
     stage.config = replace(stage.config, runtime_config=longer)
     assert rehearsal.full_run()["plain"] > 1.5 * runtime.num_steps

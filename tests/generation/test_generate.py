@@ -12,6 +12,7 @@ import weakref
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import generate_fixtures
@@ -34,7 +35,7 @@ from wmreward.generation.batch.cli import main as batch
 from wmreward.generation.cli import main
 from wmreward.generation.flags import build_parser
 from wmreward.generation.inputs import given_frames
-from wmreward.generation.job import told_length
+from wmreward.generation.job import context_of, told_length
 from wmreward.generation.search.candidate import _Run
 from wmreward.video_io import read_frames, write_png, write_video
 
@@ -98,6 +99,29 @@ def test_what_changes_the_video(nano: Path, changed: dict[str, Any]) -> None:
     options = dict(changed)
     other = chunks_of(pipeline, options.pop("request", Request(prompt="a red ball")), **options)
     assert not torch.equal(plain[1].finished.latents, other[1].finished.latents)
+
+
+@pytest.mark.parametrize("given", [None, 32])
+def test_a_negative_prompt_stands_for_no_text_everywhere(nano: Path, given: int | None) -> None:
+    """Finished chunks read features of chunk 0 under the mask of chunk 1: both must be of one text."""
+    pipeline = Pipeline(nano_config(nano))
+    frames = None if given is None else random_frames(given)
+    request = Request(prompt="a red ball", negative_prompt="a wall", given=frames)
+    text = pipeline.prepare(request).text
+    encoded = pipeline.text.features(["a wall"])
+    assert all(torch.equal(row, encoded.features[0]) for row in text.y[1])
+    assert all(torch.equal(row, encoded.mask[0].float()) for row in text.mask[1])
+
+
+def test_a_distilled_model_is_not_guided_away_from_a_text(nano: Path) -> None:
+    """It takes no pass without the prompt: the negative one would be context of finished chunks alone."""
+    config = nano_config(nano)
+    engine = replace(config.engine_config, distill=True)
+    runtime = replace(config.runtime_config, cfg_number=1)
+    pipeline = Pipeline(replace(config, engine_config=engine, runtime_config=runtime))
+    requests = (Request(prompt="a ball", negative_prompt=against) for against in ("", "a wall"))
+    plain, other = (pipeline.prepare(request).text for request in requests)
+    assert torch.equal(plain.y, other.y) and torch.equal(plain.mask, other.mask)
 
 
 def test_prompts_chunk_by_chunk(nano: Path) -> None:
@@ -175,6 +199,19 @@ def test_what_will_be_written_is_told(asked: int, given: int | None, says: str) 
     told = told_length(config, frames, asked)
     assert re.match(says, told), told
     assert "not" not in told_length(config, frames, None)  # nothing was asked for
+
+
+@pytest.mark.parametrize(("frames", "context"), [(1, None), (4, None), (7, None), (8, 8), (32, 8)])
+def test_frames_that_open_the_output_are_not_its_context_too(
+    nano: Path, frames: int, context: int | None
+) -> None:
+    """One latent frame is made again, as of an image; rewards would see it twice."""
+    given, rewards = random_frames(frames), SimpleNamespace(context_frames=8)
+    found = context_of(given, rewards, nano_config(nano))  # type: ignore[arg-type]
+    assert (None if found is None else len(found)) == context
+    prepared = Pipeline(nano_config(nano)).prepare(Request(prompt="", given=given))
+    opens = prepared.layout.emitted(prepared.layout.offset).start == 0
+    assert opens == (context is None)
 
 
 def test_usable_frames() -> None:
@@ -331,6 +368,20 @@ def test_a_video_goes_on_where_it_ends(inputs: Path) -> None:
     assert fewer is not None and len(fewer.frames) == 20
 
 
+def test_the_released_choice_of_frames_may_be_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "thirty.mp4"
+    levels = np.arange(0, 240, 6, dtype=np.uint8)
+    write_video(path, np.repeat(levels, 16 * 16 * 3).reshape(-1, 16, 16, 3), fps=30)
+    found = (given_frames(None, str(path), (16, 16), 24, released=r) for r in (True, False))
+    released, nearest = (
+        [round(frame.float().mean().item() / 6) for frame in given.frames]
+        for given in found
+        if given
+    )
+    assert released[:8] == [0, 1, 3, 4, 5, 6, 8, 9]  # a frame between two numbers goes up
+    assert nearest[:8] == [0, 1, 2, 4, 5, 6, 7, 9]
+
+
 def test_dashes_and_numbers_of_the_configuration(command: CommandLine) -> None:
     flags = (
         "--num-steps",
@@ -374,6 +425,8 @@ def test_dashes_and_numbers_of_the_configuration(command: CommandLine) -> None:
         ),
         ((*T2V, "--text_scales", "1", "2.5"), "--text_scales 1 2.5 must have 5 entries"),
         ((*T2V, "--fps", "22"), "22 frames per second (--video_fps) do not fit the VAE"),
+        ((*T2V, "--fps", "9"), "where one that is left over becomes a single frame; 16 and 24 fit"),
+        ((*T2V, "--fps", "40"), "40 frames per second (--video_fps) do not fit the VAE"),
         ((*T2V, "--fps", "22"), "in steps of 4 frames; 16 and 24 fit"),
         ((*T2V, "--cp_size", "64"), "--cp_size 64 must divide the"),
         ((*T2V, "--guidance_steps", "2x8"), "--guidance_steps 2x8 must hold 0 and 1 only"),
@@ -579,7 +632,7 @@ def test_a_plan_counts_what_the_run_does(command: CommandLine) -> None:
         (("--compare", "--guidance_scale", "0"), "--compare has nothing to compare with"),
         (("--judge", "vitl"), "give both"),
         (("--best_of", "3", "--preview"), "--preview shows a single video"),
-        (("--video_fps", "8"), "16 fits"),
+        (("--video_fps", "8"), "8 frames per second (--video_fps) do not fit the VAE"),
         (("--init_image", "a.png"), "--init_image has no meaning with --mode t2v"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import generate_fixtures
@@ -11,10 +12,14 @@ import pytest
 from generate_fixtures import T2V, CommandLine
 from guided_fixtures import SHORT
 
+from magi1.config import MagiConfig
+from magi1.errors import MagiUsageError
 from wmreward.commands.flags import Values
 from wmreward.generation import run as generation
 from wmreward.generation.batch import cli as batch
 from wmreward.generation.batch.flags import parse
+from wmreward.generation.cli import main
+from wmreward.generation.output import settings_of
 
 nano = guided_fixtures.nano
 small_world = guided_fixtures.small_world
@@ -92,6 +97,47 @@ def test_a_flag_with_effect_is_not(
 ) -> None:
     code, _, err = command(*judged(nano, *flags))
     assert code == 0 and "without effect" not in err
+
+
+def test_a_distilled_model_is_told_that_it_is_not_guided_by_text(
+    nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = json.loads((nano / "nano.json").read_text())
+    given["runtime_config"]["cfg_number"] = 1
+    given["engine_config"]["distill"] = True
+    distilled = tmp_path / "distilled.json"
+    distilled.write_text(json.dumps(given))
+    flags = (
+        "--text_scales",
+        "3",
+        "--negative_prompt",
+        "a wall",
+        "--output",
+        str(tmp_path / "o.mp4"),
+    )
+    told = {}
+    for config in (distilled, nano / "nano.json"):
+        assert main(["--config_file", str(config), *T2V, *SHORT, *flags]) == 0
+        told[config] = [line for line in capsys.readouterr().err.splitlines() if "note: " in line]
+    assert told == {distilled: [told[distilled][0]], nano / "nano.json": []}
+    assert "--negative_prompt and --text_scales are without effect: a dist" in told[distilled][0]
+
+
+def test_another_share_of_context_is_a_setting(nano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MAGI-1's variable, for distilled models alone."""
+    base = MagiConfig.load(nano / "nano.json")
+    engine = replace(base.engine_config, distill=True)
+    runtime = replace(base.runtime_config, cfg_number=1)
+    distilled = replace(base, runtime_config=runtime, engine_config=engine)
+    plain = settings_of(distilled)
+    monkeypatch.setenv("prev_chunks_scale", "0.7")
+    assert settings_of(distilled) == plain
+    monkeypatch.setenv("prev_chunks_scale", "0.5")
+    assert settings_of(distilled) == plain | {"context_share": 0.5}
+    monkeypatch.setenv("prev_chunks_scale", "half")
+    assert "context_share" not in settings_of(base)
+    with pytest.raises(MagiUsageError, match="prev_chunks_scale=half in the environment must be"):
+        settings_of(distilled)
 
 
 def test_a_list_of_jobs_is_told_too(

@@ -32,14 +32,14 @@ State = dict[str, Tensor]
 EXAMPLES = Path(__file__).parents[2] / "MAGI-1" / "example"
 BLOCK = "videodit_blocks.layers.1."
 VAE_SHAPE = {
-    "video_size": 8,
+    "video_size": 16,
     "video_length": 8,
-    "patch_size": 2,
+    "patch_size": 8,
     "patch_length": 4,
     "in_chans": 3,
-    "z_chans": 4,
+    "z_chans": 16,
     "double_z": True,
-    "embed_dim": 32,
+    "embed_dim": 256,
     "depth": 1,
     "num_heads": 2,
     "mlp_ratio": 2,
@@ -128,9 +128,13 @@ def shards(folder: Path, state: State, *, count: int = 3) -> None:
 
 def compressed(folder: Path, state: State) -> None:
     """Of three shards, two are compressed."""
-    zstandard = pytest.importorskip("zstandard")
     shards(folder, state)
-    for file in sorted(folder.glob("*.safetensors"))[1:]:
+    compress(sorted(folder.glob("*.safetensors"))[1:])
+
+
+def compress(files: list[Path]) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    for file in files:
         content = zstandard.ZstdCompressor().compress(file.read_bytes())
         file.with_name(file.name + ".zst").write_bytes(content)
         file.unlink()
@@ -168,6 +172,33 @@ def test_layouts(
     assert load_dit(config, folder)[1] == info
     save(tmp_path / "other", stored(config, seed=1))
     assert load_dit(config, tmp_path / "other")[1].fingerprint != info.fingerprint
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_of_two_tensors_of_a_name_the_one_in_the_index_counts(tmp_path: Path, zipped: bool) -> None:
+    """As MAGI-1 loads them; a shard may still hold what was moved to another."""
+    config, folder = tiny(), tmp_path / "inference_weight"
+    state = stored(config)
+    shards(folder, state)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    stale = {name: value + 1 for name, value in state.items()}
+    for file in folder.glob("*.safetensors"):
+        own = {name: state[name] for name, shard in index.items() if shard == file.name}
+        save_file({**stale, **own}, file)
+    if zipped:
+        compress(sorted(folder.glob("*.safetensors"))[1:])
+    assert same(load_dit(config, folder)[0], state)
+
+
+def test_a_tensor_that_is_not_in_the_shard_of_the_index_is_missing(tmp_path: Path) -> None:
+    config, folder = tiny(), tmp_path / "inference_weight"
+    state = stored(config)
+    shards(folder, state)
+    index = folder / "model.safetensors.index.json"
+    wrong = json.loads(index.read_text())
+    wrong["weight_map"]["x_embedder.weight"] = wrong["weight_map"]["rope.bands"]
+    index.write_text(json.dumps(wrong))
+    fails(lambda: load_dit(config, folder), "1 missing keys (first: x_embedder.weight)")
 
 
 def test_subfolders_follow_the_kind() -> None:
@@ -469,10 +500,17 @@ def test_vae(tmp_path: Path) -> None:
     )
     model, info = load_vae(tiny(), folder, dtype=torch.float32)
     assert same(model, state) and info.bytes == 4 * info.parameters
-    assert model.decode(torch.zeros(1, 4, 2, 4, 4)).shape == (1, 3, 8, 8, 8)
+    assert model.decode(torch.zeros(1, 16, 2, 1, 1)).shape == (1, 3, 8, 8, 8)
     vae_folder(tmp_path / "int8", quantise(state))
     off = places(load_vae(tiny(), tmp_path / "int8")[0])["encoder.last_layer.weight"]
     assert (off.float() - state["encoder.last_layer.weight"]).abs().max() < 0.05
+    for name, value in (("z_chans", 8), ("patch_size", 4), ("patch_length", 2)):
+        (folder / "config.json").write_text(
+            json.dumps({**VAE_SHAPE, "embed_dim": 512, name: value})
+        )
+        fails(
+            lambda: load_vae(tiny(), folder), f"config.json: {name}={value}, but the configuration"
+        )
     (folder / "config.json").write_text('{"ddconfig": {}}')
     fails(lambda: load_vae(tiny(), folder), str(folder / "config.json"), "lacks")
     (folder / "config.json").write_text("")

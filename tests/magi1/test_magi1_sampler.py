@@ -15,7 +15,7 @@ from test_magi1_dit import NANO, golden_dit, nano
 from torch import Tensor
 
 from magi1.config import EngineConfig, MagiConfig, RuntimeConfig
-from magi1.errors import MagiError
+from magi1.errors import MagiError, MagiUsageError
 from magi1.sampling.sampler import (
     DenoiseStep,
     FinishedChunk,
@@ -132,19 +132,29 @@ def test_frame_bookkeeping() -> None:
     chunks=st.integers(1, 9),
     prefix=st.integers(0, 20),
     window=st.sampled_from([1, 2, 4]),
-    spans=st.sampled_from([(5, 4, 3, 2), (2, 1), ()]),
+    spans=st.sampled_from([(5, 4, 3, 2), (2, 1), (1,), ()]),
+    clean=st.sampled_from([-1, 1, 2, 3]),
 )
 def test_every_chunk_is_denoised_once_in_order(
-    chunks: int, prefix: int, window: int, spans: tuple[int, ...]
+    chunks: int, prefix: int, window: int, spans: tuple[int, ...], clean: int
 ) -> None:
-    runtime = replace(RUNTIME, window_size=window, num_steps=8, noise2clean_kvrange=spans)
+    runtime = replace(
+        RUNTIME,
+        window_size=window,
+        num_steps=8,
+        noise2clean_kvrange=spans,
+        clean_chunk_kvrange=clean,
+    )
     layout = VideoLayout(prefix, 6, prefix // 6 + chunks)
     calls = chunk_calls(layout, runtime)
     steps: dict[int, list[int]] = {}
-    cached: set[int] = set(range(layout.offset))
+    cached: set[int] = set(range(calls[0].reads_from, layout.offset))
+    for chunk in cached:  # what it sees in turn
+        assert set(range(max(0, chunk + 1 - prefix_span(runtime)), chunk)) <= cached
     for number, call in enumerate(calls):
         assert call.number == number and 1 <= len(call.steps) <= window
         if call.refresh:
+            assert set(range(call.clean_range[0], call.first - 1)) <= cached
             cached.add(call.first - 1)
         cached = {chunk for chunk in cached if chunk >= call.oldest}
         for chunk, step, (start, stop) in zip(
@@ -226,6 +236,27 @@ def test_one_guided_call(name: str) -> None:
             key, value = velocity.cache.read(layer, call.first - 1, call.first, x.device)[0]
             wanted = case[f"out.cache.layer{layer}"][-key.shape[1] :]
             close(torch.cat((key, value), dim=-1)[0], wanted, FORWARD)
+
+
+def test_the_share_of_context_may_be_another_as_in_magi1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distilled model's velocity lies on the line through that with context and that alone."""
+    case = golden("dit_A_distill_nearclean_noextra")
+    x, times = case["in.x"], case["in.t"][0]
+    mixed = {}
+    for share in (0.7, 1.0, 0.0):
+        monkeypatch.setenv("prev_chunks_scale", str(share))
+        call, _, velocity = _call_of(case)
+        mixed[share] = velocity(call, x, times)
+    between = 0.7 * mixed[1.0] + 0.3 * mixed[0.0]
+    torch.testing.assert_close(mixed[0.7], between, atol=1e-5, rtol=0)
+    assert (mixed[1.0] - mixed[0.0])[:, :, :6].abs().max() > 1e-3
+    assert torch.equal(mixed[1.0][:, :, 6:], mixed[0.0][:, :, 6:])
+    for wrong in ("", "much", "nan"):
+        monkeypatch.setenv("prev_chunks_scale", wrong)
+        with pytest.raises(
+            MagiUsageError, match=r"prev_chunks_scale=.* must be a number such as 0.7"
+        ):
+            _call_of(case)
 
 
 def test_branches_of_weight_zero_are_not_computed() -> None:
@@ -325,7 +356,7 @@ class Straight:
         left = 1 - times.repeat_interleave(self.width)[:, None, None]
         return (self.target[:, :, frames] - x) / left
 
-    def fill(self, latents: Tensor, first: int, *, count: int) -> None:
+    def fill(self, latents: Tensor, first: int, *, count: int, given: int) -> None:
         self.filled += range(first, first + count)
 
     def select(self, rows: Tensor) -> None:
@@ -497,9 +528,21 @@ def nano_texts(dit: Any, chunks: int) -> VideoTexts:
     return VideoTexts.prepare(dit, y, mask)
 
 
-@pytest.mark.parametrize(("window", "prefix_frames"), [(4, 0), (2, 0), (1, 0), (4, 5), (4, 1)])
-def test_an_interrupted_loop_goes_on_where_it_was(window: int, prefix_frames: int) -> None:
-    config = nano_config(window_size=window, num_frames=32)
+@pytest.mark.parametrize(
+    ("window", "prefix_frames", "spans", "clean"),
+    [
+        *((window, 0, (5, 4, 3, 2), 1) for window in (4, 2, 1)),
+        *((window, prefix, (5, 4, 3, 2), 1) for window, prefix in [(4, 5), (4, 1), (1, 1)]),
+        *((2, 5, spans, clean) for spans, clean in [((3, 3), 3), ((), 1)]),
+    ],
+)
+def test_an_interrupted_loop_goes_on_where_it_was(
+    window: int, prefix_frames: int, spans: tuple[int, ...], clean: int
+) -> None:
+    """Chunks that are put into the cache again show given frames and see others as before."""
+    config = nano_config(
+        window_size=window, num_frames=24, noise2clean_kvrange=spans, clean_chunk_kvrange=clean
+    )
     layout, calls = plan_calls(config, prefix_frames)
     prefix = torch.randn(1, 4, prefix_frames, 4, 6) if prefix_frames else None
     dit = nano()
@@ -532,6 +575,36 @@ def test_calling_a_velocity_twice_changes_nothing() -> None:
     ]
     for one, other in zip(*ask_again, strict=True):
         assert torch.equal(one.latents, other.latents)
+
+
+@pytest.mark.parametrize(
+    ("spans", "clean"), [((2, 1), 2), ((1, 1), 3), ((2, 2), -1), ((3,), 3), ((), 1), ((2, 2), 1)]
+)
+def test_a_given_video_is_context_as_far_as_finished_chunks_see(
+    spans: tuple[int, ...], clean: int
+) -> None:
+    """Chunks before those that the first step sees are left out only if nothing comes of them."""
+    config = nano_config(window_size=2, noise2clean_kvrange=spans, clean_chunk_kvrange=clean)
+    layout = VideoLayout(7, 2, 6)
+    calls = chunk_calls(layout, config.runtime_config)
+    dit, prefix = nano(), torch.randn(1, 4, 7, 4, 6)
+    texts = nano_texts(dit, layout.chunks)
+    noise, times = make_noise(layout, 4, 4, 6, seed=0), time_steps(8)
+    needed, all_of_it = (
+        list(denoise(MagiVelocity(dit, config, texts), noise, times, some, layout, prefix=prefix))
+        for some in (calls, [replace(call, oldest=0) for call in calls])
+    )
+    for one, other in zip(needed, all_of_it, strict=True):
+        assert torch.equal(one.latents, other.latents)
+
+
+def test_without_a_list_of_spans_finished_chunks_see_everything_too() -> None:
+    """As in MAGI-1: the span of finished chunks is then that of a given video alone."""
+    runtime = replace(RUNTIME, noise2clean_kvrange=(), clean_chunk_kvrange=1)
+    calls = chunk_calls(VideoLayout(0, 6, 4), runtime)
+    refreshed = [call.clean_range for call in calls if call.refresh]
+    assert refreshed == [(0, 1), (0, 2), (0, 3)]
+    assert prefix_span(runtime) == 1
 
 
 def test_a_prefix_chunk_sees_what_the_configuration_says() -> None:

@@ -57,9 +57,14 @@ def test_few_tiles_are_there_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return decode(tile, checkpoint)
 
     monkeypatch.setattr(vae, "decode", counted)
+    monkeypatch.setattr(pullback, "LATENTS_AT_ONCE", 70)  # whole tiles have 32 latents
     tiled_pullback(vae, latent, [video, video], NANO_TILING)
-    assert max(sizes) <= pullback.AT_ONCE
-    assert sum(sizes) == 2 * 5 * 4
+    assert sum(sizes) == 2 * 5 * 4  # tiles that are cut off at the border are small
+    assert max(sizes) == 4 and sizes.count(2) > 4
+    sizes.clear()
+    monkeypatch.setattr(pullback, "LATENTS_AT_ONCE", 1)
+    tiled_pullback(vae, latent, [video, video], NANO_TILING)
+    assert sizes == [1] * 40
 
 
 def test_it_works_in_the_precision_of_the_weights() -> None:

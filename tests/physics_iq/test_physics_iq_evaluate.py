@@ -164,6 +164,15 @@ def test_mpeg4_leaves_a_mask_as_it_was_at_full_size() -> None:
     assert 0 < off.max() <= 23 and 230 <= on.min() < 255
 
 
+def test_mpeg4_has_the_rate_of_the_benchmarks_writer() -> None:
+    """Specks at random places: more than there is room for. OpenCV's error is this, at any FFmpeg's."""
+    specks = np.random.default_rng(0).random((60, 16, 16)) < 0.1
+    masks = specks.repeat(3, axis=1).repeat(3, axis=2)
+    greys = np.stack(list(through_mpeg4(masks, 24)))
+    error = np.abs(greys - np.where(masks, 255.0, 0.0)).mean()
+    assert error == pytest.approx(5.735, rel=0.01)
+
+
 def test_change_of_rate_keeps_the_ends_and_cuts() -> None:
     frames = [np.full((1, 1, 3), value, np.uint8) for value in (0, 3, 10)]
     changed = [int(frame[0, 0, 0]) for frame in change_rate(iter(frames), 3, 5)]

@@ -192,6 +192,25 @@ def test_bilinear_is_near_the_real_numbers(
         np.testing.assert_array_equal(alone, ours[..., channel])
 
 
+def test_scaling_is_opencvs_where_no_size_divides_the_other() -> None:
+    """Positions are float32 there, and at an edge rows, but not columns, keep their weights."""
+    y, x = np.mgrid[:148, :8]
+    picture = ((y * y * 13 + x * 97) % 256).astype(np.uint8)
+    assert Bilinear((148, 8), (75, 8))(picture)[59, 2:4].tolist() == [212, 75]
+    assert Bilinear((8, 148), (8, 75))(np.ascontiguousarray(picture.T))[2, 59] == 212
+    small = np.array([[3, 250], [77, 14], [201, 90]], np.uint8)
+    assert Bilinear((3, 2), (8, 5))(small).tolist() == [
+        [3, 28, 126, 225, 250],
+        [8, 30, 121, 212, 235],
+        [35, 46, 91, 135, 147],
+        [63, 62, 60, 58, 58],
+        [100, 93, 64, 35, 28],
+        [147, 138, 102, 66, 57],
+        [193, 182, 139, 96, 85],
+        [201, 190, 145, 101, 90],
+    ]
+
+
 def test_half_on_is_on() -> None:
     """127.5 becomes 128: the tie that lossy mask files decide by codec noise."""
     mask = np.zeros((8, 8), np.uint8)

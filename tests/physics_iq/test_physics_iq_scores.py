@@ -126,6 +126,14 @@ def test_views_may_be_missing_and_clips_of_any_length() -> None:
     assert verified_score(rows).spatial == pytest.approx((0.5 + 1 + 0.75) / 3)
 
 
+def test_each_list_has_its_own_length() -> None:
+    """As in a CSV of the older published code, where takes may have had other lengths."""
+    short = dataclasses.replace(metrics(), variance_mse=(0.002,), spatiotemporal_iou_v1=(0.2, 0.4))
+    assert original_score([Sample("a", "left", short)]).spatiotemporal == pytest.approx(0.3 / 0.8)
+    assert original_score([Sample("a", "left", short)]).mse == pytest.approx(0.008)
+    assert verified_score([Sample("a", "left", short)]).mse == pytest.approx(0.2, abs=1e-5)
+
+
 def test_nothing_to_score_or_twice_the_same() -> None:
     with pytest.raises(UsageError, match="nothing to score"):
         original_score([])
@@ -184,6 +192,20 @@ def test_csv_of_the_benchmark_has_our_columns(tmp_path: Path) -> None:
     ours = (tmp_path / "out.csv").read_text()
     assert ours.splitlines()[0] == theirs.read_text().splitlines()[0]
     assert ours == theirs.read_text()
+
+
+def test_csv_without_a_value_is_no_csv(tmp_path: Path) -> None:
+    """Not a number would count as a view that is missing, and an empty list has no mean."""
+    write_csv(tmp_path / "good.csv", [Sample("a", "left", metrics(0.5))])
+    good = (tmp_path / "good.csv").read_text()
+    for name, old, new in (
+        ("spatial_iou_v1", ",0.5,", ",nan,"),
+        ("v1_mse", '"[0.01, 0.01, 0.01, 0.01]"', "[]"),
+        ("v1_mse", '"[0.01, 0.01, 0.01, 0.01]"', "[1e999]"),
+    ):
+        (tmp_path / "bad.csv").write_text(good.replace(old, new, 1))
+        with pytest.raises(UsageError, match=rf"a, left: unreadable measures \({name}_left"):
+            read_csv(tmp_path / "bad.csv")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import threading
 from fractions import Fraction
 from pathlib import Path
 
+import av.error
 import av.logging
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from wmreward.errors import VideoError
 from wmreward.video import sampling
 from wmreward.video.integrity.slices import Slices
 from wmreward.video.messages import LONGEST_MESSAGE, Messages
+from wmreward.video.rgb import RgbConverter
 from wmreward.video.types import Faults
 from wmreward.video_io import iter_frames_at_fps, read_uniform, stream_fps
 
@@ -235,3 +237,20 @@ def test_damaged_headers_of_a_codec_are_told(tmp_path: Path, suffix: str) -> Non
     data[text - 17] ^= 0x80  # the size of the message that holds it
     path.write_bytes(data)
     assert "hvcC failed" in str(read_uniform(path).faults)
+
+
+def test_colours_that_cannot_be_converted_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg refuses some transfer curves, such as logarithmic ones."""
+
+    def refuses(*_: object) -> None:
+        raise av.error.FFmpegError(95, "Operation not supported")
+
+    path = encode(tmp_path / "x.mp4")
+    monkeypatch.setattr(RgbConverter, "__call__", refuses)
+    with pytest.raises(
+        VideoError, match=r"its colours cannot be read \(Operation not sup"
+    ) as error:
+        read_uniform(path)
+    one_line(error.value, path)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from wmreward.errors import UsageError, VideoError
 from wmreward.video import read as read_module
 from wmreward.video.find import notes_on
 from wmreward.video.rgb import turn
-from wmreward.video.sampling import exact_rate
+from wmreward.video.sampling import by_rounded_times, exact_rate
+from wmreward.video.types import SourceFrame
 from wmreward.video_io import (
     Clip,
     count_frames,
@@ -62,6 +64,41 @@ def names(folder: Path) -> list[str]:
 
 
 # --- which frames -------------------------------------------------------------------------------
+
+
+def chosen_by_ffmpeg(ticks: Sequence[int], base: Fraction, fps: int) -> list[int]:
+    """Which frames of a video FFmpeg's filter ``fps`` takes, each as often as it comes."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=2, height=2, format="gray", time_base=base)
+    chooser, sink = graph.add("fps", str(fps)), graph.add("buffersink")
+    source.link_to(chooser)
+    chooser.link_to(sink)
+    graph.configure()
+    seen: list[int] = []
+    ends = [*ticks[1:], 2 * ticks[-1] - ticks[-2]]
+    pictures: list[av.VideoFrame | None] = []
+    for number, (at, end) in enumerate(zip(ticks, ends, strict=True)):
+        frame = av.VideoFrame.from_ndarray(np.full((2, 2), number, np.uint8), format="gray")
+        frame.pts, frame.time_base, frame.duration = at, base, end - at
+        pictures.append(frame)
+    for picture in (*pictures, None):
+        source.push(picture)
+        with suppress(av.error.BlockingIOError, av.error.EOFError):
+            while True:
+                seen.append(int(sink.pull().to_ndarray()[0, 0]))
+    return seen
+
+
+@pytest.mark.parametrize("rate", [10, 12, 16, 24, 25, Fraction(30_000, 1001), 30, 50, 60])
+@pytest.mark.parametrize("fps", [8, 24])
+def test_the_released_choice_of_frames_is_that_of_ffmpeg(rate: Fraction, fps: int) -> None:
+    base = Fraction(1, 90_000)
+    even = [round(i / (Fraction(rate) * base)) for i in range(50)]
+    uneven = np.random.default_rng(fps).integers(1, 20_000, 50).cumsum().tolist()
+    for ticks in (even, [tick - uneven[0] for tick in uneven]):
+        frames = [SourceFrame(i, tick * base, lambda: None) for i, tick in enumerate(ticks)]
+        ours = [f.index for f, repeats in by_rounded_times(frames, fps) for _ in range(repeats)]
+        assert ours == chosen_by_ffmpeg(ticks, base, fps)
 
 
 def test_uniform_indices_truncate() -> None:

@@ -145,6 +145,15 @@ def pixels() -> Tensor:
     return torch.randn(2, 3, 8, 32, 32, dtype=torch.float64)
 
 
+def test_every_context_token_needs_an_index() -> None:
+    """One more would be taken for a context token, and one less for a target."""
+    predictor = model_of("student").predictor
+    context = torch.randn(2, 8, 12, dtype=torch.float64)
+    for indices in (7, 9):
+        with pytest.raises(ValueError, match=f"8 context tokens .* not {indices}"):
+            predictor(context, torch.arange(indices), torch.arange(9, 12))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_prediction_knows_nothing_of_the_future(kind: str, pixels: Tensor) -> None:
     model = model_of(kind)

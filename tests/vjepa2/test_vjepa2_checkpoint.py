@@ -154,6 +154,12 @@ def test_official_file(tmp_path: Path, prefix: str) -> None:
         assert shown in text
 
 
+def test_file_of_an_early_pytorch(tmp_path: Path) -> None:
+    stored = torch.load(official(tmp_path / "nano.pt"), weights_only=True)
+    torch.save(stored, tmp_path / "early.pt", _use_new_zipfile_serialization=False)
+    assert same(load_model("nano", weights=tmp_path / "early.pt")[0], weights())
+
+
 def test_converted_once_and_the_pt_not_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -610,6 +616,29 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
         with pytest.raises(WeightsError) as caught:
             load_model("nano", weights=tmp_path / name)
         one_line(caught, str(tmp_path / name), *parts)
+
+
+def test_only_what_is_needed_has_to_be_in_order(tmp_path: Path) -> None:
+    """A file that was made smaller may hold nothing where an encoder was."""
+    for nothing in (None, {}, {"norm.weight": None}, torch.zeros(2)):
+        path = official(tmp_path / "nano.pt", target_encoder=nothing)
+        assert same(load_model("nano", weights=path)[0], weights())
+        os.utime(path, ns=(1, 1))
+    with pytest.raises(WeightsError, match="'target_encoder' holds a Tensor, no tensors"):
+        load_model("nano", weights=path, branches=Branches("ema", "ema"))
+
+
+def test_norms_of_mask_tokens_are_told(tmp_path: Path) -> None:
+    """Published loaders predict with token 1, training as it was published touches token 0 alone."""
+    path = official(tmp_path / "nano.pt")
+    info = load_model("nano", weights=path)[1]
+    assert info.remarks() == [f"nano: mask token 1 predicts; norms of all: {info.norms}"]
+    stored = torch.load(path, weights_only=True)
+    stored["predictor"]["module.backbone.mask_tokens.1"].zero_()
+    torch.save(stored, path)
+    assert "nano: mask token 1 is zero" in load_model("nano", weights=path)[1].remarks()[1]
+    assert len(load_model("nano", weights=path, mask_token=2)[1].remarks()) == 1
+    assert load_model("tiny")[1].remarks() == []  # it has only one
 
 
 # --- V-JEPA 2.1

@@ -103,7 +103,7 @@ def rotated_by_hand(vector: list[float], position: tuple[int, int, int]) -> list
 
 
 @pytest.mark.parametrize(
-    ("head_dim", "rest"), [(64, 4), (80, 2), (32, 2), (24, 0), (12, 0), (8, 2)]
+    ("head_dim", "rest"), [(64, 4), (80, 2), (32, 2), (24, 0), (12, 0), (8, 2), (9, 3), (27, 3)]
 )
 def test_rotation_by_hand(head_dim: int, rest: int) -> None:
     vector = torch.randn(head_dim, dtype=torch.float64)
@@ -154,6 +154,13 @@ def test_patch_embedding_is_the_convolution() -> None:
     torch.testing.assert_close(embed(pixels), expected, rtol=0, atol=1e-12)
     odd = torch.cat([pixels, torch.randn(2, 3, 1, 8, 12, dtype=torch.float64)], dim=2)
     assert torch.equal(embed(odd), embed(pixels))
+    ragged = torch.randn(1, 3, 3, 11, 15, dtype=torch.float64)
+    expected = embed.proj(ragged).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(embed(ragged), expected, rtol=0, atol=1e-12)
+    with pytest.raises(
+        ValueError, match=r"a clip of 1 × 8 × 12 is smaller than a token, 2 × 4 × 4"
+    ):
+        embed(pixels[:, :, :1])
 
 
 def test_layer_norm() -> None:
@@ -318,6 +325,10 @@ def test_dropped_tokens_are_never_seen() -> None:
     everything = torch.randperm(8)[None].expand(2, -1)
     shuffled = encoder(pixels, everything)
     torch.testing.assert_close(shuffled, encoder(pixels)[:, everything[0]], rtol=0, atol=1e-12)
+    for of_both in (keep[0], keep[:1]):  # one choice for all clips
+        torch.testing.assert_close(
+            encoder(pixels, of_both), encoder(pixels, keep[:1].expand(2, -1)), rtol=0, atol=0
+        )
 
 
 def test_encoder_takes_clips_that_are_not_square() -> None:
@@ -359,6 +370,8 @@ def test_predicting_nothing_gives_nothing() -> None:
     context = torch.randn(2, 8, 24, dtype=torch.float64)
     nothing = predictor(context, torch.arange(8), torch.empty(0, dtype=torch.long))
     assert nothing.shape == (2, 0, 24)
+    with pytest.raises(ValueError, match="8 context tokens need as many indices, not 9"):
+        predictor(context, torch.arange(9), torch.arange(9, 12))
 
 
 # --- branches and gradients

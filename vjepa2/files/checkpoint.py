@@ -89,15 +89,17 @@ class WeightsInfo:
         return {"note": STUDENT_NOTE} if taken else {}
 
     def remarks(self) -> list[str]:
-        """What should be known of scores of a V-JEPA 2.1 model, one line each."""
-        if self.reading is None:
-            return []
-        lines = [f"{self.model}: mask token {self.mask_token} predicts; norms of all: {self.norms}"]
-        if self.mask_token_norms[self.mask_token % len(self.mask_token_norms)] == 0:
+        """What should be known of scores of this model, one line each; nothing of one without a choice."""
+        lines, tokens = [], len(self.mask_token_norms)
+        if tokens > 1:  # published code and training disagree on which one predicts
             lines.append(
-                f"{self.model}: mask token {self.mask_token} is zero: it was never trained"
+                f"{self.model}: mask token {self.mask_token} predicts; norms of all: {self.norms}"
             )
-        if self.reading.observed == "student":
+            if self.mask_token_norms[self.mask_token % tokens] == 0:
+                lines.append(
+                    f"{self.model}: mask token {self.mask_token} is zero: it was never trained"
+                )
+        if self.reading is not None and self.reading.observed == "student":
             lines.append(f"{self.model}: {STUDENT_NOTE}")
         return lines
 

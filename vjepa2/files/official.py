@@ -6,6 +6,7 @@ import json
 import logging
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor
@@ -74,7 +75,8 @@ def _open(path: Path, stored: str, config: ModelConfig) -> State:
         raise WeightsError(f"{path} does not exist, and it was never converted")
     check_regular(path, refuse=refused)
     try:
-        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        mappable = is_zipfile(path)  # not as PyTorch wrote files before version 1.6
+        checkpoint = torch.load(path, map_location="cpu", mmap=mappable, weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
     except Exception:  # a damaged pickle fails in a dozen ways, and torch advises to trust it
@@ -86,8 +88,12 @@ def _open(path: Path, stored: str, config: ModelConfig) -> State:
         raise WeightsError(
             f"{path} holds a {type(checkpoint).__name__}, not a {config.generation} checkpoint"
         )
-    for name in (name for name in ENCODERS if name in checkpoint):
-        refuse_others(from_official(_tensors(checkpoint, name, path)), config, path)
+    for part in map(checkpoint.get, ENCODERS):
+        if isinstance(
+            part, dict
+        ):  # each tells which model it is of; only the wanted must be in order
+            named = {str(key): value for key, value in part.items() if isinstance(value, Tensor)}
+            refuse_others(from_official(named), config, path)
     if stored not in checkpoint:
         raise WeightsError(_without(checkpoint, stored, path, config))
     return _tensors(checkpoint, stored, path)

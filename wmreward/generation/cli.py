@@ -75,7 +75,7 @@ def _generate(values: Values) -> int:
     from wmreward.generation.run import run
     from wmreward.generation.unused import tell_unused
 
-    tell_unused(values, job.steering, job.search)
+    tell_unused(values, job.steering, job.search, config)
     judge = None if job.search is None else job.search.judge
     for note in foreign(config.model_config.model_name, job.steering.rewards, judge):
         print(f"note: {note}", file=sys.stderr)

@@ -16,6 +16,7 @@ from magi1.pipeline import MAX_PREFIX_FRAMES, usable_frames
 from wmreward.errors import VideoError
 from wmreward.video.images import probe_image, read_image
 from wmreward.video.resize import resize_frames
+from wmreward.video.sampling import by_rounded_times, nearest_to_clock
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import Faults, probe, stream_fps
 
@@ -48,8 +49,8 @@ def given_frames(
 ) -> GivenFrames | None:
     """The image, or the last 32 frames of the video at ``fps``, scaled to ``size`` (height, width).
 
-    So the new frames follow where the video ends. The released pipeline takes the first 32
-    (``released``), after which most of a longer video would come twice. The aspect ratio is not kept.
+    So the new frames follow where the video ends. The released pipeline takes the first 32, chosen by
+    FFmpeg (``released``), after which most of a longer video would come twice. The aspect ratio is not kept.
 
     Raises:
         VideoError: a file that is missing, damaged or too short.
@@ -68,6 +69,13 @@ def given_frames(
     frames = np.stack(pictures)
     digest = hashlib.sha256(repr(frames.shape).encode() + frames.tobytes()).hexdigest()
     return GivenFrames(torch.from_numpy(frames), digest, faults)
+
+
+def opens_output(given: Tensor) -> bool:
+    """Whether given frames ``[T, H, W, 3]`` are the first of what is made, as an image is: so is a video that
+    one latent frame holds.
+    """
+    return len(given) < 2 * LATENT_FRAMES
 
 
 def opening_image(path: Path) -> UInt8Array:
@@ -103,7 +111,8 @@ def _part_of(
     def scaled(picture: UInt8Array) -> UInt8Array:
         return resize_frames(picture[None], *size)[0]
 
-    clips = stream_fps(video, fps, MAX_PREFIX_FRAMES, reduction=scaled)
+    choose = by_rounded_times if released else nearest_to_clock
+    clips = stream_fps(video, fps, MAX_PREFIX_FRAMES, reduction=scaled, choose=choose)
     kept: deque[UInt8Array] = deque(maxlen=MAX_PREFIX_FRAMES)
     faults = Faults()
     for clip in islice(clips, 1) if released else clips:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from magi1.config import MagiConfig
+from magi1.config import MagiConfig, RuntimeConfig
 from magi1.files.checkpoint import check_weights, read_vae_config
 from magi1.files.folders import HOW_TO_GET, find_vae, missing_files
 from magi1.pipeline import Request, cut_prompts, usable_frames
@@ -29,7 +30,7 @@ from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
 from wmreward.generation.asked import check_asked, usual_model
 from wmreward.generation.early import check_mode
-from wmreward.generation.inputs import LATENT_FRAMES, GivenFrames, given_frames
+from wmreward.generation.inputs import LATENT_FRAMES, GivenFrames, given_frames, opens_output
 from wmreward.generation.output import Output, settings_of
 from wmreward.generation.room import check_room
 from wmreward.generation.search.compared import other_judge
@@ -178,8 +179,8 @@ def given_of(config: MagiConfig, values: Mapping[str, Any]) -> GivenFrames | Non
 def context_of(
     given: Tensor | None, rewards: RewardChoice | None, config: MagiConfig
 ) -> Tensor | None:
-    """The last frames of a given video that share a window with new ones; an image opens the output."""
-    if given is None or rewards is None or len(given) == 1 or not rewards.context_frames:
+    """The last frames of a given video that share a window with new ones, unless they are in the output."""
+    if given is None or rewards is None or opens_output(given) or not rewards.context_frames:
         return None
     used = usable_frames(len(given), config.runtime_config.temporal_downsample_factor)
     return given[:used][-rewards.context_frames :]
@@ -245,7 +246,7 @@ def check_parts(
     """
     if missing := missing_files(config):
         raise WMRewardError(f"{'; '.join(missing)}; {HOW_TO_GET}")
-    check_vae(read_vae_config(find_vae(config).folder), config.runtime_config.fps)
+    check_vae(read_vae_config(find_vae(config).folder), config.runtime_config)
     narrower = (
         None if config.engine_config.fp8_quant or dtype == config.model_config.dtype else dtype
     )
@@ -253,18 +254,22 @@ def check_parts(
     return PromptFeatures(config, folder=outputs / TEXT_FOLDER).check(texts)
 
 
-def check_vae(vae: VAEConfig, fps: int) -> None:
-    """Raise ``UsageError`` for a frame rate that a VAE cannot decode half a second of.
-
-    A half second of a single latent frame would be decoded as an image, to one frame of four.
+def check_vae(vae: VAEConfig, runtime: RuntimeConfig) -> None:
+    """Raise ``UsageError`` for a rate at which half seconds are no whole latents, or leave one over at the end
+    of a chunk: a single latent becomes one frame.
     """
-    unit = 2 * vae.patch_length
-    if fps // 2 % vae.patch_length or fps < 2 * unit:
-        below = fps // unit * unit
-        fit = [rate for rate in (below, below + unit) if rate >= 2 * unit] or [2 * unit]
+    fps, step = runtime.fps, vae.patch_length
+
+    def fits(rate: int) -> bool:
+        latents, rest = divmod(rate // 2, step)
+        return not rest and latents > 0 and gcd(latents, runtime.chunk_width) > 1
+
+    if not fits(fps):
+        rates = range(2 * step, 2 * fps + 2 * step * runtime.chunk_width, 2 * step)
+        near = sorted(filter(fits, rates), key=lambda rate: abs(rate - fps))[:2]
+        alone = "" if fps // 2 % step else ", where one that is left over becomes a single frame"
         raise UsageError(
             f"{fps} frames per second (--video_fps) do not fit the VAE, which takes half a second at a time "
-            f"in steps of {vae.patch_length} frames; {' and '.join(map(str, fit))} "
-            f"{'fit' if len(fit) > 1 else 'fits'}"
+            f"in steps of {step} frames{alone}; {' and '.join(map(str, sorted(near))) or 'none'} fit"
         )
     Tiling(frames=fps // 2).on(vae)

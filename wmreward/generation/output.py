@@ -17,6 +17,7 @@ from torch import Tensor
 from magi1.config import MagiConfig
 from magi1.files.folders import find_dit, find_t5, find_vae
 from magi1.sampling.sampler import LoopState
+from magi1.sampling.velocity import CONTEXT_SHARE, context_share
 from wmfiles import fitted, read_json
 from wmreward.errors import FileError, UsageError, WMRewardError
 from wmreward.files import atomic_path, check_folder, write_text
@@ -261,6 +262,7 @@ def settings_of(config: MagiConfig) -> dict[str, Any]:
         if name not in _NOT_DECISIVE
     }
     engine = config.engine_config
+    share = context_share() if runtime["cfg_number"] == 1 else CONTEXT_SHARE
     return {
         "model_config": asdict(config.model_config),
         "runtime_config": runtime,
@@ -271,6 +273,7 @@ def settings_of(config: MagiConfig) -> dict[str, Any]:
                 "distill_nearly_clean_chunk_threshold",
             )
         },
+        **({} if share == CONTEXT_SHARE else {"context_share": share}),
         "weights": {
             name: fingerprint_files(find(config).files)
             for name, find in (("transformer", find_dit), ("vae", find_vae), ("text", find_t5))

@@ -35,7 +35,7 @@ def plan_table(config: MagiConfig, values: Mapping[str, Any]) -> str:
         vae = read_vae_config(find_vae(config).folder)
     except WeightsError:  # not there yet: count with the released one
         vae = RELEASED_VAE
-    check_vae(vae, config.runtime_config.fps)
+    check_vae(vae, config.runtime_config)
     candidates = Candidates.of(values, config.runtime_config.seed)
     steering = steering_from(values, config, judges=candidates.searches)
     judge = other_judge(values, steering.rewards)

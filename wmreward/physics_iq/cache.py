@@ -28,7 +28,7 @@ from wmreward.physics_iq.measures.metrics import Look
 from wmreward.video.container import check_file
 from wmreward.video.types import UInt8Array
 
-_FORMAT = 1
+_FORMAT = 2
 _EDGE_BYTES = 1 << 16
 
 

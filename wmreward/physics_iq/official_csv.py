@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import fields
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,11 @@ def _value(line: dict[str, str], name: str, view: str, where: str) -> Any:
     if text is None:
         raise UsageError(f"{where}: unreadable measures (no column {name}_{view})")
     try:
-        if name in _LISTS:
-            return tuple(float(number) for number in ast.literal_eval(text))
-        return float(text)
+        read = ast.literal_eval(text) if name in _LISTS else (text,)
+        numbers = tuple(float(number) for number in read)
+        if not numbers or not all(map(isfinite, numbers)):
+            raise ValueError("no mean can be taken of it")
+        return numbers if name in _LISTS else numbers[0]
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         kind = "a list of numbers" if name in _LISTS else "a number"
         raise UsageError(

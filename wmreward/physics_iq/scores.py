@@ -106,7 +106,7 @@ class Table:
     """The measures of many samples as arrays [scenario, view], NaN where a view is missing.
 
     Lists become sums over their frames, after rounding each number to 4 decimals as the published codes
-    do (Python's `round`), and `frames` says over how many.
+    do (Python's `round`), and `frames` says over how many: each list has its own length.
     """
 
     def __init__(self, rows: Sequence[Sample]) -> None:
@@ -118,11 +118,13 @@ class Table:
         if len(set(self.places)) < len(rows):
             raise UsageError("a scenario was given twice for one view")
         self.shape = len(scenarios), len(views)
-        self.frames = self._array([len(row.metrics.v1_mse) for row in rows])
-        self._values = {
-            field.name: self._array([_total(getattr(row.metrics, field.name)) for row in rows])
-            for field in fields(Metrics)
-        }
+        self._values: dict[str, FloatArray] = {}
+        self.frames: dict[str, FloatArray] = {}
+        for field in fields(Metrics):
+            values = [getattr(row.metrics, field.name) for row in rows]
+            self._values[field.name] = self._array([_total(value) for value in values])
+            if isinstance(values[0], tuple):
+                self.frames[field.name] = self._array([len(value) for value in values])
 
     def _array(self, values: Sequence[float]) -> FloatArray:
         array = np.full(self.shape, np.nan)
@@ -136,7 +138,7 @@ class Table:
 
     def frame_means(self, name: str) -> FloatArray:
         """Of a list measure, its mean [scenario, view]."""
-        return self._values[name] / self.frames
+        return self._values[name] / self.frames[name]
 
 
 def _total(value: float | tuple[float, ...]) -> float:
@@ -214,10 +216,10 @@ def _original(table: Table, weights: FloatArray, *, rounded: bool) -> FloatArray
 
 def set_means(table: Table, weights: FloatArray) -> dict[str, FloatArray]:
     """The four set means [R] of the generated clips."""
-    frames = np.nansum(table.frames, axis=1)
 
     def over_frames(name: str) -> FloatArray:
         # The frames of a scenario's views count equally, then the scenarios do.
+        frames = np.nansum(table.frames[name], axis=1)
         return _mean(weights, np.nansum(table[name], axis=1) / frames)
 
     return {
@@ -232,7 +234,7 @@ def set_variances(table: Table, weights: FloatArray) -> dict[str, FloatArray]:
     """The four set means [R] of the real takes against each other."""
 
     def over_frames(name: str) -> FloatArray:
-        return _mean_of_views(weights, table.frame_means(name), table.frames)
+        return _mean_of_views(weights, table.frame_means(name), table.frames[name])
 
     return {
         "mse": over_frames("variance_mse"),

@@ -152,13 +152,14 @@ def places_of(scheduler: Any) -> Places:
         UsageError: it is not known how.
     """
     name, config = type(scheduler).__name__, scheduler.config
-    if name in _FLOWS[:1] or (name in _FLOWS and config.get("use_flow_sigmas")):
-        return flow_position
-    if name in _DIFFUSIONS and config.prediction_type == "v_prediction":
-        return diffusion_position
     kind = config.get("prediction_type")
+    solves_flow = config.get("use_flow_sigmas") and kind == "flow_prediction"
+    if name in _FLOWS[:1] or (name in _FLOWS and solves_flow):
+        return flow_position
+    if name in _DIFFUSIONS and kind == "v_prediction":
+        return diffusion_position
     raise UsageError(
         f"{name}{f' with prediction_type={kind}' if kind else ''} cannot be guided; use one of "
-        f"{', '.join(_FLOWS)} (the last two with use_flow_sigmas=True), {', '.join(_DIFFUSIONS)} (with "
-        "v_prediction)"
+        f"{', '.join(_FLOWS)} (the last two with use_flow_sigmas=True and flow_prediction), "
+        f"{', '.join(_DIFFUSIONS)} (with v_prediction)"
     )

@@ -23,7 +23,7 @@ from wmreward.video.container import (
 )
 from wmreward.video.messages import Messages
 from wmreward.video.rgb import RgbConverter
-from wmreward.video.types import SourceFrame, VideoInfo
+from wmreward.video.types import SourceFrame, UInt8Array, VideoInfo
 
 
 class Decoder:
@@ -77,7 +77,11 @@ class Decoder:
                     self.first_pts = frame.pts if has_clock(container) else None
                 self.interlaced |= frame.interlaced_frame
                 time = self._time(frame, index, rate, time)
-                yield SourceFrame(index, time, partial(to_rgb, frame))
+                yield SourceFrame(index, time, partial(self._rgb, to_rgb, frame))
+
+    def _rgb(self, to_rgb: RgbConverter, frame: VideoFrame) -> UInt8Array:
+        with explain(self.path, "its colours cannot be read", "convert it to 8-bit BT.709 first"):
+            return to_rgb(frame)
 
     def _time(self, frame: VideoFrame, index: int, rate: Fraction, previous: Fraction) -> Fraction:
         if self.first_pts is None:

@@ -19,7 +19,13 @@ from wmreward.video.decoder import Decoder
 from wmreward.video.decord_reader import DecordReader
 from wmreward.video.images import ImageFolder
 from wmreward.video.integrity.scan import Scan, scan
-from wmreward.video.sampling import GapError, exact_rate, nearest_to_clock, uniform_indices
+from wmreward.video.sampling import (
+    Chooser,
+    GapError,
+    exact_rate,
+    nearest_to_clock,
+    uniform_indices,
+)
 from wmreward.video.types import Clip, Faults, Reduction, SourceFrame, UInt8Array, VideoInfo
 
 StrPath = str | os.PathLike[str]
@@ -183,10 +189,11 @@ def stream_fps(
     *,
     image_fps: float = 24.0,
     reduction: Reduction | None = None,
+    choose: Chooser = nearest_to_clock,
 ) -> Iterator[Clip]:
     """`iter_frames_at_fps` in clips of `chunk_frames` frames; the last may be shorter.
 
-    `reduction` says what to keep of each frame, all of it by default.
+    `reduction` says what to keep of each frame, all of it by default, and `choose` which frames to take.
 
     Raises:
         UsageError: if `chunk_frames` is below 1 or a rate is not above 0.
@@ -199,7 +206,7 @@ def stream_fps(
     num_frames = packets.num_packets if packets else source.info.num_frames or 0
     faults = packets.faults if packets else Faults()
     collector = Collector(chunk_frames, num_frames, faults, reduction)
-    return _chunks(source, _at_fps(source, packets, rate), collector)
+    return _chunks(source, _at_fps(source, packets, rate, choose), collector)
 
 
 Source = Decoder | ImageFolder
@@ -214,7 +221,7 @@ def _source_at_fps(path: Path, image_fps: float) -> tuple[Source, Scan | None]:
 
 
 def _at_fps(
-    source: Source, packets: Scan | None, fps: Fraction
+    source: Source, packets: Scan | None, fps: Fraction, choose: Chooser = nearest_to_clock
 ) -> Iterator[tuple[SourceFrame, int]]:
     """The chosen frames and how often each is taken; at the end, whether all were there."""
     num_decoded = 0
@@ -228,7 +235,7 @@ def _at_fps(
 
     with closing(counted()) as frames:
         try:
-            yield from nearest_to_clock(frames, fps)
+            yield from choose(frames, fps)
         except GapError as error:
             raise VideoError(source.path, str(error)) from error
     if packets is not None and isinstance(source, Decoder):

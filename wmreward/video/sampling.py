@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -19,6 +19,10 @@ _TIE_S = Fraction(1, 1000)
 MOST_REPEATS, MOST_REPEATS_IN_ALL = 10_000, 100_000
 """How often one frame is taken at most, and how many frames of a video are repeats at most: a time stamp may
 lie years ahead."""
+
+
+Chooser = Callable[[Iterable[SourceFrame], Fraction], Iterator[tuple[SourceFrame, int]]]
+"""Takes frames at a rate: each that is chosen, and how often it is taken."""
 
 
 class GapError(ValueError):
@@ -76,8 +80,8 @@ def nearest_to_clock(
     Raises:
         GapError: above `MOST_REPEATS` times fall to one frame, or too many to all.
     """
-    repeated = 0
-    step = 1 / exact_rate(fps)
+    rate = exact_rate(fps)
+    repeated, step = 0, 1 / rate
     held: SourceFrame | None = None
     wanted = Fraction(0)
     for frame in frames:
@@ -88,11 +92,7 @@ def nearest_to_clock(
             repeats = _times_up_to(boundary, wanted, step)
             wanted += repeats * step
             repeated += max(0, repeats - 1)
-            if repeats > MOST_REPEATS or repeated > MOST_REPEATS_IN_ALL:
-                raise GapError(
-                    f"has a gap of {float(gap):.6g} s after frame {held.index}: at {float(fps):g} frames a "
-                    f"second that frame would come {repeats} times; cut the video there, or take fewer"
-                )
+            _check_gap(held, gap, rate, repeats, repeated)
             if repeats:
                 yield held, repeats
         held = frame
@@ -101,6 +101,49 @@ def nearest_to_clock(
         repeats = _times_up_to(held.time + min(_TIE_S, step / 10), wanted, step)
         if repeats:
             yield held, repeats
+
+
+def by_rounded_times(
+    frames: Iterable[SourceFrame], fps: float | Fraction
+) -> Iterator[tuple[SourceFrame, int]]:
+    """Choose frames as FFmpeg's filter ``fps`` does, which the released generator takes videos with.
+
+    A frame's time is rounded to a whole number of 1 / fps, half a one up. Of frames with the same number
+    the last is taken, and a number without a frame repeats the one before it. The last frame lasts as
+    long as the one before.
+
+    Arguments, results and errors are those of `nearest_to_clock`.
+    """
+    rate = exact_rate(fps)
+    repeated, gap = 0, 1 / rate
+    held: SourceFrame | None = None
+    for frame in frames:
+        if held is not None:
+            gap = frame.time - held.time
+            repeats = _rounded(frame.time * rate) - _rounded(held.time * rate)
+            repeated += max(0, repeats - 1)
+            _check_gap(held, gap, rate, repeats, repeated)
+            if repeats:
+                yield held, repeats
+        held = frame
+    if held is not None:
+        repeats = _rounded((held.time + gap) * rate) - _rounded(held.time * rate)
+        if repeats:
+            yield held, repeats
+
+
+def _rounded(number: Fraction) -> int:
+    return math.floor(number + Fraction(1, 2))
+
+
+def _check_gap(
+    held: SourceFrame, gap: Fraction, rate: Fraction, repeats: int, repeated: int
+) -> None:
+    if repeats > MOST_REPEATS or repeated > MOST_REPEATS_IN_ALL:
+        raise GapError(
+            f"has a gap of {float(gap):.6g} s after frame {held.index}: at {float(rate):g} frames a second "
+            f"that frame would come {repeats} times; cut the video there, or take fewer"
+        )
 
 
 def _times_up_to(end: Fraction, first: Fraction, step: Fraction) -> int:

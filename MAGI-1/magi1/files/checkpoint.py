@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 import wmfiles
 import wmweights
-from magi1.config import MagiConfig
+from magi1.config import VAE_STRIDE, MagiConfig
 from magi1.errors import MagiUsageError
 from magi1.files import zstd_shards
-from magi1.files.folders import VAE_CONFIG, ZSTD, find_dit, find_vae, variant
+from magi1.files.folders import VAE_CONFIG, ZSTD, find_dit, find_vae, variant, weight_map
 from magi1.transformer.dit import DiT
 from magi1.transformer.rope import default_bands
 from magi1.vae import VAE, VAEConfig
@@ -152,7 +152,7 @@ def _checked_dit(
     fp8 = config.engine_config.fp8_quant
     with wmweights.blank():
         model = DiT(config.model_config, fp8=fp8)
-    files = _WeightsFiles(place.files)
+    files = _WeightsFiles(place.files, weight_map(place.folder))
     _check_kind(files, fp8=fp8)
     spare = {}
     if BANDS not in files.specs:  # some converters leave it out, as it starts from a formula
@@ -171,11 +171,27 @@ def _checked_vae(
 ) -> _Checked[VAE]:
     place = find_vae(config, folder)
     shape = read_vae_config(place.folder)
+    _check_latents(config, shape, place.folder)
     with wmweights.blank():
         model = VAE(shape).to(dtype)
     files = _WeightsFiles(tuple(file for file in place.files if file.name != VAE_CONFIG))
     wmweights.check_fit(model, files.specs, files.where, "VAE")
     return _Checked(model, place.folder, files)
+
+
+def _check_latents(config: MagiConfig, shape: VAEConfig, folder: Path) -> None:
+    """Refuse a VAE whose latents are others than the transformer's."""
+    wanted = {
+        "z_chans": config.model_config.latent_channels,
+        "patch_size": VAE_STRIDE,
+        "patch_length": config.runtime_config.temporal_downsample_factor,
+    }
+    for name, value in wanted.items():
+        if (found := getattr(shape, name)) != value:
+            raise WeightsError(
+                f"{folder / VAE_CONFIG}: {name}={found}, but the configuration needs {value}; use the VAE "
+                "that belongs to the transformer"
+            )
 
 
 def read_vae_config(folder: Path) -> VAEConfig:
@@ -235,13 +251,21 @@ def _holds(wide: torch.dtype, narrow: torch.dtype) -> bool:
 
 
 class _WeightsFiles:
-    """The tensors of a few files: what the headers say of them, and then one after the other."""
+    """The tensors of a few files: what the headers say of them, and then one after the other.
 
-    def __init__(self, paths: tuple[Path, ...]) -> None:
-        self.paths = paths
+    Args:
+        paths: The files.
+        index: The file name of each tensor's own file, in case that several hold one of its name.
+    """
+
+    def __init__(self, paths: tuple[Path, ...], index: Mapping[str, str] | None = None) -> None:
+        self.paths, self.index = paths, index or {}
         self.where = str(paths[0] if len(paths) == 1 else paths[0].parent)
         raw = {
-            name: spec for path in paths for name, spec in _reader(path).read_specs(path).items()
+            name: spec
+            for path in paths
+            for name, spec in _reader(path).read_specs(path).items()
+            if self._is_in(path, name)
         }
         self.quantised = wmweights.is_quantised(raw)
         self.specs = wmweights.dequantised_specs(raw)
@@ -250,8 +274,15 @@ class _WeightsFiles:
         for path in self.paths:
             if self.quantised:
                 yield from wmweights.dequantise(dict(_reader(path).read_tensors(path))).items()
-            else:
-                yield from _reader(path).read_tensors(path, device)
+                continue
+            for name, value in _reader(path).read_tensors(path, device):
+                if self._is_in(path, name):
+                    yield name, value
+
+    def _is_in(self, path: Path, name: str) -> bool:
+        """Whether the index, where it knows the tensor, means the one in this file."""
+        file = path.name.removesuffix(ZSTD)
+        return self.index.get(name, file) == file
 
 
 def _reader(path: Path) -> ModuleType:

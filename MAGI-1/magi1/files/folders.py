@@ -193,13 +193,23 @@ def _vae(folder: str | Path) -> Part:
 
 
 def _shards(folder: Path) -> list[Path]:
+    if not (folder / INDEX).exists():
+        return [folder / SINGLE]
+    return [folder / shard for shard in sorted(set(weight_map(folder).values()))]
+
+
+def weight_map(folder: Path) -> dict[str, str]:
+    """The shard that each tensor of a transformer is in, by the folder's index; empty if it has none.
+
+    Raises:
+        WeightsError: the index is damaged.
+    """
     index = folder / INDEX
     if not index.exists():
-        return [folder / SINGLE]
+        return {}
     found = read_json(index, refuse=refused)
     try:
-        shards = sorted(set(found["weight_map"].values()))
-        return [folder / Path(shard).name for shard in shards]
+        return {name: Path(shard).name for name, shard in found["weight_map"].items()}
     except (KeyError, TypeError, AttributeError):
         raise WeightsError(f"{index} is not an index of weights; download it again") from None
 

@@ -22,8 +22,8 @@ class Velocity(Protocol):
         """Velocity (data − noise) of the chunks in flight; differentiable in ``x``."""
         ...
 
-    def fill(self, latents: Tensor, first: int, *, count: int) -> None:
-        """Take finished chunks as context."""
+    def fill(self, latents: Tensor, first: int, *, count: int, given: int) -> None:
+        """Take finished chunks as context; the first ``given`` of the video were given, not made."""
         ...
 
     def select(self, rows: Tensor) -> None:
@@ -197,7 +197,7 @@ def denoise(
     if prefix is not None:
         whole = layout.of_chunk(layout.offset).start
         x[:, :, :whole] = prefix[:, :, :whole]
-    _fill_cache(velocity, x, calls[done:], layout)
+    _fill_cache(velocity, with_prefix(x, prefix), calls[done:], layout)
     for call in calls[done:]:
         frames = slice(layout.of_chunk(call.first).start, layout.of_chunk(call.last - 1).stop)
         shown = with_prefix(x, prefix)
@@ -271,4 +271,4 @@ def _fill_cache(
     start = min(stop, call.reads_from)
     if start < stop:
         frames = slice(layout.of_chunk(start).start, layout.of_chunk(stop - 1).stop)
-        velocity.fill(x[:, :, frames], start, count=stop - start)
+        velocity.fill(x[:, :, frames], start, count=stop - start, given=layout.offset)

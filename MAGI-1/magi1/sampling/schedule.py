@@ -22,7 +22,7 @@ SHIFT = 3.0
 TWELVE_STEPS = {"8,16,16": (0.0, 1 / 8, 3 / 16), "16,16,8": (0.0, 1 / 16, 1 / 8)}
 TWELVE_INTERVALS = {"8,16,16": (2.0, 1.0, 1.0), "16,16,8": (1.0, 1.0, 2.0)}
 """The first quarter of the 12-step grids, and how many of 16 equal steps each of their steps spans."""
-ALL_CHUNKS = 8
+PREFIX_SPAN = 8
 """Chunks that a prefix chunk sees where the configuration does not say."""
 
 
@@ -172,9 +172,12 @@ class ChunkCall:
 
     @property
     def reads_from(self) -> int:
-        """The first chunk that this call attends to."""
-        begins = [start for start, _ in self.ranges]
-        return min(self.first, *begins, *(self.clean_range[:1] if self.refresh else ()))
+        """The first chunk that has to be run as a clean one before the loop can begin with this call.
+
+        If finished chunks see each other, each needs those before it, down to the first.
+        """
+        alone = self.clean_range[0] == self.first - 1
+        return self.oldest if alone or self.oldest >= self.first else 0
 
 
 def attention_range(chunk: int, span: int | None) -> ChunkRange:
@@ -183,15 +186,18 @@ def attention_range(chunk: int, span: int | None) -> ChunkRange:
 
 
 def clean_span(runtime: RuntimeConfig) -> int | None:
-    """Chunks that a finished chunk sees, itself included."""
-    if runtime.clean_chunk_kvrange != -1:
-        return runtime.clean_chunk_kvrange
-    return runtime.noise2clean_kvrange[-1] if runtime.noise2clean_kvrange else None
+    """Chunks that a finished chunk sees, itself included.
+
+    Without ``noise2clean_kvrange`` it sees all, as every chunk does, whatever ``clean_chunk_kvrange`` says.
+    """
+    return prefix_span(runtime) if runtime.noise2clean_kvrange else None
 
 
 def prefix_span(runtime: RuntimeConfig) -> int:
     """The same for the chunks of a given video, run before the first step."""
-    return clean_span(runtime) or ALL_CHUNKS
+    if runtime.clean_chunk_kvrange != -1:
+        return runtime.clean_chunk_kvrange
+    return (runtime.noise2clean_kvrange or (PREFIX_SPAN,))[-1]
 
 
 def _span(step: int, runtime: RuntimeConfig) -> int | None:
@@ -240,7 +246,8 @@ def _with_oldest(calls: list[ChunkCall]) -> list[ChunkCall]:
     oldest = calls[-1].first
     out = []
     for call in reversed(calls):
-        oldest = min(oldest, call.reads_from)
+        begins = [start for start, _ in call.ranges]
+        oldest = min(oldest, *begins, *(call.clean_range[:1] if call.refresh else ()))
         out.append(replace(call, oldest=oldest))
     return out[::-1]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +12,11 @@ from einops import rearrange
 from torch import Tensor
 
 from magi1.config import MagiConfig
+from magi1.errors import MagiUsageError
 from magi1.sampling.schedule import (
     ChunkCall,
     attention_range,
+    clean_span,
     distilled_step_size,
     guidance_scales,
     per_frame,
@@ -23,8 +27,28 @@ from magi1.transformer.dit import DiT
 from magi1.transformer.kv_cache import KVCache
 from magi1.transformer.layers import ChunkTexts
 
-PREVIOUS_CHUNK_SCALE = 0.7
+CONTEXT_SHARE = 0.7
 """Distilled models: share of the velocity with context; the rest is that of the chunk alone."""
+CONTEXT_SHARE_VARIABLE = "prev_chunks_scale"
+
+
+def context_share(environment: Mapping[str, str] = os.environ) -> float:
+    """`CONTEXT_SHARE`, or as in MAGI-1 what ``prev_chunks_scale`` in the environment says instead.
+
+    Raises:
+        MagiUsageError: something else than a number.
+    """
+    given = environment.get(CONTEXT_SHARE_VARIABLE, str(CONTEXT_SHARE))
+    try:
+        share = float(given)
+    except ValueError:
+        share = math.nan
+    if not math.isfinite(share):
+        raise MagiUsageError(
+            f"{CONTEXT_SHARE_VARIABLE}={given[:40]} in the environment must be a number such as "
+            f"{CONTEXT_SHARE}, or not there"
+        )
+    return share
 
 
 @dataclass(frozen=True)
@@ -95,6 +119,7 @@ class MagiVelocity:
     ) -> None:
         self.dit, self.config, self.texts = dit, config, texts
         self.cache = cache or KVCache()
+        self.context_share = context_share() if self._single else 1.0
 
     def __call__(
         self, call: ChunkCall, x: Tensor, times: Tensor, clean: Tensor | None = None
@@ -114,14 +139,20 @@ class MagiVelocity:
             return self._distilled(call, x, times, clean)
         return self._guided(call, x, times, clean)
 
-    def fill(self, latents: Tensor, first: int, *, count: int) -> None:
-        """Run finished chunks, ``latents [B, C, T, H, W]``, only to put them into the cache."""
-        span = prefix_span(self.config.runtime_config)
+    def fill(self, latents: Tensor, first: int, *, count: int, given: int) -> None:
+        """Run finished chunks, ``latents [B, C, T, H, W]``, only to put them into the cache.
+
+        Those that were made see and read what they did when they were finished; see `__call__`.
+        """
+        runtime = self.config.runtime_config
+        times = torch.tensor([runtime.clean_t])
         width = latents.shape[2] // count
         for chunk, part in zip(range(first, first + count), latents.split(width, 2), strict=True):
-            times = torch.tensor([self.config.runtime_config.clean_t])
+            made = chunk >= given
+            span = clean_span(runtime) if made else prefix_span(runtime)
+            read = self.texts.clean if made else self.texts.null[chunk : chunk + 1]
             inputs = _Pass(part, times, chunk, [attention_range(chunk, span)], store=1)
-            self._forward(inputs, self.texts.clean, dropped=not self._single, inner=0)
+            self._forward(inputs, read, dropped=not self._single, inner=0)
 
     def select(self, rows: Tensor) -> None:
         """Go on with copies of these rows of the batch, ``[B]``."""
@@ -193,7 +224,7 @@ class MagiVelocity:
         if not nearly_clean:
             return out[:, :, -x.shape[2] :]
         alone, out = out[:, :, -width:], out[:, :, -x.shape[2] - width : -width]
-        share = PREVIOUS_CHUNK_SCALE
+        share = self.context_share
         mixed = share * out[:, :, :width] + (1 - share) * alone
         return torch.cat((mixed, out[:, :, width:]), dim=2)
 

@@ -73,16 +73,16 @@ def _wanted(values: Values) -> Wanted:
     """What is to be done, by the generator that the flags name."""
     from wmreward.generation.unused import tell_unused
 
-    wanted: Wanted
     if values["pipeline"]:
         from wmreward.pipelines.command.batch import PipelineBatch
 
-        wanted = PipelineBatch.of(values)
-    else:
-        from wmreward.generation.batch.setup import Setup
+        pipelines = PipelineBatch.of(values)
+        tell_unused(values, pipelines.steering)
+        return pipelines
+    from wmreward.generation.batch.setup import Setup
 
-        wanted = Setup.of(values)
-    tell_unused(values, wanted.steering)
+    wanted = Setup.of(values)
+    tell_unused(values, wanted.steering, config=wanted.config)
     return wanted
 
 

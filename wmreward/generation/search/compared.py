@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wmreward.generation.inputs import opens_output
 from wmreward.generation.steering import LoadedRewards
 from wmreward.pictures.side_by_side import Side, write_side_by_side
 from wmreward.rewards.choice import RewardChoice
@@ -105,9 +106,9 @@ class Compared:
         Args:
             path: Where it goes.
             folder: Where the candidates are.
-            given: Frames that they continue, uint8 ``[T, H, W, 3]``; a single one is in each of them already.
+            given: Frames that they continue, uint8 ``[T, H, W, 3]``; a few are in each of them already.
         """
-        before = [] if given is None or len(given) == 1 else [given[-_SHOWN_BEFORE:].numpy()]
+        before = [] if given is None or opens_output(given) else [given[-_SHOWN_BEFORE:].numpy()]
         sides = []
         for name, candidate in self.shown.items():
             made = next(ALL_FRAMES.clips(folder / candidate.name)).frames

@@ -38,8 +38,17 @@ class Bilinear:
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int]) -> None:
         self.source, self.target = source, target
-        self._rows, self._row_weights = _neighbours(source[0], target[0])
-        self._columns, self._column_weights = _neighbours(source[1], target[1])
+        rows, shares = _positions(source[0], target[0])
+        self._rows = np.stack([rows, rows + 1]).clip(0, source[0] - 1)
+        self._row_weights = _weights(shares)
+        columns, shares = _positions(source[1], target[1])
+        last = source[1] - 1
+        shares[(columns < 0) | (columns >= last)] = (
+            0  # of columns only: rows keep theirs at an edge
+        )
+        columns = columns.clip(0, last)
+        self._columns = np.stack([columns, np.minimum(columns + 1, last)])
+        self._column_weights = _weights(shares)
 
     def reached(self, first: int, stop: int) -> slice:
         """The rows of the result that look at rows ``first`` to ``stop`` (exclusive) of a picture."""
@@ -83,12 +92,18 @@ class Bilinear:
         return small.reshape(len(wanted), self.target[1], *picture.shape[2:])
 
 
-def _neighbours(size: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-    """Along one axis: the two source indices of each output pixel and their weights, both [2, wanted]."""
-    position = (np.arange(wanted) + 0.5) * (size / wanted) - 0.5
-    first = np.floor(position).astype(np.intp)
-    fraction = position - first
-    fraction[(first < 0) | (first >= size - 1)] = 0.0
-    first = first.clip(0, size - 1)
-    indices = np.stack([first, np.minimum(first + 1, size - 1)])
-    return indices, np.rint(_ONE * np.stack([1 - fraction, fraction])).astype(np.int32)
+def _positions(size: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Along one axis: the source index before each output pixel, and how far it lies beyond, both [wanted].
+
+    Rounded to float32 before it is split, as in OpenCV: else weights differ by one where neither size
+    divides the other.
+    """
+    scale = 1 / (wanted / size)
+    position = ((np.arange(wanted) + 0.5) * scale - 0.5).astype(np.float32)
+    first = np.floor(position)
+    return first.astype(np.intp), position - first
+
+
+def _weights(shares: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Of both neighbours, in 11 bits, [2, wanted]."""
+    return np.rint(_ONE * np.stack([1 - shares, shares])).astype(np.int32)

@@ -4,7 +4,7 @@ The published evaluation writes every mask as MPEG-4 (OpenCV's writer, fourcc ``
 and only then scales it down. At full size the threshold undoes the loss, but where half of a small
 pixel is on, the codec's noise decides: scores differ by some tenths of a point (up to 2 in small sets).
 The encoder settings here are those of OpenCV's writer: with the FFmpeg that it was compared with, the
-decoded files are equal in every grey level.
+decoded files are equal in every grey level, also where the rate is too low for a mask.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import cast
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
@@ -34,8 +35,9 @@ def through_mpeg4(masks: Iterable[BoolArray], fps: int) -> Iterator[UInt8Array]:
         even = np.ascontiguousarray(grey[: len(grey) // 2 * 2, : grey.shape[1] // 2 * 2])
         if encoder is None:
             encoder = _encoder(even.shape[0], even.shape[1], fps)
+            encoder.open()  # makes the header, which the decoder needs
             decoder = av.CodecContext.create("mpeg4", "r")
-            decoder.thread_count = 1
+            decoder.extradata, decoder.thread_count = encoder.extradata, 1
         frame = VideoFrame.from_ndarray(even, format="gray").reformat(format="yuv420p")
         frame.pts, frame.time_base = index, Fraction(1, fps)
         for packet in encoder.encode(frame):
@@ -50,8 +52,12 @@ def _encoder(height: int, width: int, fps: int) -> VideoCodecContext:
     encoder = av.CodecContext.create("mpeg4", "w")
     encoder.height, encoder.width, encoder.pix_fmt = height, width, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, fps), Fraction(fps)
-    encoder.bit_rate = min(height * width * fps, 2**30)
+    encoder.bit_rate = min(2 * height * width * fps, 2**31 - 1)
+    encoder.bit_rate_tolerance = encoder.bit_rate
     encoder.gop_size, encoder.qmin = 12, 3
+    encoder.flags |= (
+        Flags.global_header
+    )  # once, as in a file: else it takes of every key frame's bits
     encoder.thread_count = 1  # threads cut the picture into slices, which are coded apart
     return encoder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from vjepa2.config import EMBEDDED_MODELS, MODELS, ModelConfig, VJEPA21Config, get_config
@@ -58,6 +59,9 @@ class ModelChoice:
         if self.is_own:
             self._check_own()
             return
+        for name in ("mask_token", "crop"):
+            if not isinstance(getattr(self, name), Integral | None):
+                raise UsageError(f"{named(name, getattr(self, name))} must be a whole number")
         try:
             reading = self.reading
             _ = self.branches
