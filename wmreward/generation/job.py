@@ -255,8 +255,8 @@ def check_parts(
 
 
 def check_vae(vae: VAEConfig, runtime: RuntimeConfig) -> None:
-    """Raise ``UsageError`` for a rate at which half seconds are no whole latents, or leave one over at the end
-    of a chunk: a single latent becomes one frame.
+    """Raise ``UsageError`` for a rate at which half seconds are no whole latents, or leave one over at the
+    end of a chunk: a single latent becomes one frame.
     """
     fps, step = runtime.fps, vae.patch_length
 
