@@ -26,11 +26,11 @@ from benchmarks.shared.machine import describe
 from wmreward.batch.candidates import Candidate, candidates_of
 from wmreward.batch.folder import RunFolder
 from wmreward.prompts.jobs import BatchJob
-from wmreward.records.scored import video_sha256
 from wmreward.report.cli import main as report
 from wmreward.report.page_data import POSTER_BYTES, gallery
 from wmreward.report.posters import posters
 from wmreward.report.run_data import read_run
+from wmreward.video.content import video_sha256
 from wmreward.video_io import write_video
 
 _FPS = 24

@@ -26,6 +26,10 @@ from simworld.render import render, sensor_noise
 from simworld.scenes import SCENARIO_NAMES, Split
 from simworld.staging import sample_scenes
 from simworld.twins import VIOLATIONS
+from wmfiles import available_memory
+from wmfiles.amounts import BYTES, amount
+
+FLOAT_BYTES = 4
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -77,9 +81,26 @@ def _draw_rows(args: argparse.Namespace) -> tuple[list[str], Tensor]:
     return labels, torch.stack(videos, dim=1).flatten(0, 1)
 
 
+def _too_much(args: argparse.Namespace) -> str:
+    """What is wrong with numbers that no memory holds, or that nothing can be made of; else nothing."""
+    for name in ("count", "num_frames", "size", "every"):
+        if getattr(args, name) < 1:
+            return f"--{name} must be a whole number from 1 on"
+    sides, there = 1 if args.kind is None else 2, available_memory()
+    picture = 3 * args.size**2 * FLOAT_BYTES * args.count * (2 * sides + 1)  # drawn, joined; noise
+    if there is None or picture * args.num_frames <= there:
+        return ""
+    needed, fit = amount(picture * args.num_frames, BYTES, ".1f"), there // picture
+    advice = f"up to {fit} frames fit (--num_frames)" if fit else "lower --count or --size"
+    return f"these videos need {needed} of memory, but {amount(there, BYTES, '.1f')} are there: {advice}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if trouble := _too_much(args):
+        parser.error(trouble)
     labels, videos = _draw_rows(args)
     args.output.mkdir(parents=True, exist_ok=True)
     write_png(args.output / "contact_sheet.png", contact_sheet(videos, every=args.every))

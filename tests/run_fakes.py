@@ -12,7 +12,7 @@ import numpy as np
 from wmreward.batch.candidates import Candidate, candidates_of
 from wmreward.batch.folder import RunFolder
 from wmreward.prompts.jobs import BatchJob
-from wmreward.records.scored import video_sha256
+from wmreward.video.content import video_sha256
 from wmreward.video.types import UInt8Array
 from wmreward.video_io import write_video
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT: dict[str, set[str]] = {
     "wmfiles": set(),
     "wmweights": {"wmfiles"},
-    "simworld": set(),
+    "simworld": {"wmfiles"},
     "vjepa2": {"wmweights", "wmfiles"},
     "magi1": {"wmweights", "wmfiles"},
     "wmreward": {"vjepa2", "magi1", "wmweights", "wmfiles"},
@@ -106,7 +106,7 @@ ROOMS: dict[str, set[str]] = {
     "surprise": {"video", "pictures"},
     "rewards": {"surprise"},
     "records": {"surprise", "video"},
-    "search": {"rewards", "records", "surprise", "pictures", "tables"},
+    "search": {"rewards", "records", "surprise", "pictures", "video", "tables"},
     "scoring": {"surprise", "records", "pictures", "video", "tables", "commands"},
     "compare": {"records", "tables", "commands"},
     "select": {

@@ -12,12 +12,14 @@ places.py    where files are kept that can be made again
 writing.py   files that appear complete or not at all; what killed processes left is removed
 locking.py   work that one process does while others wait
 amounts.py   bytes, operations and seconds in words, as plans tell them
+memory.py    how much memory there is
 process.py   which process on which machine, and whether it has ended
 """
 
 from wmfiles.csv_text import csv_rows, parse_csv
 from wmfiles.json_text import JSONError, json_lines, parse_json, read_json
 from wmfiles.locking import alone
+from wmfiles.memory import available_memory
 from wmfiles.names import LONGEST_NAME, NameProblem, fitted, printable, user_path
 from wmfiles.opening import Refusal, check_regular, open_regular
 from wmfiles.places import user_cache
@@ -32,6 +34,7 @@ __all__ = [
     "Process",
     "Refusal",
     "alone",
+    "available_memory",
     "check_regular",
     "csv_rows",
     "fitted",

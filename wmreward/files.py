@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,8 +64,12 @@ def check_folder(folder: Path) -> None:
     there = next((place for place in (folder, *folder.parents) if place.exists()), Path())
     if not there.is_dir():
         raise WMRewardError(f"{there} is not a folder: nothing can be written to {folder}")
-    if not os.access(there, os.W_OK):
-        raise WMRewardError(f"{folder} cannot be written to: permission denied")
+    try:  # permissions say little: of root, of /proc, of what is mounted read-only
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, "no files can be made there; write somewhere else")
+        raise WMRewardError(f"{folder} cannot be written to: {reason}") from error
 
 
 def misused(where: Path, reason: str) -> UsageError:

@@ -50,6 +50,7 @@ def test_one_bad_clip_costs_only_itself(ranking: Ranking) -> None:
     assert FOLDER not in line and "Error" not in line
 
 
+@pytest.mark.filterwarnings("ignore:.*knows simulated balls")
 def test_the_number_is_that_of_the_api(nano_tiny: None, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4")
     (one,) = score([clip], "tiny", "cpu").scored

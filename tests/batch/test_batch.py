@@ -327,6 +327,9 @@ def test_a_folder_of_something_else_is_refused(
     (run.path / "thesis.txt").write_text("important")
     assert run.here() == 2
     assert "holds no run" in capsys.readouterr().err
+    (run.path / "candidates").mkdir()
+    assert run.here() == 2
+    assert "no run.json that says how they were made" in capsys.readouterr().err
     assert batch_main(["status", str(run.path)]) == 2
 
 
@@ -436,10 +439,30 @@ def test_what_takes_too_long_after_a_signal_is_dropped(run: Run, how: signal.Sig
     begun = time.monotonic()
     assert run.wait() == [128 + how] * 2
     assert time.monotonic() - begun < 4 and run.made() == []
+    words = {signal.SIGINT: "Ctrl-C: leaving at once", signal.SIGTERM: "has 0.2 s to be finished"}
+    assert words[how] in run.errors()
     left = run.path / ".work" / "candidates" / "f.plain.0"
     assert [path.name for path in left.iterdir()] == [".half"]  # to go on from
     assert run.here() == 0
     run.assert_complete()
+
+
+def test_sigterm_is_answered_at_once_and_ctrl_c_after_it_does_not_wait(run: Run) -> None:
+    """A second SIGTERM changes nothing: SLURM and torchrun each send one."""
+    run.start(2, hang=["f.plain.0", "f.plain.1"], grace=60)
+    run.until(attempts=2)
+    begun = time.monotonic()
+    run.kill(signal.SIGTERM)
+    told = "SIGTERM: the video at work has 60 s to be finished (--grace_s); Ctrl-C leaves at once"
+    while told not in run.errors() and time.monotonic() < begun + 4:
+        time.sleep(0.01)
+    assert run.errors().count("SIGTERM") == 1  # of both processes
+    run.kill(signal.SIGTERM)
+    time.sleep(0.05)
+    assert all(process.is_alive() for process in run.processes)
+    run.kill(signal.SIGINT)
+    assert run.wait() == [128 + signal.SIGTERM] * 2
+    assert time.monotonic() - begun < 8 and run.made() == []
 
 
 def test_the_first_process_is_gone(run: Run) -> None:

@@ -12,6 +12,7 @@ import pytest
 from wmreward.compare.cli import main
 from wmreward.compare.pairs import compare
 from wmreward.errors import UsageError
+from wmreward.records.record_file import RecordFile
 
 
 def record(path: str, surprise: float | None, sha: str = "", settings: str = "s") -> dict[str, Any]:
@@ -107,6 +108,29 @@ def test_pairs_that_are_equal_do_not_differ(
     out = capsys.readouterr().out
     assert "6 pairs by content. None differs." in out and "%" not in out.splitlines()[-2]
     assert "less surprising" not in out and "chance" not in out
+
+
+def test_what_an_embedded_model_cannot_judge_is_told(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the records alone; of a table, too, and not of other weights."""
+    lines = [json.loads(line) for line in Path(files[1]).read_text().splitlines()]
+
+    def told(**settings: str) -> str:
+        new = [json.dumps({**line, "settings": settings}) + "\n" for line in lines]
+        Path(files[1]).write_text("".join(new))
+        assert main(files) == 0
+        return capsys.readouterr().err
+
+    assert "note: tiny knows simulated balls" in told(model="tiny") and "6 of 6" in told(
+        model="tiny"
+    )
+    assert told(model="tiny", weights_source="own.pt") == told(model="vitg") == ""
+    table = RecordFile(Path(files[1]).with_suffix(".csv"))
+    for line in lines:
+        table.append({**line, "settings": {"model": "referee"}})
+    assert main([files[0], str(table.path)]) == 0
+    assert "note: referee knows simulated balls" in capsys.readouterr().err
 
 
 def test_few_pairs_tell_nothing_from_chance(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +26,9 @@ from torch import Tensor
 import magi1.text.features
 from magi1.errors import MagiUsageError
 from magi1.pipeline import Pipeline, Request, VideoChunk, usable_frames
-from magi1.sampling.sampler import DenoiseStep
+from magi1.planning.memory import host_of_video
+from magi1.sampling.sampler import DenoiseStep, make_noise
+from magi1.sampling.schedule import VideoLayout
 from magi1.text.chunk_texts import SpecialTokens
 from magi1.text.encoder import load_text_encoder
 from wmreward.generation.batch.cli import main as batch
@@ -33,6 +36,7 @@ from wmreward.generation.cli import main
 from wmreward.generation.flags import build_parser
 from wmreward.generation.inputs import given_frames
 from wmreward.generation.job import context_of, told_length
+from wmreward.generation.search.candidate import _Run
 from wmreward.video_io import read_frames, write_png, write_video
 
 command = generate_fixtures.command
@@ -304,7 +308,10 @@ def test_done_is_done_and_nothing_is_replaced_unasked(command: CommandLine) -> N
     assert command(*T2V, "--seed", "3", "--overwrite")[0] == 0
     assert json.loads(Path("output.json").read_text())["settings"]["seed"] == 3
     Path("mine.mp4").write_bytes(b"something of mine")
-    assert "something else" in command.fails(*T2V, "--output_path", "mine.mp4")
+    no_record = command.fails(*T2V, "--output_path", "mine.mp4")
+    assert "there is no record of how it was made" in no_record and "mine.json back" in no_record
+    Path("mine.json").write_text("[]")
+    assert "mine.json beside it is no record" in command.fails(*T2V, "--output_path", "mine.mp4")
     assert Path("mine.mp4").read_bytes() == b"something of mine"
 
 
@@ -522,6 +529,63 @@ def test_a_full_disk(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> N
     assert "only 1 MiB left on the disk" in command.fails(*T2V, code=1)
 
 
+def test_videos_that_no_memory_holds_are_refused_before_anything_is_made(
+    command: CommandLine, nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line that says what would fit; of a list, too."""
+    monkeypatch.setattr("wmreward.generation.room.available_memory", lambda: 2**30)
+    for needs in ("job.check_parts", "batch.setup.check_parts"):
+        monkeypatch.setattr(
+            f"wmreward.generation.{needs}", lambda *_: pytest.fail("weights are read")
+        )
+    told = command.fails(*T2V, "--num_frames", "1000000")
+    assert (
+        "of memory, but 819.2 MiB are free for it: up to" in told
+        and "frames fit (--num_frames)" in told
+    )
+    most = re.search(r"up to (\d+) frames fit", told)
+    assert most is not None
+    jobs = tmp_path / "jobs.jsonl"
+    jobs.write_text('{"id": "a", "mode": "t2v", "prompt": "x", "seeds": [0]}\n')
+    flags = ["--jobs", str(jobs), "--config_file", str(nano / "nano.json"), "--no_scores"]
+    assert batch([*flags, "--num_frames", "1000000"]) == 2
+    several = ("--num_frames", most[1], "--best_of", "64", "--candidate_batch")
+    assert "in 64 videos at once need" in command.fails(*T2V, *several, "64")
+    assert "weights are read" in command(*T2V, "--num_frames", most[1])[2]  # so many do fit
+
+
+def test_the_state_after_a_chunk_is_let_go(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each holds the whole video: all of them would grow with the square of its length."""
+    states: list[weakref.ref[Any]] = []
+    keep = _Run._keep
+
+    def kept(self: _Run, state: Any) -> None:
+        states.append(weakref.ref(state))
+        keep(self, state)
+        assert sum(ref() is not None for ref in states) <= 2  # this one, and the one before it
+
+    monkeypatch.setattr(_Run, "_keep", kept)
+    assert command(*T2V, "--num_frames", "96")[0] == 0 and len(states) > 3
+
+
+def test_memory_of_a_video_is_no_less_than_its_tensors(nano: Path) -> None:
+    config = nano_config(nano)
+    config = replace(config, runtime_config=replace(config.runtime_config, num_frames=480))
+    layout = VideoLayout.plan(config.runtime_config)
+    model, runtime = config.model_config, config.runtime_config
+    noise = make_noise(
+        layout, model.latent_channels, runtime.latent_height, runtime.latent_width, seed=0
+    )
+    frames = torch.zeros(480, runtime.video_size_h, runtime.video_size_w, 3, dtype=torch.uint8)
+    text = torch.zeros(2, layout.chunks, model.caption_max_length, model.caption_channels)
+    least = 3 * noise.nbytes + 2 * frames.nbytes + 2 * text.nbytes
+    assert least <= host_of_video(config, layout) < 1.5 * least
+    more = host_of_video(config, layout, videos=3) - host_of_video(config, layout)
+    assert more == 2 * (3 * noise.nbytes + frames.nbytes)
+
+
 def test_out_of_memory_says_what_to_try(
     command: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -543,6 +607,40 @@ def test_plans_of_the_released_models_need_no_weights(command: CommandLine, size
         assert code == 0 and "not counted             guidance" in out
         code, out, _ = command("--plan", "--mode", "i2v", "--json", "--offload")
         assert code == 0 and json.loads(out)["mode"] == "i2v"
+
+
+def test_a_plan_counts_what_the_run_does(command: CommandLine) -> None:
+    """The candidates, and the plain one to compare with; the given frames of a short clip."""
+    write_video("short.mp4", np.zeros((9, 32, 32, 3), np.uint8), 24)
+    flags = ("--init_video", "short.mp4", "--num_frames", "24", "--guidance_scale", "0")
+    _, out, _ = command(*flags, "--plan", "--json")
+    planned = json.loads(out)
+    code, out, err = command(*flags, "--prompt", "x", "--json")
+    assert code == 0, err
+    assert planned["frames"] == json.loads(out)["frames"] == 40 and planned["videos"] == 1
+    several = ("--best_of", "4", "--candidate_batch", "3", "--compare", "--guidance_scale", "1")
+    _, out, _ = command(*T2V, *several, "--plan", "--json")
+    counted = json.loads(out)
+    assert (counted["videos"], counted["at_once"]) == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--guidance_scale", "1", "--num_frames", "24", "--window_size", "64"), "needs 64"),
+        (("--best_of", "2", "--num_frames", "24", "--window_size", "64"), "needs 64"),
+        (("--compare", "--guidance_scale", "0"), "--compare has nothing to compare with"),
+        (("--judge", "vitl"), "give both"),
+        (("--best_of", "3", "--preview"), "--preview shows a single video"),
+        (("--video_fps", "8"), "8 frames per second (--video_fps) do not fit the VAE"),
+        (("--init_image", "a.png"), "--init_image has no meaning with --mode t2v"),
+    ],
+)
+def test_a_plan_refuses_what_the_run_refuses(
+    command: CommandLine, flags: tuple[str, ...], says: str
+) -> None:
+    assert says in command.fails(*T2V, *flags)
+    assert says in command.fails(*T2V, *flags, "--plan")
 
 
 def test_help_tells_every_default() -> None:

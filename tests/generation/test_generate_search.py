@@ -22,6 +22,7 @@ from wmreward.generation.foreign import foreign
 from wmreward.generation.search.candidate import make_candidates
 from wmreward.generation.search.compared import other_judge, sentence, verdict
 from wmreward.generation.steering import LoadedSteering
+from wmreward.rewards import compare
 from wmreward.rewards.choice import RewardChoice
 from wmreward.select.cli import main as select
 from wmreward.surprise.compute import compute_vjepa_surprise
@@ -107,14 +108,18 @@ def test_a_new_mix_of_finished_candidates_judges_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     flags = (*T2V, *SHORT, "--keep", "all", "--best_of", "3")
-    assert command(*flags, "--reward", "surprise", "consensus")[0] == 0 and len(made) == 3
+    monkeypatch.setattr(compare, "DROWNED", 1)  # what spreads less does not count
+    code, _, err = command(*flags, "--reward", "surprise", "consensus")
+    assert code == 0 and len(made) == 3
+    assert "note: the sum is decided by" in err and "--combine rank weighs them alike" in err
 
     def judged(*_: Any) -> Any:
         raise AssertionError("everything was judged")
 
     monkeypatch.setattr(LoadedSteering, "judge", judged)
     mixed = ("--reward", "consensus=3", "surprise", "--combine", "rank")
-    assert command(*flags, *mixed)[0] == 0 and len(made) == 3
+    code, _, err = command(*flags, *mixed)
+    assert code == 0 and len(made) == 3 and "decided by" not in err
     rows = record_of("output")["search"]["candidates"]
     assert list(rows[0]["scores"]) == ["consensus", "surprise"]
     # The same from the records alone, also when the videos are gone.
@@ -207,6 +212,7 @@ def test_plain_guided_and_winner_side_by_side(command: Guided, made: list[list[i
     assert command(*flags)[0] == 0 and Path("output.compare.mp4").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*knows simulated balls")
 def test_another_judge_says_which_is_more_plausible(
     command: Guided,
     made: list[list[int]],

@@ -206,12 +206,29 @@ def test_vae() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "chunks", "frames"), [("t2v", 4, 96), ("i2v", 5, 120), ("v2v", 6, 109)]
+    ("mode", "chunks", "frames"), [("t2v", 4, 96), ("i2v", 5, 120), ("v2v", 6, 112)]
 )
 def test_modes(mode: Mode, chunks: int, frames: int) -> None:
-    """An image makes one chunk more; the four latents after a video of 32 frames give 13 frames."""
-    counted = plan(released("24B_base"), mode)
+    """An image makes one chunk more. Of a continued video, the first four latents are decoded with the two
+    before them; alone, as in the released code, they give 13 frames.
+    """
+    config = released("24B_base")
+    counted, theirs = plan(config, mode), plan(config, mode, released=True)
     assert (counted.chunks, counted.frames) == (chunks, frames)
+    assert theirs.frames == frames - 3 * (mode == "v2v")
+    assert (theirs.vae_flop < counted.vae_flop) == (mode == "v2v")
+
+
+def test_a_short_clip_and_several_videos_are_counted() -> None:
+    config = on_gpu(released("24B_base", num_frames=96))
+    short = plan(config, "v2v", prefix=2)
+    assert (short.chunks, short.frames) == (5, 4 * (5 * 6 - 2))
+    one, four = plan(config), plan(config, videos=4, at_once=2)
+    assert four.seconds() == pytest.approx(4 * one.seconds()) and four.frames == one.frames
+    for part in ("key/value cache", "activations"):
+        assert four.memory[part] > 1.9 * one.memory[part]
+    assert four.memory["weights"] == one.memory["weights"]
+    assert "4, 2 at a time" in four.table() and "at a time" not in one.table()
 
 
 # --- what really runs

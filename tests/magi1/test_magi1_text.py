@@ -19,6 +19,7 @@ from magi1_goldens import COMMITTED, COMPLETE, golden
 from torch import Tensor
 
 from magi1.errors import MagiError, MagiUsageError
+from magi1.files.located import located
 from magi1.text.byte_t5 import ByteT5, ByteT5Config, relative_buckets, tokenize
 from magi1.text.chunk_texts import (
     ChunkText,
@@ -440,6 +441,14 @@ def test_t5_is_checked_by_the_headers_of_its_files(t5_folder: Path, tmp_path: Pa
         ({"model_type": "bert"}, "has model_type 'bert'"),
     ):
         refused("config.json", json.dumps(config | changes).encode(), says)
+
+
+def test_what_is_said_of_the_small_encoder_is_what_it_reads() -> None:
+    root = Path(__file__).parents[2]
+    config = located("magi1:weights/tiny/byte_t5/config.json")
+    reads = json.loads(config.read_text())["max_length"] - 1
+    for page in ("docs/generating.md", "MAGI-1/magi1/weights/README.md"):
+        assert f"reads {reads} bytes of a prompt" in (root / page).read_text(encoding="utf-8")
 
 
 def test_what_is_cut_of_a_prompt(t5_folder: Path) -> None:

@@ -17,6 +17,7 @@ from guided_fixtures import candidates_in, record_of
 from tiny_pipelines import image, tiny
 
 from wmreward.generation.cli import main
+from wmreward.pipelines.command.arguments import arguments_of
 from wmreward.pipelines.command.workshop import WorkingPipeline
 from wmreward.pipelines.seam import tell_plain
 from wmreward.search.best_of_n import ALL_FRAMES
@@ -223,7 +224,8 @@ def test_pipelines_that_are_not_there_or_not_known(command: CommandLine, saved: 
     assert "there is no model_index.json" in command.fails(*PROMPT, pipeline=".")
     gone = command.fails(*PROMPT, pipeline="nobody/nothing", code=1)
     assert (
-        "--pipeline nobody/nothing is not on this machine: `wmreward generate --download`" in gone
+        "--pipeline nobody/nothing is no folder and not on this machine: `wmreward generate --download`"
+        in gone
     )
     assert "neither a folder nor a name" in command.fails(*PROMPT, pipeline="no/such/folder")
     Path("strange").mkdir()
@@ -237,6 +239,68 @@ def test_pipelines_that_are_not_there_or_not_known(command: CommandLine, saved: 
     assert code == 1 and err.splitlines()[-1].startswith("error: torn cannot be loaded: ")
 
 
+@pytest.mark.parametrize(
+    ("flags", "lost", "says"),
+    [
+        (("--plan",), "text_encoder", "no description of it in lacking/text_encoder"),
+        ((), "text_encoder", "no description of it in lacking/text_encoder"),
+        (
+            (),
+            "text_encoder/*.safetensors",
+            "no weights (.safetensors) of it in lacking/text_encoder",
+        ),
+    ],
+)
+def test_a_part_that_a_folder_lacks_is_named_before_anything_is_loaded(
+    command: CommandLine, saved: Path, flags: tuple[str, ...], lost: str, says: str
+) -> None:
+    shutil.copytree(saved / "wan", "lacking")
+    for place in Path("lacking").glob(lost):
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    told = command.fails(*PROMPT, *flags, pipeline="lacking", code=1)
+    assert (
+        told.startswith("--pipeline lacking lacks its part text_encoder: there is") and says in told
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("guidance_scale=high", "guidance_scale of WanPipeline must be a number"),
+        ("guidance_scale=true", "must be a number"),
+        ("max_sequence_length=1.5", "must be a whole number"),
+        ("attention_kwargs=[1]", 'must be names with values, as {"a": 1} or null'),
+        ("prompt_embeds=[1.5]", "must be left out: no word of a command line is one"),
+        ("callback_on_step_end_tensor_inputs=[1]", "must be a list, as [1, 2]"),
+        ("strength=1", "WanPipeline does not take strength"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_told_before_anything_is_loaded(
+    command: CommandLine, asked: str, says: str
+) -> None:
+    assert says in command.fails(*PROMPT, "--pipeline_call", asked)
+
+
+def test_a_video_that_no_memory_holds_is_refused(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmreward.generation.room.available_memory", lambda: 2**20)
+    assert "9 frames of 32×32" in command(*PROMPT)[1]  # the numbers of frames are those of Wan
+    told = command.fails(*PROMPT, "--num_frames", "999997")
+    assert "999997 frames of 32×32 need 25.7 GiB of memory" in told and "up to 30 frames" in told
+
+
+def test_words_become_what_an_argument_takes() -> None:
+    class Kind:
+        def __call__(self, a: float, b: str, c: int | list[int], d: Any, e: int) -> None: ...
+
+    words = ["a=2", "b=12", "c=[1, 2]", 'd={"x": null}', "e=23.5"]
+    found = arguments_of(words, Kind, ["e"])
+    assert found == {"a": 2, "b": "12", "c": [1, 2], "d": {"x": None}, "e": 23.5}
+    Kind.__call__.__annotations__["b"] = "Lost"  # then nothing is known of any
+    assert arguments_of(["a=high"], Kind, []) == {"a": "high"}
+
+
 def test_an_image_opens_the_video(command: CommandLine, tmp_path: Path) -> None:
     """Refused without one; with one it decides the settings, and guidance is on by default."""
     tiny("wan_5b_i2v").pipe.save_pretrained(tmp_path / "i2v")
@@ -246,6 +310,5 @@ def test_an_image_opens_the_video(command: CommandLine, tmp_path: Path) -> None:
     image().save("moving.gif", save_all=True, append_images=[image().rotate(90)])
     moving = command.fails(*PROMPT, "--init_image", "moving.gif", pipeline=pipeline, code=1)
     assert "moving.gif: is a video, but --init_image takes an image" in moving
-    # Its text encoder is missing, which the pipeline finds in its own words.
-    code, _, err = command(*PROMPT, "--init_image", "image.png", pipeline=pipeline)
-    assert code == 1 and "error:" in err
+    lacking = command.fails(*PROMPT, "--init_image", "image.png", pipeline=pipeline, code=1)
+    assert "lacks its part tokenizer: there is none named in its model_index.json" in lacking

@@ -20,7 +20,10 @@ from wmreward.pipelines.command.counting import Counted
 from wmreward.pipelines.decoding import Decoder, Economy
 from wmreward.pipelines.families.known import family_of
 
-SIZE = ("--num_frames", "9", "--video_size_h", "32", "--video_size_w", "32", "--device", "cpu")
+SIZE = (
+    *("--num_frames", "9", "--video_size_h", "32", "--video_size_w", "32", "--device", "cpu"),
+    *("--window_size", "8", "--context_frames", "4"),
+)
 
 
 def planned(folder: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
@@ -101,12 +104,28 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert any(line.startswith("guided") for line in lines) and "not counted" in lines[-2]
 
 
+def test_candidates_are_counted_and_wrong_flags_refused_as_at_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny("wan").pipe.save_pretrained(tmp_path)
+    several = ("--best_of", "4", "--guidance_scale", "0.1", "--compare", "--model", "tiny")
+    assert planned(tmp_path, capsys, *several)["videos"] == 5
+    for flags, says in (
+        (("--guidance_scale", "0.1", "--window_size", "16"), "but the reward needs 16"),
+        (("--best_of", "4", "--window_size", "16"), "but the reward needs 16"),
+        (("--compare",), "--compare has nothing to compare with"),
+    ):
+        assert main(["--pipeline", str(tmp_path), "--plan", *SIZE, *flags]) == 2
+        assert says in capsys.readouterr().err
+
+
 def test_what_cannot_be_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny("cogvideox").pipe.save_pretrained(tmp_path)
     assert main(["--pipeline", str(tmp_path), "--plan", "--device", "cpu"]) == 1
     err = capsys.readouterr().err.splitlines()[-1]
     assert err == "error: CogVideoXPipeline has no num_frames of its own: give --num_frames"
-    (tmp_path / "vae" / "config.json").unlink()
+    config = tmp_path / "vae" / "config.json"
+    config.write_text('{"block_out_channels": []}')
     assert main(["--pipeline", str(tmp_path), "--plan", *SIZE]) == 1
     assert "vae cannot be made" in capsys.readouterr().err
 

@@ -12,14 +12,46 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wmreward.cli import main as wmreward
 from wmreward.errors import UsageError, VideoError, WMRewardError
-from wmreward.files import atomic_path, write_bytes, write_text
+from wmreward.files import atomic_path, check_folder, write_bytes, write_text
 from wmreward.video_io import write_video
+
+ROOT = Path(__file__).parents[2]
 
 
 def names(folder: Path) -> list[str]:
     """What lies in a folder."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_that_takes_no_files_is_known_beforehand(tmp_path: Path) -> None:
+    """Also to root, whom permissions do not stop; and nothing is left behind, not even a folder."""
+    check_folder(tmp_path / "new" / "er")
+    assert names(tmp_path) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WMRewardError, match="file is not a folder"):
+        check_folder(tmp_path / "file" / "x")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs Linux's /proc")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "generate --prompt x --output /proc/x.mp4",
+        "batch --jobs {root}/prompt/embedded_i2v.jsonl --runs /proc/x",
+        "score {root}/example/balls_possible.mp4 --model tiny --output /proc/x.jsonl",
+        "score {root}/example/balls_possible.mp4 --model tiny --plot --pictures /proc/x",
+        "select {root}/example --model tiny --output /proc/x.jsonl",
+        "select {root}/example --model tiny --copy_to /proc/x",
+    ],
+)
+def test_no_command_blames_the_disk_for_a_place_that_takes_no_files(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert wmreward(command.format(root=ROOT).split()) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot be written to: no files can be made there; write somewhere else" in said
 
 
 def test_success_replaces_the_target_and_leaves_nothing_else(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from wmreward.records.scored import (
     in_input_order,
     settings_id,
     to_json,
-    video_sha256,
 )
+from wmreward.video.content import video_sha256
 from wmreward.video_io import Faults
 
 SETTINGS: dict[str, Any] = {

@@ -51,6 +51,7 @@ def test_arrays_tensors_and_lengths() -> None:
     assert choice.totals[0] == pytest.approx(clip(10).mean() / 127.5 - 1, abs=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*knows simulated balls")
 def test_files_are_chosen_as_the_command_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +158,27 @@ def test_files_seen_at_different_rates_are_told(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         select_best([slow, fast, clip(1)], Bright(), sampling=Sampling(fps=8))
+
+
+def test_a_reward_that_drowns_another_is_told(tmp_path: Path) -> None:
+    """Of a sum with weights of nobody's asking, and in the caller's own words."""
+
+    def faint(videos: Tensor) -> RewardScores:
+        scores = Bright()(videos)
+        return RewardScores(scores.scores / 1000, {})
+
+    made = [clip(10), clip(200)]
+    told = r"decided by bright, .* those of faint: how='rank' weighs them alike"
+    with pytest.warns(UserWarning, match=told) as said:
+        select_best(made, [Bright(), faint])
+        best_of_n(made.__getitem__, range(2), tmp_path, settings={}, reward=[Bright(), faint])
+    assert [warning.filename for warning in said] == [__file__] * 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        select_best(made, [Bright(), faint], how="rank")
+        select_best(
+            made, RewardMix({"bright": Bright(), "faint": faint}, {"bright": 1, "faint": 9})
+        )
 
 
 def test_a_choice_is_told_in_one_line() -> None:

@@ -279,6 +279,18 @@ def test_curves_of_sampled_videos_are_at_frames_of_the_file(
     (record,) = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
     assert record["curves"]["surprise"]["frames"] == [23.0, 31.0, 39.0]
     assert 24 < max(record["curves"]["geometry"]["frames"]) <= 48
+    again = ("--reward", "surprise", "geometry", "--plots", "plots")
+    assert "wrote" in select("long.mp4", *sampled, "--output", "s.jsonl", *again).err
+    # Earlier versions had them at sampled frames, and did not say so: what is drawn of these would be wrong.
+    del record["curves_at"]
+    Path("s.jsonl").write_text(json.dumps(record) + "\n")
+    for drawn in (
+        rescored("--rescore", "s.jsonl", *again),
+        select("long.mp4", *sampled, "--output", "s.jsonl", *again),
+    ):
+        assert "the records hold no curves, as those of earlier versions" in drawn.err
+    (kept,) = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
+    assert kept["curves"] == {} and kept["scores"] == record["scores"]
 
 
 def test_candidates_seen_at_another_speed_are_told(select: Select, clips: Path) -> None:

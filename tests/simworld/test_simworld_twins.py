@@ -221,3 +221,26 @@ def test_command_line_writes_sheet_and_videos(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "(default: 64)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (
+            ["--num_frames", "1000000"],
+            "need 549.3 GiB of memory, but 1.0 GiB are there: up to 1820 ",
+        ),
+        (["--num_frames", "1000000", "--kind", "vanish"], "need 915.5 GiB of memory"),
+        (["--count", "1000000"], "lower --count or --size"),
+        (["--count", "0"], "--count must be a whole number from 1 on"),
+        (["--every", "0"], "--every must be a whole number from 1 on"),
+    ],
+)
+def test_numbers_that_nothing_can_be_made_of_are_refused(
+    monkeypatch, tmp_path, capsys, flags, says
+):
+    monkeypatch.setattr("simworld.__main__.available_memory", lambda: 2**30)
+    monkeypatch.setattr("simworld.__main__._draw_rows", lambda _: pytest.fail("something is drawn"))
+    with pytest.raises(SystemExit) as refused:
+        main([*flags, "--out", str(tmp_path)])
+    assert refused.value.code == 2 and says in capsys.readouterr().err.replace("\n", " ")

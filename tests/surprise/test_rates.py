@@ -66,6 +66,7 @@ def moving_square(fps: int, seconds: float) -> np.ndarray:
     return frames
 
 
+@pytest.mark.filterwarnings("ignore:.*knows simulated balls")
 def test_clips_of_24_and_of_30_frames_a_second_are_judged_alike(tmp_path: Path) -> None:
     found = []
     for fps in (24, 30):

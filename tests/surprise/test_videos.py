@@ -108,6 +108,7 @@ def test_a_list_of_videos_of_any_length_and_kind() -> None:
     assert "SurpriseBatch([SurpriseResult(" in repr(found)
 
 
+@pytest.mark.filterwarnings("ignore:.*knows simulated balls")
 def test_a_list_of_paths(tmp_path: Path) -> None:
     from wmreward import ModelChoice
 

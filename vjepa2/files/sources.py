@@ -15,6 +15,9 @@ EMBEDDED = {
     name: Path(__file__).parents[1] / "weights" / f"{name}.safetensors" for name in EMBEDDED_MODELS
 }
 
+EMBEDDED_SOURCE = "embedded in the package"
+"""What records say of where such weights lay."""
+
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/vjepa2"
 OFFICIAL_SUFFIXES = (".pt", ".pth")
 OFFICIAL_FILES = {
@@ -65,7 +68,7 @@ def find_weights(model: str, weights: str | Path | None = None) -> WeightsSource
     if weights is not None:
         return _given(_path(weights), config)
     if model in EMBEDDED:
-        return WeightsSource("embedded in the package", (EMBEDDED[model],))
+        return WeightsSource(EMBEDDED_SOURCE, (EMBEDDED[model],))
     return _in_folders(checkpoint_folders(), config) or _from_hub(model)
 
 

@@ -13,12 +13,12 @@ from wmreward.app.limits import check_clip, check_number
 from wmreward.errors import FileError, UsageError, VideoWarning, in_words, one_line
 from wmreward.pictures.map_video import MapScale
 from wmreward.pictures.plot import surprise_figure, write_figure
-from wmreward.records.scored import video_sha256
 from wmreward.scoring.report import SPEED_TOLERANCE
-from wmreward.scoring.simulated import unlike
 from wmreward.surprise.compute import compute_vjepa_surprise
+from wmreward.surprise.models.simulated import unlike
 from wmreward.surprise.result import SurpriseResult
 from wmreward.surprise.show import curve_of, note_of
+from wmreward.video.content import video_sha256
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

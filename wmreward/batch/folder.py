@@ -87,6 +87,11 @@ class RunFolder:
         """
         file = self.path / "run.json"
         if not file.exists():
+            if (self.path / "candidates").is_dir():
+                raise UsageError(
+                    f"{self.path} holds candidates, but no run.json that says how they were made: put it "
+                    "back, or name another folder"
+                )
             if self.path.exists() and any(self.path.glob("[!.]*")):
                 raise UsageError(
                     f"{self.path} is there already and holds no run; name another folder"

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from wmfiles import Process
@@ -79,7 +80,7 @@ def run_batch(
         sorted(candidates_of(jobs, variants), key=options.cost, reverse=True)
     )
     lock = RunLock(run.locks, run.share)
-    with team.failing(), Stopping(options.grace_s, lambda: run.leave(team.rank)) as stopping:
+    with team.failing(), _stopping(run, team, options) as stopping:
         try:
             with stopping.making():
                 plan = _Plan.agreed(run, jobs, variants, candidates, team, lock)
@@ -94,6 +95,15 @@ def run_batch(
         if team.is_first:
             return _end(run, team, queue, plan, lock, stopping)
         return stopping.exit_code
+
+
+def _stopping(run: RunFolder, team: Team, options: BatchOptions) -> Stopping:
+    at_worst = partial(run.leave, team.rank)
+    return (
+        Stopping(options.grace_s, at_worst, _say)
+        if team.is_first
+        else Stopping(options.grace_s, at_worst)
+    )
 
 
 def _watch(

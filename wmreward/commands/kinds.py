@@ -173,6 +173,15 @@ def different(values: Sequence[_Value]) -> tuple[_Value, ...]:
     return tuple(values)
 
 
+def named_once(entries: Sequence[str]) -> list[str]:
+    """Words ``NAME`` or ``NAME=VALUE`` of a flag, each name given once."""
+    names = [entry.partition("=")[0] for entry in entries]
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise ArgumentTypeError(f"names {quoted(twice)[1:-1]} twice")
+    return list(entries)
+
+
 def quoted(word: str) -> str:
     """A user's word as part of a message, of bounded length."""
     return repr(word if len(word) <= _SHOWN else f"{word[: _SHOWN - 1]}…")

@@ -66,7 +66,7 @@ def _run(argv: Sequence[str]) -> int:
         check_regular(name, empty=True, refuse=misused)  # a file that is not there has no records
     first, second = (RecordFile(Path(name)).read() for name in names)
     found = compare(first, second, names)
-    for note in _notes(found):
+    for note in (*_judged_in_vain([*first, *second]), *_notes(found)):
         print(note, file=sys.stderr)
     print(_as_json(found, names) if values["json"] else _as_text(found, names, values))
     return 0
@@ -105,6 +105,19 @@ def _as_text(found: Comparison, names: Sequence[str], values: Mapping[str, Any])
     if values["format"] == "text":
         parts.append("\n".join(_in_words(found)))
     return "\n\n".join(parts)
+
+
+def _judged_in_vain(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A note for each embedded model that judged videos whose like it may never have seen."""
+    from wmreward.surprise.models.simulated import embedded, meaningless
+
+    videos: dict[str, dict[Path, str]] = {}
+    for record in records:
+        if name := embedded(record):
+            videos.setdefault(name, {})[Path(record["path"])] = str(record.get("video_sha256"))
+    for name, hashes in videos.items():
+        if note := meaningless(name, None, hashes):
+            yield f"note: {note}"
 
 
 def _notes(found: Comparison) -> Iterator[str]:

@@ -7,6 +7,8 @@
     asked.py            the same of guidance, search and rewards
     configured.py       the configuration as flags change it
     job.py              from flags to what a run needs
+    planned.py          what a run would take
+    room.py             videos that no memory holds
     inputs.py           the image or video that it starts from
     unused.py           flags without effect, named
     foreign.py          videos that the embedded world models cannot judge

@@ -50,21 +50,20 @@ def _generate(values: Values) -> int:
     from wmreward.generation.asked import check_asked, usual_model
 
     if values["pipeline"]:
-        if not values["plan"]:
-            check_asked(values, values["num_steps"], "vitg")
+        check_asked(values, values["num_steps"], "vitg")
         from wmreward.pipelines.command.workshop import generate
 
         return generate(values)
     from wmreward.generation.configured import configuration
 
     config = configuration(values)
+    runtime = config.runtime_config
+    check_asked(values, runtime.num_steps, usual_model(config.model_config.model_name))
     if values["plan"]:
-        from wmreward.generation.job import plan_table
+        from wmreward.generation.planned import plan_table
 
         print(plan_table(config, values))
         return 0
-    runtime = config.runtime_config
-    check_asked(values, runtime.num_steps, usual_model(config.model_config.model_name))
     if values["download"]:
         from magi1.files.download import download
 

@@ -6,7 +6,7 @@ from mimetypes import guess_type
 
 from wmreward.commands import shared
 from wmreward.commands.flags import Flag, Parser
-from wmreward.commands.kinds import Number, OneOf, Whole, place
+from wmreward.commands.kinds import Number, OneOf, Whole, named_once, place
 from wmreward.generation.steering_flags import STEERING
 
 TINY_CONFIG = "./MAGI-1/example/tiny/tiny_config.json"
@@ -87,6 +87,7 @@ _PIPELINE = (
         "more arguments of the pipeline's call, as guidance_scale=6",
         metavar="NAME=VALUE",
         many=True,
+        gather=named_once,
         rare=True,
     ),
     Flag(
@@ -95,6 +96,7 @@ _PIPELINE = (
         "(approximate; the last two save time, too)",
         metavar="WHAT",
         many=True,
+        gather=named_once,
         rare=True,
     ),
     Flag("pipeline_revision", "branch, tag or commit on the Hub", metavar="REVISION", rare=True),

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magi1.config import MagiConfig
+from magi1.config import MagiConfig, RuntimeConfig
 from magi1.files.checkpoint import check_weights, read_vae_config
 from magi1.files.folders import HOW_TO_GET, find_vae, missing_files
 from magi1.pipeline import Request, cut_prompts, usable_frames
-from magi1.planning.plan import RELEASED_VAE, plan
+from magi1.planning.costs import frames_made
 from magi1.sampling.schedule import VideoLayout
 from magi1.text.chunk_texts import SpecialTokens, load_token_vectors
 from magi1.text.features import FOLDER as TEXT_FOLDER
@@ -24,18 +24,19 @@ from magi1.text.features import PromptFeatures
 from magi1.text.reader import CutPrompt, PromptReader
 from magi1.tiling import Tiling
 from magi1.transformer.kernels import find_kernels
+from magi1.vae import VAEConfig
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.files import user_path
 from wmreward.generation.asked import check_asked, usual_model
 from wmreward.generation.early import check_mode
-from wmreward.generation.inputs import GivenFrames, given_frames, opens_output
+from wmreward.generation.inputs import LATENT_FRAMES, GivenFrames, given_frames, opens_output
 from wmreward.generation.output import Output, settings_of
+from wmreward.generation.room import check_room
 from wmreward.generation.search.compared import other_judge
 from wmreward.generation.search.plan import Candidates, SearchPlan, check_rewards
 from wmreward.generation.steering import Steering, steering_from
 from wmreward.rewards.choice import RewardChoice
-from wmweights import WeightsError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,30 +83,6 @@ class Job:
     search: SearchPlan | None
 
 
-_NOT_COUNTED = """
-not counted             guidance: decoding, the world model and their gradients at every guided step;
-                        --guidance_scale 0 goes without"""
-
-
-def plan_table(config: MagiConfig, values: Mapping[str, Any]) -> str:
-    """What the run would take, as a table or as JSON; loads no weights."""
-    try:
-        vae = read_vae_config(find_vae(config).folder)
-    except WeightsError:  # not there yet: count with the released one
-        vae = RELEASED_VAE
-    counted = plan(
-        config,
-        values["mode"],
-        world_size=config.engine_config.cp_size,
-        offload=values["offload"],
-        vae=vae,
-    )
-    if values["json"]:
-        return counted.to_json()
-    guided = steering_from(values, config, judges=False).guidance is not None
-    return counted.table() + (_NOT_COUNTED if guided else "")
-
-
 def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     """Check everything that needs no weights, the cheapest first.
 
@@ -121,6 +98,7 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
     find_kernels(values["kernels"])
     candidates = Candidates.of(values, config.runtime_config.seed)
     searches = candidates.searches
+    check_room(config, candidates.at_once)
     steering = steering_from(values, config, judges=searches)
     judge = other_judge(values, steering.rewards)
     dtype = precision(values["dtype"])
@@ -129,12 +107,12 @@ def job_from(config: MagiConfig, values: Mapping[str, Any]) -> Job:
         prompt=values["prompt"], negative_prompt=values["negative_prompt"], tokens=tokens
     )
     reader = check_parts(config, dtype, request.texts, user_path(values["output"]).parent)
-    given = _given(config, values)
+    given = given_of(config, values)
     if given is not None:
         request = replace(request, given=given.frames)
     context = context_of(request.given, steering.rewards, config)
     for rewards in filter(None, (steering.rewards, judge)):
-        _check_frames(config, request.given, context, rewards)
+        check_frames(config, request.given, context, rewards)
         check_rewards(rewards, needed=searches)
     settings = {
         "mode": values["mode"],
@@ -187,7 +165,7 @@ def _tokens(values: Mapping[str, Any]) -> tuple[SpecialTokens, str]:
     return tokens, special_tokens
 
 
-def _given(config: MagiConfig, values: Mapping[str, Any]) -> GivenFrames | None:
+def given_of(config: MagiConfig, values: Mapping[str, Any]) -> GivenFrames | None:
     runtime = config.runtime_config
     return given_frames(
         values["init_image"],
@@ -208,7 +186,7 @@ def context_of(
     return given[:used][-rewards.context_frames :]
 
 
-def _check_frames(
+def check_frames(
     config: MagiConfig, given: Tensor | None, context: Tensor | None, rewards: RewardChoice
 ) -> None:
     frames = _frames(config, given)[0]
@@ -220,15 +198,19 @@ def _check_frames(
         )
 
 
+def prefix_of(given: Tensor | None) -> int:
+    """Latent frames of given ones: of an image, or of a video, of which the last are used."""
+    used = 0 if given is None else usable_frames(len(given), LATENT_FRAMES)
+    return 1 if used == 1 else used // LATENT_FRAMES
+
+
 def _frames(config: MagiConfig, given: Tensor | None) -> tuple[int, int]:
     """How many frames are made, and how many given ones (of an image: those that it stands for) come before
     new ones in their chunks.
     """
-    unit = config.runtime_config.temporal_downsample_factor
-    used = 0 if given is None else usable_frames(len(given), unit)
-    prefix = 1 if used == 1 else used // unit
-    layout = VideoLayout.plan(config.runtime_config, prefix)
-    return unit * (layout.frames - (prefix if prefix > 1 else 0)), unit * prefix
+    runtime, prefix = config.runtime_config, prefix_of(given)
+    made = frames_made(runtime, VideoLayout.plan(runtime, prefix))
+    return made, runtime.temporal_downsample_factor * prefix
 
 
 def told_length(config: MagiConfig, given: Tensor | None, asked: int | None) -> str:
@@ -264,7 +246,7 @@ def check_parts(
     """
     if missing := missing_files(config):
         raise WMRewardError(f"{'; '.join(missing)}; {HOW_TO_GET}")
-    _check_vae(config)
+    check_vae(read_vae_config(find_vae(config).folder), config.runtime_config)
     narrower = (
         None if config.engine_config.fp8_quant or dtype == config.model_config.dtype else dtype
     )
@@ -272,11 +254,10 @@ def check_parts(
     return PromptFeatures(config, folder=outputs / TEXT_FOLDER).check(texts)
 
 
-def _check_vae(config: MagiConfig) -> None:
-    """Its half seconds must be whole latents, and never leave one over at the end of a chunk: a single latent
-    becomes one frame.
+def check_vae(vae: VAEConfig, runtime: RuntimeConfig) -> None:
+    """Raise ``UsageError`` for a rate at which half seconds are no whole latents, or leave one over at the
+    end of a chunk: a single latent becomes one frame.
     """
-    vae, runtime = read_vae_config(find_vae(config).folder), config.runtime_config
     fps, step = runtime.fps, vae.patch_length
 
     def fits(rate: int) -> bool:

@@ -102,9 +102,9 @@ class Output:
                 else replace(output, done=record)
             )
         if record is None or record.get("settings_id") != output.settings_id:
-            other = "other settings" if record else "something else"
             raise UsageError(
-                f"{target} is there already, made with {other}; give another --output, or --overwrite"
+                f"{target} is there already, {output._how_made(record)}; give another --output, or "
+                "--overwrite"
             )
         return replace(output, done=record)
 
@@ -120,6 +120,17 @@ class Output:
                     f"{self.record_path} is the record of {other.name}, and {self.path.name} would need the "
                     "same; give --output another name"
                 )
+
+    def _how_made(self, record: Mapping[str, Any] | None) -> str:
+        """How a video that is in the way came to be, as far as is known from what stands beside it."""
+        if record is not None:
+            return "made with other settings"
+        if self.record_path.exists():
+            return f"and {self.record_path.name} beside it is no record of how it was made"
+        return (
+            f"and there is no record of how it was made: if it was by this command, put "
+            f"{self.record_path.name} back beside it"
+        )
 
     def check_unchanged(self) -> None:
         """Raise ``UsageError`` if the video is not the one that was there, or absent, at `check`."""
@@ -273,9 +284,11 @@ def settings_of(config: MagiConfig) -> dict[str, Any]:
 def _check_room(folder: Path) -> None:
     check_folder(folder)
     there = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    if free < LEAST_ROOM:
-        raise WMRewardError(f"{folder}: only {free // 2**20} MiB left on the disk; free some space")
+    disk = shutil.disk_usage(there)
+    if disk.total and disk.free < LEAST_ROOM:  # some file systems do not say how large they are
+        raise WMRewardError(
+            f"{folder}: only {disk.free // 2**20} MiB left on the disk; free some space"
+        )
 
 
 def _standing(path: Path) -> tuple[int, ...] | None:

@@ -55,6 +55,34 @@ class FoundPipeline:
             if library in ("diffusers", "transformers")
         }
 
+    def check_parts(self) -> None:
+        """Raise ``WMRewardError`` unless every part has a folder that describes it."""
+        for part in self.classes():
+            if not any((self.folder / part).glob("*.json")):
+                raise WMRewardError(
+                    self._lacks(part, f"no description of it in {self.folder / part}")
+                )
+
+    def check_weights(self) -> None:
+        """Raise ``WMRewardError`` unless every network has weights, and all parts are named that it needs."""
+        optional = getattr(self.kind, "_optional_components", ())
+        for part in inspect.signature(self.kind.__init__).parameters:
+            if self.index.get(part) == [None, None] and part not in optional:
+                raise WMRewardError(self._lacks(part, f"none named in its {_INDEX}"))
+        for part, kind in self.classes().items():
+            network = isinstance(kind, type) and issubclass(kind, torch.nn.Module)
+            if network and not any((self.folder / part).glob("*.safetensors")):
+                where = self.folder / part
+                raise WMRewardError(
+                    self._lacks(part, f"no weights (.safetensors) of it in {where}")
+                )
+
+    def _lacks(self, part: str, what: str) -> str:
+        return (
+            f"--pipeline {self.name} lacks its part {part}: there is {what}; copy or download the whole "
+            "pipeline again"
+        )
+
     def configuration(self, part: str) -> Mapping[str, Any]:
         """Of one of its parts, as its file says; empty where there is none."""
         file = self.folder / part / "config.json"
@@ -138,13 +166,15 @@ def find_pipeline(
     index = _index(folder / _INDEX, name)
     kind = str(index.get("_class_name"))
     family = family_named(kind)
-    found = getattr(diffusers, kind, None)
-    if found is None:
+    made = getattr(diffusers, kind, None)
+    if made is None:
         raise WMRewardError(
             f"{name} is a {kind}, which diffusers {metadata.version('diffusers')} does not have: "
             "pip install --upgrade diffusers"
         )
-    return FoundPipeline(name, folder, index, found, family)
+    found = FoundPipeline(name, folder, index, made, family)
+    found.check_parts()
+    return found
 
 
 def _index(file: Path, name: str) -> Mapping[str, Any]:
@@ -173,7 +203,7 @@ def _from_hub(hub: Any, name: str, revision: str | None, download: bool) -> Path
     except (OSError, ValueError) as error:
         if not download:
             raise WMRewardError(
-                f"--pipeline {name} is not on this machine: `wmreward generate --download`, or "
+                f"--pipeline {name} is no folder and not on this machine: `wmreward generate --download`, or "
                 f"`hf download {name}`, fetches it from the Hugging Face Hub"
             ) from error
         raise WMRewardError(f"{name} cannot be fetched: {_line(error)}") from error

@@ -9,9 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmreward.errors import VideoError
-from wmreward.files import open_regular
-from wmreward.video.images import images_in
 from wmreward.video_io import Faults
 
 if TYPE_CHECKING:
@@ -33,24 +30,6 @@ def settings_id(settings: Mapping[str, Any]) -> str:
         del sampling["max_frames"]  # has no part in sampling at a true rate
     text = json.dumps(decisive | {"sampling": sampling}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def video_sha256(path: Path) -> str:
-    """Hash of a file; of a folder of images, over their names and contents."""
-    if not path.is_dir():
-        return _file_sha256(path)
-    digest = hashlib.sha256()
-    for image in images_in(path):
-        digest.update(f"{image.name}\0{_file_sha256(image)}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open_regular(path, refuse=VideoError) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def make_record(

@@ -20,13 +20,14 @@ from vjepa2 import WeightsError
 from vjepa2.files.sources import EMBEDDED
 from wmreward.errors import VideoError, WMRewardError
 from wmreward.records.record_file import RecordFile
-from wmreward.records.scored import Finished, make_record, settings_id, video_sha256
+from wmreward.records.scored import Finished, make_record, settings_id
 from wmreward.report.run_data import Curve, Entry, RunData
 from wmreward.scoring.pictures import Pictures, WaitingMaps
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.models import ModelChoice
 from wmreward.surprise.sampling import Sampling
 from wmreward.surprise.video_scorer import VideoScorer
+from wmreward.video.content import video_sha256
 
 SMALL = "tiny"
 """The world model that draws where none has judged; it comes along."""

@@ -154,6 +154,11 @@ class Comparison:
         return scores.mean() + even.mean(dim=0)
 
 
+def sums_evenly(weights: Mapping[str, float], how: How) -> bool:
+    """Whether rewards are added as they are, with weights of nobody's asking: then one may drown another."""
+    return how == "sum" and all(weight == 1 for weight in weights.values())
+
+
 def drowned(table: Mapping[str, Sequence[float]]) -> tuple[list[str], list[str]]:
     """Rewards that decide a sum with the weight 1 for each, and those that hardly count in it.
 

@@ -27,7 +27,6 @@ from wmreward.records.scored import (
     in_input_order,
     make_record,
     settings_id,
-    video_sha256,
 )
 from wmreward.scoring.pictures import WaitingMaps, curve_of, widest
 from wmreward.scoring.report import (
@@ -40,13 +39,14 @@ from wmreward.scoring.report import (
     table,
 )
 from wmreward.scoring.settings import Job
-from wmreward.scoring.simulated import meaningless
 from wmreward.surprise.models import LoadedModel, ModelChoice, load
 from wmreward.surprise.models.fault import fault_of, has_damaged_weights
+from wmreward.surprise.models.simulated import meaningless
 from wmreward.surprise.reduce import seen_by
 from wmreward.surprise.result import SurpriseResult
 from wmreward.surprise.video_scorer import VideoScorer
 from wmreward.video.ahead import Feed, decode_ahead
+from wmreward.video.content import video_sha256
 from wmreward.video_io import Clip
 
 
@@ -226,7 +226,7 @@ class Shift:
             _say(note)
         hashes = {row.path: row.record["video_sha256"] for row in rows if row.record}
         if note := meaningless(self.job.choice.name, self.job.choice.weights, hashes):
-            _say(note)
+            _say(f"note: {note}")
         if len(rows) > 1 or any(row.was_known for row in rows):
             _say(summary(rows))
 

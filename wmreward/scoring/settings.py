@@ -5,7 +5,6 @@ before PyTorch is imported, which takes seconds.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from wmreward.commands.flags import Values
-from wmreward.errors import UsageError, WMRewardError
-from wmreward.files import user_path
+from wmreward.errors import UsageError
+from wmreward.files import check_folder, user_path
 from wmreward.pictures.extra import check_pictures
 from wmreward.records.record_file import RecordFile
 from wmreward.scoring.pictures import Pictures
@@ -271,13 +270,5 @@ def _output(name: str | None) -> RecordFile | None:
 
 def check_writable(folder: Path) -> None:
     """Make the folder if need be; raise ``WMRewardError`` unless files can be written to it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        is_file = isinstance(error, FileExistsError | NotADirectoryError)
-        reason = "something in this path is a file" if is_file else error.strerror or error
-        raise WMRewardError(
-            f"{folder}: cannot write there ({reason}); choose another folder"
-        ) from error
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)

@@ -21,11 +21,11 @@ from wmreward.errors import UsageError, VideoError
 from wmreward.protocols import VideoFacts
 from wmreward.ranks import Ranks
 from wmreward.records.lock import reserved
-from wmreward.records.scored import video_sha256
 from wmreward.rewards.compare import Judged
 from wmreward.search.candidates import Candidate, CandidateStore, ranking
 from wmreward.surprise.reduce import tensor_of
 from wmreward.surprise.sampling import Sampling
+from wmreward.video.content import video_sha256
 from wmreward.video_io import MAX_CLIP_BYTES, Clip
 
 ALL_FRAMES = Sampling(max_frames=2**40)

@@ -20,17 +20,19 @@ from wmreward.errors import UsageError, VideoError, VideoWarning
 from wmreward.factories import origin
 from wmreward.protocols import VideoFacts, WorldModel
 from wmreward.records.rates import rates_note
-from wmreward.rewards.compare import How
+from wmreward.rewards.compare import How, sums_evenly
 from wmreward.rewards.known import AnyReward, Judges, as_reward
 from wmreward.rewards.mix import RewardMix
 from wmreward.rewards.names import DESCRIBES, PREDICTS, parse_weights
 from wmreward.search.best_of_n import ALL_FRAMES, Choice, FileJudge, search
 from wmreward.search.candidates import Candidate, CandidateStore
+from wmreward.search.report import drowning
 from wmreward.search.ways import settings_hash
 from wmreward.surprise.config import SurpriseConfig
 from wmreward.surprise.inputs import Frames, ValueRange, video_tensor
 from wmreward.surprise.models import ModelChoice, load
 from wmreward.surprise.models.own import described
+from wmreward.surprise.models.simulated import meaningless_of
 from wmreward.surprise.result import Clock
 from wmreward.surprise.sampling import Sampling
 from wmreward.surprise.scorer import SurpriseScorer
@@ -75,7 +77,9 @@ def select_best(
         RewardError: a reward of your own that fails, or returns what is no score.
 
     Warns:
-        VideoWarning: files were not seen at the same rate.
+        VideoWarning: files were not seen at the same rate, or it is not known that an embedded model can
+            judge them.
+        UserWarning: the sum of several rewards is decided by some of them alone.
     """
     if isinstance(videos, str | PathLike) or not len(videos):
         raise UsageError("select_best takes a list of videos, two or more to choose among")
@@ -83,6 +87,8 @@ def select_best(
     for video in checked:  # what is no video should not end it when others were judged
         if isinstance(video, Path):
             probe(video)
+    if (chosen := _asked_for(reward, model)) and (note := meaningless_of(chosen, checked)):
+        warnings.warn(note, VideoWarning, stacklevel=2)
     mix = reward_mix(reward, model=model, config=config, how=how)
     for place, video in enumerate(checked):
         if not isinstance(video, Path) and video.shape[1] < mix.min_frames:
@@ -105,11 +111,12 @@ def select_best(
     records = [candidate.record for candidate in candidates]
     if note := rates_note(records, how="sampling=Sampling(fps=F)"):
         warnings.warn(note.removeprefix("note: "), VideoWarning, stacklevel=2)
-    return Choice(
+    choice = Choice(
         candidates,
         mix.totals(judged).tolist(),
         {name: values.tolist() for name, values in mix.table(judged).items()},
     )
+    return _weighed(choice, mix)
 
 
 def best_of_n(
@@ -144,6 +151,9 @@ def best_of_n(
     Raises:
         UsageError: an argument that makes no sense, or what ``make`` returns is no video.
         WMRewardError: a file that cannot be written, or another process at work in the folder.
+
+    Warns:
+        UserWarning: the sum of several rewards is decided by some of them alone.
     """
     if not len(seeds) or len(set(seeds)) < len(seeds):
         raise UsageError("seeds must be whole numbers, one or more, and each of them once")
@@ -160,7 +170,25 @@ def best_of_n(
     store = CandidateStore(place / "candidates.jsonl", everything, lambda _: ways)
     maker = _FunctionMaker(make, place, settings_hash(dict(settings)), fps, value_range)
     judge = FileJudge(mix, _device(mix), ALL_FRAMES, prompt=prompt)
-    return search(list(seeds), maker, judge, mix, store, folder=place)
+    return _weighed(search(list(seeds), maker, judge, mix, store, folder=place), mix)
+
+
+def _asked_for(reward: Judging, model: Model) -> ModelChoice | None:
+    """The world model that judges, where it is one of ours that is asked for by name."""
+    entries = [reward] if isinstance(reward, str) or not isinstance(reward, Sequence) else reward
+    names = parse_weights([entry for entry in entries if isinstance(entry, str)])
+    if not names.keys() & {*PREDICTS, *DESCRIBES}:
+        return None
+    if isinstance(model, str):
+        return ModelChoice(name=model)
+    return model if isinstance(model, ModelChoice) else None
+
+
+def _weighed(choice: Choice, mix: RewardMix) -> Choice:
+    """The same choice; warns where some rewards hardly count in it."""
+    if sums_evenly(mix.weights, mix.how) and (note := drowning(choice)):
+        warnings.warn(note, UserWarning, stacklevel=3)
+    return choice
 
 
 def reward_mix(

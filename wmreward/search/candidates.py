@@ -39,7 +39,9 @@ class Candidate:
         return str(self.record["video_sha256"])
 
 
-_JUDGED = frozenset({"ways", "scores", "parts", "curves", "embeddings", "settings"})
+_AT_FILE = {"curves_at": "frames of the file"}
+"""Marks records whose curves are so; earlier ones had them at the frames that were sampled."""
+_JUDGED = frozenset({"ways", "scores", "parts", "curves", *_AT_FILE, "embeddings", "settings"})
 """Of a record: what belongs to its mix of rewards; the rest is about the video."""
 
 
@@ -119,6 +121,7 @@ class CandidateStore:
             "scores": judged.scores,
             "parts": judged.parts,
             "curves": judged.curves,
+            **_AT_FILE,
             **facts,
             "settings": self.settings,
         }
@@ -147,7 +150,7 @@ class CandidateStore:
             reward: read_state(self.folder / file)[reward]
             for reward, file in embedding_files(record).items()
         }
-        return Judged(record["scores"], record["parts"], embeddings, record.get("curves", {}))
+        return Judged(record["scores"], record["parts"], embeddings, curves_of(record))
 
     def rewrite(self, candidates: Iterable[Candidate]) -> None:
         """Replace the records of these candidates, at once; those of others and of other settings stay."""
@@ -191,10 +194,11 @@ class CandidateStore:
                 scores[reward] = said["scores"][reward]
                 own_part = f"{reward}."
                 parts |= {k: v for k, v in said["parts"].items() if k.startswith(own_part)}
-                curves |= {k: v for k, v in said.get("curves", {}).items() if k == reward}
+                curves |= {k: v for k, v in curves_of(said).items() if k == reward}
             else:
                 embeddings[reward] = embedding_files(said)[reward]
         judged = {"ways": dict(self.ways(name)), "scores": scores, "parts": parts, "curves": curves}
+        judged |= _AT_FILE
         if embeddings:
             judged["embeddings"] = embeddings
         ours = {"path": name, "settings_id": self.settings_id}
@@ -211,6 +215,18 @@ class CandidateStore:
             except WeightsError:
                 self._readable[file] = False
         return self._readable[file]
+
+
+def curves_of(record: Record) -> dict[str, Recorded]:
+    """Curves of a record by reward, at frames of the video's file.
+
+    Earlier versions had none, or had them at sampled frames. Which frames of the file these were cannot be
+    told any more, so they count as none.
+    """
+    sampled = record.get("effective_fps") != record.get("source_fps")
+    if sampled and not _AT_FILE.items() <= record.items():
+        return {}
+    return dict(record.get("curves") or {})
 
 
 def embeddings_folder(file: Path) -> Path:

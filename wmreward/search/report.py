@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from wmreward.errors import named
 from wmreward.pictures.contact_sheet import MOST_ROWS, SheetRow, sheet_frames, write_contact_sheet
 from wmreward.pictures.reward_plot import MOST_LINES, Line, plot_rewards
+from wmreward.rewards.compare import drowned
 from wmreward.rewards.shown import in_words, shown_curve, shown_name, shown_score
 from wmreward.search.best_of_n import Choice
 from wmreward.tables.layout import Format, render
@@ -38,6 +40,18 @@ def choice_gain(choice: Choice) -> str:
     return (
         f"the choice among {len(choice.totals)} raised the reward by {best - mean:.4g}: "
         f"{best:.4g} instead of {mean:.4g} on average"
+    )
+
+
+def drowning(choice: Choice) -> str | None:
+    """One line if a sum of rewards, see `sums_evenly`, is decided by some of them alone."""
+    decide, small = drowned(choice.table)
+    if not small:
+        return None
+    by_rank = named("how", "rank", flag="combine")
+    return (
+        f"the sum is decided by {' and '.join(decide)}, whose scores differ far more than those of "
+        f"{' and '.join(small)}: {by_rank} weighs them alike, NAME=WEIGHT as you like"
     )
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from wmfiles import fitted
 from wmfiles.names import cut
 from wmreward.files import atomic_path
-from wmreward.records.scored import video_sha256
 from wmreward.select.made import called
+from wmreward.video.content import video_sha256
 
 _LONGEST = 100
 

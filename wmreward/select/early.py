@@ -59,6 +59,8 @@ def check_early(flags: Values, found: Mapping[Path, str | None]) -> dict[str, li
     output = None if values["output"] is None else user_path(values["output"])
     if output is not None and output.suffix.lower() != ".jsonl":
         raise UsageError(f"--output {output} must end in .jsonl")
+    if output is not None:
+        check_folder(output.parent)
     groups = in_groups(found, values["group_by"])
     _check_shown(flags)
     if SEAM in parse_weights(flags["reward"] or [SURPRISE]):

@@ -16,7 +16,12 @@ from wmreward.rewards.compare import Comparison, Judged
 from wmreward.rewards.known import comparing
 from wmreward.rewards.names import ASKS, parse_weights
 from wmreward.search.best_of_n import Choice
-from wmreward.search.candidates import Candidate, embedding_files, embeddings_folder
+from wmreward.search.candidates import (
+    Candidate,
+    curves_of,
+    embedding_files,
+    embeddings_folder,
+)
 from wmreward.search.ways import settings_hash
 from wmreward.select.groups import group_of
 from wmreward.select.show import Showing
@@ -112,7 +117,7 @@ def _judged(said: Mapping[str, Record], file: Path) -> Judged:
             judged.scores[reward] = record["scores"][reward]
             own = (item for item in record["parts"].items() if item[0].startswith(f"{reward}."))
             judged.parts.update(own)
-            judged.curves.update({k: v for k, v in record.get("curves", {}).items() if k == reward})
+            judged.curves.update({k: v for k, v in curves_of(record).items() if k == reward})
             continue
         embedding = embeddings_folder(file) / embedding_files(record)[reward]
         try:

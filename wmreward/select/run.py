@@ -19,21 +19,22 @@ from wmreward.files import user_path
 from wmreward.protocols import VideoFacts
 from wmreward.ranks import Ranks, joined
 from wmreward.records.lock import Lock, reserved
-from wmreward.records.scored import Record, faults_of, video_sha256
+from wmreward.records.scored import Record, faults_of
 from wmreward.rewards.choice import RewardChoice
 from wmreward.rewards.compare import Comparison, Judged, in_source
 from wmreward.rewards.known import comparing
 from wmreward.rewards.mix import RewardMix
 from wmreward.scoring.report import rate_warning
 from wmreward.scoring.settings import with_rates
-from wmreward.scoring.simulated import meaningless
 from wmreward.search.best_of_n import Choice, FileJudge, choose
 from wmreward.search.candidates import Candidate, CandidateStore
 from wmreward.search.ways import ways_of
 from wmreward.select.show import Showing, say
+from wmreward.surprise.models.simulated import meaningless
 from wmreward.surprise.result import Clock
 from wmreward.surprise.sampling import Sampling
 from wmreward.video.ahead import Feed, decode_ahead
+from wmreward.video.content import video_sha256
 from wmreward.video.find import notes_on
 from wmreward.video_io import Clip, Reduction
 
@@ -260,7 +261,7 @@ def _conclude(job: Job, store: CandidateStore, failed: Mapping[Path, str]) -> No
     hashes = {Path(candidate.name): candidate.sha256 for candidate in ranked}
     for model in job.rewards.world_models:
         if note := meaningless(model.name, model.weights, hashes):
-            say(note)
+            say(f"note: {note}")
     if job.output is not None:
         store.rewrite(ranked)
     job.showing.end()

@@ -11,10 +11,17 @@ from wmreward.commands.flags import Values
 from wmreward.files import user_path
 from wmreward.records.rates import rates_note
 from wmreward.records.scored import to_json
-from wmreward.rewards.compare import drowned
+from wmreward.rewards.compare import sums_evenly
+from wmreward.rewards.names import SURPRISE, parse_weights
 from wmreward.scoring.report import equals, short_names
 from wmreward.search.best_of_n import Choice
-from wmreward.search.report import choice_gain, choice_table, draw_choice, draw_curves
+from wmreward.search.report import (
+    choice_gain,
+    choice_table,
+    draw_choice,
+    draw_curves,
+    drowning,
+)
 from wmreward.select.copies import copy_winners, slug
 from wmreward.tables.layout import Format
 
@@ -56,8 +63,7 @@ class Showing:
             plots=plots,
             as_json=values["json"],
             form=values["format"],
-            summed=values["combine"] == "sum"
-            and not any("=" in entry for entry in values["reward"] or ()),
+            summed=sums_evenly(parse_weights(values["reward"] or [SURPRISE]), values["combine"]),
             video=video,
         )
 
@@ -68,8 +74,8 @@ class Showing:
         who = f"the videos of group {group!r} were" if group else "the videos were"
         if note := rates_note((candidate.record for candidate in choice.candidates), who):
             self._notes["rates"].append(note)
-        if self.summed and (note := _sum_note(choice)):
-            self._notes["sum"].append(note)
+        if self.summed and (note := drowning(choice)):
+            self._notes["sum"].append(f"note: {note}")
         if self.sheets is not None:
             self._draw(self.sheets / f"{number:03d}-{slug(group)}.png", choice)
         if self.plots is not None:
@@ -124,17 +130,6 @@ class Showing:
                 f"no {path}: the records hold no curves, as those of earlier versions and of rewards that "
                 "have none; another --output judges anew"
             )
-
-
-def _sum_note(choice: Choice) -> str | None:
-    """One line if a sum of rewards is decided by some of them alone."""
-    decide, small = drowned(choice.table)
-    if not small:
-        return None
-    return (
-        f"note: the sum is decided by {' and '.join(decide)}, whose scores differ far more than those of "
-        f"{' and '.join(small)}: --combine rank weighs them alike, NAME=WEIGHT as you like"
-    )
 
 
 def say(text: str) -> None:

@@ -22,6 +22,7 @@ from wmreward.surprise.config import ScoreRule, Similarity, SurpriseConfig
 from wmreward.surprise.inputs import Frames, ValueRange, is_batch, is_several, video_tensor
 from wmreward.surprise.models import ModelChoice
 from wmreward.surprise.models.fault import fault_of
+from wmreward.surprise.models.simulated import meaningless_of
 from wmreward.surprise.released import RELEASED_SETTINGS
 from wmreward.surprise.result import SurpriseBatch, SurpriseResult
 from wmreward.surprise.sampling import IMAGE_FPS, Sampling, at_rates
@@ -109,8 +110,8 @@ def compute_vjepa_surprise(
         WMRewardError: a surprise that is no finite number, and why.
 
     Warns:
-        VideoWarning: a file about which something is doubtful (see ``SurpriseResult.faults``), or values
-            outside their range.
+        VideoWarning: a file about which something is doubtful (see ``SurpriseResult.faults``), values outside
+            their range, or a file of which it is not known that an embedded model can judge it.
     """
     given: Given = dict(locals())
     several = is_several(video)
@@ -124,6 +125,8 @@ def compute_vjepa_surprise(
     if isinstance(choice, ModelChoice):
         check_given(motion, choice.acts, choice.name)
     checked = [_checked(one, value_range, several) for one in videos]
+    if isinstance(choice, ModelChoice) and (note := meaningless_of(choice, checked)):
+        warnings.warn(note, VideoWarning, stacklevel=2)
     scorer = VideoScorer(choice, config, sampling, batch_size=batch_size)
     if isinstance(checked[0], Tensor) and is_batch(video):
         batch = scorer.score_tensor(checked[0], motion)

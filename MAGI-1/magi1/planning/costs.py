@@ -153,6 +153,29 @@ def _prefix_pass(runtime: RuntimeConfig, chunks: range) -> Pass:
 # --- VAE
 
 
+def decoded(
+    runtime: RuntimeConfig, layout: VideoLayout, *, released: bool = False
+) -> list[tuple[int, int]]:
+    """What is decoded for each new chunk: its latents, and the frames of these that are known already.
+
+    Units of half a second are counted from the beginning of the video, so what comes first after a given
+    video is decoded with its end; not so in the released code.
+    """
+    unit = runtime.fps // 2 // runtime.temporal_downsample_factor
+    found = []
+    for part in map(layout.emitted, range(layout.offset, layout.chunks)):
+        start = part.start if released else part.start - part.start % unit
+        known = (part.start - start) * runtime.temporal_downsample_factor
+        found.append((part.stop - start, known))
+    return found
+
+
+def frames_made(runtime: RuntimeConfig, layout: VideoLayout, *, released: bool = False) -> int:
+    """Frames of the video that is written."""
+    pieces = decoded(runtime, layout, released=released)
+    return frames_out(runtime, (latents for latents, _ in pieces)) - sum(k for _, k in pieces)
+
+
 def frames_out(runtime: RuntimeConfig, pieces: Iterable[int]) -> int:
     """Frames that come out of pieces of latents; a tile of a single latent gives one frame."""
     factor = runtime.temporal_downsample_factor

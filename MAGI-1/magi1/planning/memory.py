@@ -9,7 +9,7 @@ from torch import nn
 
 from magi1.config import MagiConfig
 from magi1.planning.costs import is_doubled, oldest_read
-from magi1.sampling.schedule import ChunkCall
+from magi1.sampling.schedule import ChunkCall, VideoLayout
 from magi1.transformer.dit import DiT
 from wmweights import places
 
@@ -54,22 +54,27 @@ def _short(name: str) -> str:
 
 
 def device_memory(
-    config: MagiConfig, dit: DiT, calls: list[ChunkCall], world_size: int, offload: bool
+    config: MagiConfig,
+    dit: DiT,
+    calls: list[ChunkCall],
+    world_size: int,
+    offload: bool,
+    videos: int = 1,
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Bytes by part on one device, and in the host's memory for it."""
+    """Bytes by part on one device, and in the host's memory for it, with so many ``videos`` in a batch."""
     model = config.model_config
     sizes = {name: value.numel() * value.element_size() for name, value in places(dit).items()}
     total = sum(sizes.values())
     layers = sum(size for name, size in sizes.items() if "blocks.layers." in name)
     resident = total - layers + LAYERS_ON_DEVICE * layers // model.num_layers
     cached = max(call.first - oldest_read(call) for call in calls)
-    cache = cached * cache_per_chunk(config, world_size)
+    cache = videos * cached * cache_per_chunk(config, world_size)
     cache_in_host = offload or config.engine_config.kv_offload
     largest = max(len(call.steps) + call.refresh + is_doubled(config, call) for call in calls)
     memory = {
         "weights": resident if offload else total,
         "key/value cache": cache // model.num_layers if cache_in_host else cache,
-        "activations": _activations(config, largest, world_size),
+        "activations": _activations(config, videos * largest, world_size),
     }
     host = {"weights": total if offload else 0, "key/value cache": cache if cache_in_host else 0}
     return memory, {name: size for name, size in host.items() if size}
@@ -110,3 +115,32 @@ def _activations(config: MagiConfig, chunks: int, world_size: int) -> int:
     )
     output = tokens * hidden * (narrow + 2 * float32)
     return max(attention, local, output)
+
+
+CALL_BYTES = 2048
+"""Of the description of one call, which is made twice."""
+
+
+def host_of_video(config: MagiConfig, layout: VideoLayout, videos: int = 1) -> int:
+    """Bytes in the host's memory that grow with the length of a video, at the least.
+
+    Texts of all chunks, noise and latents, and the finished frames, which are joined when all are there.
+
+    Args:
+        config: What is generated.
+        layout: How long it is.
+        videos: How many are made at once.
+    """
+    runtime, model, float32 = config.runtime_config, config.model_config, 4
+    text = 2 * layout.chunks * model.caption_max_length * model.caption_channels * float32
+    latent = model.latent_channels * runtime.latent_height * runtime.latent_width * float32
+    frames = layout.frames * runtime.temporal_downsample_factor
+    picture = 3 * runtime.video_size_h * runtime.video_size_w
+    stages = layout.chunks - layout.offset + runtime.window_size - 1
+    calls = stages * (runtime.num_steps // runtime.window_size)
+    return (
+        2 * text  # as it is read, and as it is joined with "no text"
+        + 3 * videos * layout.frames * latent  # noise, the state, and what is kept of it
+        + (videos + 1) * frames * picture
+        + 2 * calls * CALL_BYTES
+    )

@@ -9,7 +9,14 @@ from typing import Literal
 
 from magi1.config import MagiConfig
 from magi1.files.folders import variant
-from magi1.planning.costs import Work, frames_out, vae_flop, work_as_run, work_of_all_branches
+from magi1.planning.costs import (
+    Work,
+    decoded,
+    frames_made,
+    vae_flop,
+    work_as_run,
+    work_of_all_branches,
+)
 from magi1.planning.memory import device_memory, parameter_counts, size_of
 from magi1.sampling.schedule import plan_calls
 from magi1.transformer.dit import DiT
@@ -48,21 +55,24 @@ class Plan:
         mode: ``t2v``, ``i2v`` or ``v2v``.
         world_size: Devices that share the tokens; each has all weights.
         offload: Whether layers and cache wait in host memory.
-        width, height, frames: Of the video that comes out, given frames of a video left out.
+        videos, at_once: How many are made, and in one batch.
+        width, height, frames: Of each video that comes out, given frames of a video left out.
         chunks, tokens_per_chunk, steps, calls: Of the sampler.
         parameters: By part; ``layer.…`` are those of one layer.
         memory: Bytes on each device while denoising, by part.
         host: Bytes in host memory for each device.
         text_encoder: Bytes of the text encoder, which is used and let go before the rest.
-        all_branches: Transformer arithmetic with every guidance branch.
+        all_branches: Transformer arithmetic of one video with every guidance branch.
         work: The same as it is run: without branches whose weight is zero.
-        vae_flop: Arithmetic of the VAE.
+        vae_flop: Arithmetic of the VAE for one video.
     """
 
     model: str
     mode: Mode
     world_size: int
     offload: bool
+    videos: int
+    at_once: int
     width: int
     height: int
     frames: int
@@ -79,8 +89,8 @@ class Plan:
     vae_flop: float
 
     def seconds(self, sustained: float = SUSTAINED) -> float:
-        """Estimated time of the arithmetic on ``world_size`` devices of ``sustained`` FLOP/s each."""
-        return (self.work.flop + self.vae_flop) / (sustained * self.world_size)
+        """Estimated time of all arithmetic on ``world_size`` devices of ``sustained`` FLOP/s each."""
+        return self.videos * (self.work.flop + self.vae_flop) / (sustained * self.world_size)
 
     def to_json(self) -> str:
         """All numbers, in bytes and operations."""
@@ -100,6 +110,11 @@ class Plan:
             f"{self.chunks} chunks of {self.tokens_per_chunk} tokens, {self.steps} steps, {devices}"
             + (", offloading" if self.offload else ""),
         )
+        if self.videos > 1:
+            yield (
+                "videos",
+                f"{self.videos:8d}, {self.at_once} at a time; calls and arithmetic are of one",
+            )
         yield "parameters", amount(self.parameters["transformer"], NUMBERS, "8.2f")
         for name, size in self.memory.items():
             yield f"  {name}", amount(size, BYTES, "8.2f")
@@ -133,6 +148,10 @@ def plan(
     world_size: int = 1,
     offload: bool = False,
     vae: VAEConfig = RELEASED_VAE,
+    prefix: int | None = None,
+    videos: int = 1,
+    at_once: int = 1,
+    released: bool = False,
 ) -> Plan:
     """Count what a configuration takes; loads nothing.
 
@@ -142,27 +161,32 @@ def plan(
         world_size: Devices.
         offload: Whether layers and cache wait in host memory.
         vae: The VAE's shape.
+        prefix: Latent frames that are given, where they are known.
+        videos, at_once: How many are made, and in one batch.
+        released: Whether they are decoded as in the released code.
 
     Raises:
         MagiUsageError: nothing is left to generate.
     """
-    layout, calls = plan_calls(config, PREFIX_LATENTS[mode])
+    layout, calls = plan_calls(config, PREFIX_LATENTS[mode] if prefix is None else prefix)
     runtime, model = config.runtime_config, config.model_config
     with blank():
         dit, autoencoder = DiT(model, fp8=config.engine_config.fp8_quant), VAE(vae)
-    memory, host = device_memory(config, dit, calls, world_size, offload)
+    memory, host = device_memory(config, dit, calls, world_size, offload, at_once)
     memory["VAE"] = 2 * size_of(autoencoder)
-    emitted = [layout.emitted(chunk) for chunk in range(layout.offset, layout.chunks)]
-    pieces = [part.stop - part.start for part in emitted] + [layout.prefix] * (layout.prefix > 0)
+    pieces = [latents for latents, _ in decoded(runtime, layout, released=released)]
+    pieces += [layout.prefix] * (layout.prefix > 0)
     text_encoder = T5_PARAMETERS if model.caption_channels == T5_WIDTH else 0
     return Plan(
         model=variant(config) or model.model_name,
         mode=mode,
         world_size=world_size,
         offload=offload,
+        videos=videos,
+        at_once=at_once,
         width=runtime.video_size_w,
         height=runtime.video_size_h,
-        frames=frames_out(runtime, (part.stop - part.start for part in emitted)),
+        frames=frames_made(runtime, layout, released=released),
         chunks=layout.chunks,
         tokens_per_chunk=config.tokens_per_chunk,
         steps=runtime.num_steps,

@@ -1,7 +1,9 @@
 """SIGTERM and Ctrl-C: what is being made is finished or dropped, then the process leaves.
 
 SIGTERM (pre-emption, the end of a SLURM allocation, `torchrun` that lost a process) leaves `grace_s` to
-finish; Ctrl-C does not. A process that hangs in a collective call beyond that is ended from a thread.
+finish; Ctrl-C does not, also after SIGTERM. A second SIGTERM changes nothing: SLURM and `torchrun` each
+send one. What is going to happen is said at once. A process that hangs in a collective call beyond that is
+ended from a thread.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -32,15 +34,19 @@ class Stopping:
     Args:
         grace_s: Time to finish what is being made after SIGTERM.
         at_worst: Called before a process that does not react is ended.
+        say: Told in words what a signal does, when it comes; on another thread.
 
     Attributes:
         signal: Which one came, or None.
     """
 
     def __init__(
-        self, grace_s: float = GRACE_S, at_worst: Callable[[], object] = lambda: None
+        self,
+        grace_s: float = GRACE_S,
+        at_worst: Callable[[], object] = lambda: None,
+        say: Callable[[str], object] = lambda _: None,
     ) -> None:
-        self.grace_s, self.at_worst = grace_s, at_worst
+        self.grace_s, self.at_worst, self.say = grace_s, at_worst, say
         self.signal: int | None = None
         self._making = self._due = False
         self._end: float | None = None
@@ -99,13 +105,16 @@ class Stopping:
             raise Interrupted
 
     def _listen(self) -> None:
-        while (number := self._reading.recv(1)[0]) not in _SIGNALS:
-            if self._closed.is_set():
-                return
-        grace = self.grace_s if number == signal.SIGTERM else 0.0
+        first = self._next(_SIGNALS)
+        if first is None:
+            return
+        grace = self.grace_s if first == signal.SIGTERM else 0.0
         self._end = time.monotonic() + grace + _CLEANUP_S
-        self.signal = number
-        self._closed.wait(grace)
+        self.signal = first
+        with suppress(OSError):  # a closed stream must not keep the process from leaving
+            self.say(_told(first, grace))
+        if grace and self._next((signal.SIGINT,), grace) == signal.SIGINT:
+            self._end = time.monotonic() + _CLEANUP_S
         if self._closed.is_set():
             return
         self._due = True
@@ -115,3 +124,23 @@ class Stopping:
         if not self._closed.wait(_CLEANUP_S):
             self.at_worst()
             os._exit(self.exit_code)
+
+    def _next(self, wanted: Collection[int], within_s: float | None = None) -> int | None:
+        """The next signal of these; None when the context is left, or the time is over."""
+        latest = None if within_s is None else time.monotonic() + within_s
+        while not self._closed.is_set():
+            left = None if latest is None else latest - time.monotonic()
+            if left is not None and left <= 0:
+                return None
+            self._reading.settimeout(left)
+            with suppress(TimeoutError):
+                if (number := self._reading.recv(1)[0]) in wanted:
+                    return number
+        return None
+
+
+def _told(number: int, grace_s: float) -> str:
+    what = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    if not grace_s:
+        return f"{what}: leaving at once; what was finished is kept"
+    return f"{what}: the video at work has {grace_s:g} s to be finished (--grace_s); Ctrl-C leaves at once"

@@ -8,7 +8,7 @@ from typing import Any
 from wmreward.batch.processes.share import Share
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
-from wmreward.files import check_regular, misused, user_path
+from wmreward.files import check_folder, check_regular, misused, user_path
 from wmreward.generation.early import check_dtype, check_generator
 
 
@@ -25,6 +25,8 @@ def check_early(values: Values) -> None:
         )
     check_regular(user_path(values["jobs"]), refuse=misused)
     check_dtype(values["dtype"])
+    if not values["dry_run"]:
+        check_folder(user_path(values["run"] or values["runs"]))
     Share.parse(values["share"])
     from wmreward.generation.asked import AskedSteering, usual_model
     from wmreward.prompts.jobs import read_jobs

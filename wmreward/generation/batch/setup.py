@@ -28,6 +28,7 @@ from wmreward.generation.configured import configuration
 from wmreward.generation.foreign import foreign
 from wmreward.generation.job import check_parts, precision
 from wmreward.generation.output import settings_of
+from wmreward.generation.room import check_room
 from wmreward.generation.steering import steering_from
 from wmreward.prompts.jobs import BatchJob
 from wmweights import WeightsError
@@ -81,6 +82,7 @@ class Setup(Wanted):
         """Also tells of prompts that the text encoder does not read to their ends, and of foreign judges."""
         find_device(self.values["device"])
         find_kernels(self.values["kernels"])
+        check_room(self.config, 1)
         load_token_vectors(self.special_tokens or "special_tokens.npz", self.tokens)
         reader = check_parts(self.config, self.dtype, self.texts, self.outputs)
         self.check_files()

@@ -128,7 +128,7 @@ class _Run:
     """One batch of videos on its way.
 
     Attributes:
-        pieces: Finished chunks, of all videos.
+        latents: Of finished chunks, of all videos.
         frames: Of each video, chunk by chunk.
     """
 
@@ -145,7 +145,7 @@ class _Run:
         self.pipeline, self.prepared, self.outputs = pipeline, prepared, outputs
         self.making, self.guidance, self.resumable = making, guidance, resumable
         self.calls = chunk_calls(prepared.layout, pipeline.config.runtime_config)
-        self.pieces: list[FinishedChunk] = []
+        self.latents: list[Tensor] = []
         self.frames: list[list[Tensor]] = [[] for _ in outputs]
         self.resumed = self._interrupted()
 
@@ -192,7 +192,7 @@ class _Run:
             return output.whole(record)
         latents = None
         if self.making.save_latents:
-            latents = torch.cat([piece.latents[row, None].cpu() for piece in self.pieces], dim=2)
+            latents = torch.cat([piece[row, None].cpu() for piece in self.latents], dim=2)
         return output.write(video, runtime.fps, record, latents)
 
     def _interrupted(self) -> LoopState | None:
@@ -219,7 +219,7 @@ class _Run:
 
     def _add(self, piece: FinishedChunk, first: Tensor) -> None:
         """A finished chunk, of which the frames of the first row are there already."""
-        self.pieces.append(piece)
+        self.latents.append(piece.latents)  # the whole state of every chunk would be too much
         for row, frames in enumerate(self.frames):
             frames.append(first if row == 0 else self._decode(piece, row))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wmreward.generation.output import Output
+    from wmreward.generation.steering import Steering
     from wmreward.rewards.choice import RewardChoice
 
 
@@ -87,6 +88,18 @@ class Candidates:
             or values["reward"]
             or values["compare"]
         )
+
+    @property
+    def at_once(self) -> int:
+        """How many are made in one batch."""
+        if self.values["search"] == "particles":
+            return len(self.seeds)
+        return min(len(self.seeds), int(self.values["candidate_batch"]))
+
+    def videos(self, steering: Steering) -> int:
+        """How many are made in all: to compare with, a plain one comes to those that are steered."""
+        steered = steering.guidance is not None or steering.particles is not None
+        return len(self.seeds) + bool(self.values["compare"] and steered)
 
     def planned(
         self,

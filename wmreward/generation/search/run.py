@@ -16,10 +16,11 @@ from wmreward.generation.progress import Progress, say
 from wmreward.generation.search.compared import Compared, agree, sentence
 from wmreward.generation.workshop import Makes, told_and_drawn
 from wmreward.pictures.extra import has_pictures
+from wmreward.rewards.compare import sums_evenly
 from wmreward.rewards.shown import in_words
 from wmreward.search.best_of_n import Choice, FileJudge, prune, search
 from wmreward.search.candidates import Candidate, CandidateStore
-from wmreward.search.report import choice_gain, choice_table, draw_choice
+from wmreward.search.report import choice_gain, choice_table, draw_choice, drowning
 from wmreward.search.ways import content_hash, ways_of
 
 _PATIENCE = timedelta(days=30)
@@ -197,6 +198,10 @@ def _concluded(
     say(choice_table(choice, "candidate", seed))
     if len(plan.seeds) > 1:
         say(choice_gain(choice))
+    rewards = job.steering.rewards
+    assert rewards is not None
+    if sums_evenly(rewards.weights, rewards.how) and (note := drowning(choice)):
+        say(f"note: {note}")
     best = maker.output(choice.winner.record["seed"])
     own = best.record()
     assert own is not None, f"{best.path} was just made"

@@ -2,6 +2,7 @@
 
     job.py        a run; begin here
     flags.py      which flags mean something to a pipeline
+    arguments.py  words as arguments of a pipeline's call
     economy.py    what guidance gives up, from a flag
     request.py    from flags to what a pipeline is asked for
     workshop.py   the pipeline at work, its videos and their records

@@ -55,6 +55,8 @@ class PipelineBatch(Wanted):
         return {**common, **self.steering.settings(), **self.judged_by}
 
     def check(self) -> list[str]:
+        self.choice.check_room()
+        self.choice.found.check_weights()
         name = self.choice.found.kind.__name__
         mode = "i2v" if self.choice.found.family.needs_image else "t2v"
         starts = "an image" if mode == "i2v" else "text alone"

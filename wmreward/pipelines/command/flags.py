@@ -60,5 +60,5 @@ def check_flags(values: Values) -> None:
         )
     for entry in values["pipeline_call"] or ():
         name, equals, _ = entry.partition("=")
-        if not equals or name in _OURS:
+        if not equals or not name or name in _OURS:
             raise UsageError(f"--pipeline_call {entry} must be NAME=VALUE with a name of its own")

@@ -46,10 +46,12 @@ def job_from(values: Values) -> PipelineJob:
     candidates = Candidates.of(values, values["seed"] or 0)
     searches = candidates.searches
     choice = PipelineChoice.of(values)
+    choice.check_room()
     image = Path(values["init_image"]) if values["init_image"] else None
     request = choice.request(values["prompt"], values["negative_prompt"], image)
     steering = steering_of(values, choice.steps, default_model="vitg", judges=searches)
     check_asked(values, choice.steps, "vitg")
+    choice.found.check_weights()
     judge = other_judge(values, steering.rewards)
     for rewards in filter(None, (steering.rewards, judge)):
         choice.tell_plain(rewards)

@@ -10,7 +10,7 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from torch import nn
 from wmfiles.amounts import BYTES, NUMBERS, amount
 from wmreward.commands.flags import Values
 from wmreward.errors import WMRewardError
+from wmreward.generation.search.compared import other_judge
+from wmreward.generation.search.plan import Candidates
 from wmreward.generation.steering import steering_of
 from wmreward.pipelines.command.counting import Counted
 from wmreward.pipelines.command.request import PipelineChoice
@@ -37,6 +39,7 @@ class PipelinePlan:
         pipeline: Class.
         dtype: Of all parts.
         frames, height, width: Of the video.
+        videos: How many are made, one after the other.
         offload: Whether only one part is on the device at a time.
         parameters: Numbers of each part.
         weights: Bytes of each part.
@@ -58,6 +61,7 @@ class PipelinePlan:
     gradient: int | None
     waiting: int | None
     on_host: bool = False
+    videos: int = 1
 
     @property
     def resident(self) -> int:
@@ -88,6 +92,8 @@ class PipelinePlan:
         )
 
     def _rows(self) -> Iterator[tuple[str, str]]:
+        if self.videos > 1:
+            yield "videos", f"{self.videos:8d}, one after the other"
         for name, size in self.weights.items():
             yield name, f"{_wide(size)}, {amount(self.parameters[name], NUMBERS)} parameters"
         yield "decoding", _wide(self.decoding)
@@ -116,8 +122,12 @@ def plan_table(values: Values) -> str:
         WMRewardError: a pipeline that is not there, or that cannot be counted.
     """
     choice = PipelineChoice.of(values)
-    steering = steering_of(values, choice.steps, default_model="vitg", judges=False)
-    counted = plan(choice, guided=steering.guidance is not None)
+    candidates = Candidates.of(values, 0)
+    steering = steering_of(values, choice.steps, default_model="vitg", judges=candidates.searches)
+    for rewards in filter(None, (steering.rewards, other_judge(values, steering.rewards))):
+        choice.check_frames(rewards)
+    videos = candidates.videos(steering)
+    counted = replace(plan(choice, guided=steering.guidance is not None), videos=videos)
     return counted.to_json() if values["json"] else counted.table()
 
 
@@ -210,7 +220,7 @@ def _made(choice: PipelineChoice, name: str, kind: Any) -> Any:
         if hasattr(kind, "load_config"):
             return kind.from_config(kind.load_config(str(folder), subfolder=name))
         return kind(kind.config_class.from_pretrained(str(folder / name)))
-    except (OSError, ValueError, TypeError) as error:
+    except Exception as error:  # of a library, about whatever the file says
         raise WMRewardError(f"{choice.found.name}: {name} cannot be made: {error}") from error
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmfiles import JSONError, parse_json
 from wmreward.commands.flags import Values
 from wmreward.devices import find_device
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.inputs import opening_image
 from wmreward.generation.job import precision
+from wmreward.generation.room import refuse_unless_fits
+from wmreward.pipelines.command.arguments import arguments_of
 from wmreward.pipelines.command.economy import changing, economy_of
 from wmreward.pipelines.command.flags import ARGUMENTS, check_flags
 from wmreward.pipelines.loading import FoundPipeline, find_pipeline
@@ -149,6 +150,15 @@ class PipelineChoice:
                 "--window_size"
             )
 
+    def check_room(self) -> None:
+        """Raise ``UsageError`` for a video that no memory holds: as it is decoded, scaled and written."""
+        sides = [self.argument(name) for name in ("num_frames", "height", "width")]
+        if not all(isinstance(side, int) for side in sides):
+            return
+        frames, height, width = sides
+        picture = height * width * 3 * (2 * 4 + 1)
+        refuse_unless_fits(lambda count: count * picture, frames, 1, (height, width))
+
     def tell_plain(self, rewards: RewardChoice) -> None:
         """Say that the reward ``seam`` is plain surprise: of a pipeline an image is given at most."""
         given, needed = int(self.found.family.needs_image), rewards.config.context_frames
@@ -172,10 +182,9 @@ def _common(values: Values, found: FoundPipeline) -> dict[str, Any]:
     call = {name: values[flag] for flag, name in ARGUMENTS.items() if values[flag] is not None}
     if values["video_fps"] is not None:
         call |= {name: values["video_fps"] for name in _RATES if name in found.parameters}
-    for entry in values["pipeline_call"] or ():
-        name, _, word = entry.partition("=")
-        call[name] = _value(word)
-    _check_known(call, found)
+    asked = values["pipeline_call"] or ()
+    _check_known({**call, **dict.fromkeys(entry.partition("=")[0] for entry in asked)}, found)
+    call |= arguments_of(asked, found.kind, _RATES)
     _check_size(call, found)
     return call
 
@@ -206,11 +215,3 @@ def _check_size(call: Mapping[str, Any], found: FoundPipeline) -> None:
 def _check_known(call: Mapping[str, Any], found: FoundPipeline) -> None:
     if unknown := sorted(call.keys() - found.parameters.keys()):
         raise UsageError(f"{found.kind.__name__} does not take {', '.join(unknown)}")
-
-
-def _value(word: str) -> Any:
-    """A number, true, false, null, a list; else the word itself."""
-    try:
-        return parse_json(word)
-    except JSONError:
-        return word

@@ -1,9 +1,10 @@
 """World models: ours by name, and users' own.
 
-choice.py   which model, and how it runs
-loading.py  from a choice to the model: loaded once and kept
-own.py      models that users bring along
-fault.py    why a model makes no numbers of a video
+choice.py      which model, and how it runs
+loading.py     from a choice to the model: loaded once and kept
+own.py         models that users bring along
+fault.py       why a model makes no numbers of a video
+simulated.py   what the embedded models can judge
 """
 
 from importlib import import_module

@@ -6,10 +6,13 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
+import pytest
 from cli_fixtures import write_clip
 
 from vjepa2.files.sources import EMBEDDED
-from wmreward.scoring.simulated import SHIPPED, meaningless
+from wmreward import ModelChoice, VideoWarning, compute_vjepa_surprise, select_best
+from wmreward.surprise.models.simulated import SHIPPED, meaningless
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,9 +32,45 @@ def test_other_clips_are_told_of_in_one_line(tmp_path: Path) -> None:
     assert note is not None and "2 of 3 videos" in note
     for model in EMBEDDED:
         said = meaningless(model, None, {clip: "0"})
-        assert said is not None and f"note: {model} knows simulated balls and boxes only" in said
+        assert said is not None and f"{model} knows simulated balls and boxes only" in said
     assert meaningless("vitl", None, {clip: "0"}) is None
     assert meaningless("tiny", "own.safetensors", {clip: "0"}) is None
+
+
+def test_python_is_warned_as_the_command_line_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for all videos of a call, before a model is loaded. An array is known to who made it."""
+
+    class Reached(Exception):
+        """A model would be loaded now."""
+
+    def loaded(*_: object, **__: object) -> None:
+        raise Reached
+
+    monkeypatch.setattr("wmreward.surprise.compute.VideoScorer", loaded)
+    monkeypatch.setattr("wmreward.search.calls.reward_mix", loaded)
+    foreign, ours = write_clip(tmp_path / "cat.mp4"), ROOT / "example/balls_possible.mp4"
+    other = write_clip(tmp_path / "dog.mp4", seed=1)
+    array = np.zeros((24, 8, 8, 3), np.uint8)
+    calls = (compute_vjepa_surprise, select_best)
+    for videos, who in (
+        ([foreign, ours], "cat.mp4"),
+        ([array, foreign], "cat.mp4"),
+        ([foreign, other], "2 of 2 videos"),
+    ):
+        for call in calls:
+            with pytest.warns(VideoWarning, match=who) as said, pytest.raises(Reached):
+                call(videos, model="tiny")
+            assert len(said) == 1 and said[0].filename == __file__
+            assert "model='vitg' or vitl for real videos" in str(said[0].message)
+    for call in calls:
+        with pytest.raises(Reached):
+            call([ours, array], model="tiny")
+        with pytest.raises(Reached):
+            call([foreign, array], model=ModelChoice(name="tiny", weights="own.safetensors"))
+    with pytest.raises(Reached):
+        select_best([foreign, array], lambda videos: videos, model="tiny")
 
 
 def test_what_the_small_generator_made_is_known_by_the_record_beside_it(tmp_path: Path) -> None:

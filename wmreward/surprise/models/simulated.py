@@ -6,13 +6,15 @@ record of the small generator stands beside it. Of all other clips it is said th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
+from typing import Any
 
-from vjepa2.files.sources import EMBEDDED
+from vjepa2.files.sources import EMBEDDED, EMBEDDED_SOURCE
 from wmfiles import read_json
-from wmreward.errors import FileError
-from wmreward.scoring.report import short_names
+from wmreward.errors import FileError, named, one_line
+from wmreward.surprise.models.choice import ModelChoice
+from wmreward.video.content import video_sha256
 
 _GENERATOR = "tiny"
 """The small generator, which makes nothing but simulated scenes."""
@@ -45,15 +47,33 @@ def meaningless(model: str, weights: str | None, videos: Mapping[Path, str]) -> 
     foreign = unlike(model, weights, videos)
     if not foreign:
         return None
-    who = (
-        short_names(foreign[:1])[0]
-        if len(foreign) == 1
-        else f"{len(foreign)} of {len(videos)} videos"
-    )
+    who = f"{len(foreign)} of {len(videos)} videos"
+    if len(foreign) == 1:
+        who = one_line(foreign[0].name)
     return (
-        f"note: {model} knows simulated balls and boxes only. For anything else its numbers mean "
-        f"nothing, and {who} may be such (--model vitg or vitl for real videos)"
+        f"{model} knows simulated balls and boxes only. For anything else its numbers mean nothing, and "
+        f"{who} may be such ({named('model', 'vitg')} or vitl for real videos)"
     )
+
+
+def meaningless_of(choice: ModelChoice, videos: Iterable[Any]) -> str | None:
+    """The same of what is given to a function: files are read for their hashes where it matters.
+
+    What an array shows is known to who made it.
+    """
+    if not choice.is_embedded:
+        return None
+    files = [video for video in videos if isinstance(video, Path)]
+    return meaningless(choice.name, None, {file: video_sha256(file) for file in files})
+
+
+def embedded(record: Mapping[str, Any]) -> str | None:
+    """The embedded model that gave the score of a record; None: another, or one with other weights."""
+    settings = (
+        record.get("settings") or record
+    )  # a table has all in one row, and does not say the source
+    name, source = settings.get("model"), settings.get("weights_source", EMBEDDED_SOURCE)
+    return str(name) if name in EMBEDDED and source == EMBEDDED_SOURCE else None
 
 
 def unlike(model: str, weights: str | None, videos: Mapping[Path, str]) -> list[Path]:
