@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 
 from benchmarks.rehearsal.weights import Stage
 from magi1.planning.plan import plan
+from wmfiles import available_memory
 from wmreward.version import versions
 
 GIB = 2**30
@@ -73,7 +73,7 @@ def checks(stage: Stage, device: str, processes: int, env: Mapping[str, str]) ->
     host = sum(planned.host.values()) * processes
     if device == "cpu":
         host += gpu * processes
-    available = _available_memory()
+    available = available_memory()
     if available is not None:
         yield Check("host memory", _gib(available), _gib(host), available >= host)
     yield _port()
@@ -112,14 +112,6 @@ def _gpus(processes: int, needed: int) -> Iterator[Check]:
         )
     if torch.distributed.is_nccl_available():
         yield Check("NCCL", ".".join(map(str, torch.cuda.nccl.version())))
-
-
-def _available_memory() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
 def _port() -> Check:

@@ -83,7 +83,7 @@ def test_what_the_machine_lacks_is_found_before_anything_is_written(
         return [check.what for check in checks(stage, "cpu", 1, {}) if not check.ok]
 
     assert lacking() == []
-    monkeypatch.setattr(machine, "_available_memory", lambda: 1000)
+    monkeypatch.setattr(machine, "available_memory", lambda: 1000)
     assert lacking() == ["host memory"]
     monkeypatch.setattr(Stage, "bytes", lambda _: {"transformer": 2**60})
     assert lacking() == [f"disk at {tmp_path / 'new'}", "host memory"]
