@@ -46,7 +46,9 @@ def _kernel(device: torch.device) -> ModuleType | None:
         return None
     except Exception as error:  # each of the above fails in another way
         reason = str(error).partition("\n")[0]
-        log.warning("Triton cannot build a kernel of the VAE, which takes longer without: %s", reason)
+        log.warning(
+            "Triton cannot build a kernel of the VAE, which takes longer without: %s", reason
+        )
         return None
     return standardise_kernel
 
