@@ -31,6 +31,7 @@ from magi1.sampling.sampler import DenoiseStep, make_noise
 from magi1.sampling.schedule import VideoLayout
 from magi1.text.chunk_texts import SpecialTokens
 from magi1.text.encoder import load_text_encoder
+from magi1.transformer.dit import DiT
 from wmreward.generation.batch.cli import main as batch
 from wmreward.generation.cli import main
 from wmreward.generation.flags import build_parser
@@ -398,6 +399,16 @@ def test_dashes_and_numbers_of_the_configuration(command: CommandLine) -> None:
     assert code == 0 and record["size"] == [24, 16] and record["frames"] == 24
     runtime = record["settings"]["runtime_config"]
     assert runtime["num_steps"] == 4 and runtime["text_scales"] == [3.0] * 5
+
+
+def test_a_compiled_run_says_so(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code may round differently, so the record has to tell."""
+    compiled: list[DiT] = []
+    monkeypatch.setattr(DiT, "compile_layers", lambda dit: compiled.append(dit))
+    flags = ("--num_frames", "24", "--num_steps", "4", "--guidance_scale", "0", "--json")
+    code, out, err = command(*T2V, *flags, "--compile")
+    assert code == 0, err
+    assert json.loads(out)["compiled"] is True and len(compiled) == 1
 
 
 @pytest.mark.parametrize(
