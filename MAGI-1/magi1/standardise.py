@@ -38,8 +38,10 @@ def standardise(x: Tensor) -> Tensor:
 
 @cache
 def _kernel(device: torch.device, dtype: torch.dtype, width: int) -> ModuleType | None:
-    """The kernel, if it works there and for such rows. On its first use Triton needs a C compiler and Python's
-    headers, which small container images lack, and it does not know every GPU.
+    """The kernel, if it works there and for such rows.
+
+    On its first use Triton needs a C compiler and Python's headers, which small container images lack, and it
+    does not know every GPU.
     """
     try:
         from magi1 import standardise_kernel
