@@ -816,9 +816,9 @@ def test_folders_that_are_left_out_are_named(tree: Path) -> None:
         *left,
         Path("b/thumbs"),
     ]  # matched, so not passed over
-    (one,) = notes_on([], left[1:], None)
+    (one,) = notes_on([], left[1:], 24.0)
     assert one.startswith("note: b/frames was left out") and "name it" in one
-    (several,) = notes_on([], left, None)
+    (several,) = notes_on([], left, 24.0)
     assert several.startswith("note: b/deep/more and 1 more folder were left out")
 
 
@@ -827,6 +827,8 @@ def test_the_rate_of_a_folder_of_images_is_said(tree: Path) -> None:
     assert "shots/s1 is a folder of images" in note and "taken as 24 frames a second" in note
     assert "--image_fps" in note
     assert notes_on([Path("a.MKV")], [], 24.0) == notes_on([Path("shots/s1")], [], None) == ()
+    (vain,) = notes_on([Path("a.MKV")], [], None)
+    assert "--image_fps is without effect" in vain
 
 
 def test_links_do_not_run_in_circles(tree: Path) -> None:

@@ -52,7 +52,7 @@ def notes_on(
         videos, left_out: See :class:`Found`.
         image_fps: At which folders of images are read, where nobody has stated it; else None.
     """
-    rate = None if image_fps is None else _image_rate_note(videos, image_fps)
+    rate = _image_rate_note(videos, image_fps)
     return tuple(note for note in (_left_out_note(left_out), rate) if note)
 
 
@@ -69,8 +69,11 @@ def _left_out_note(folders: Sequence[Path]) -> str | None:
     )
 
 
-def _image_rate_note(videos: Sequence[Path], rate: float) -> str | None:
+def _image_rate_note(videos: Sequence[Path], rate: float | None) -> str | None:
     folders = [video for video in videos if video.is_dir()]
+    if rate is None:
+        vain = "note: --image_fps is without effect: no video here is a folder of images"
+        return None if folders else vain
     if not folders:
         return None
     first = printable(str(folders[0]))
