@@ -155,7 +155,7 @@ def _pairing(
 def _no_scores(records: Sequence[Record]) -> str:
     """What a file holds instead of scores."""
     if any("scores" in record for record in records):
-        return "holds what wmreward select judged, and no scores of wmreward score"
+        return "holds what wmreward select judged, not scores"
     return "holds no scores" if not records else "holds no surprise of any video"
 
 
