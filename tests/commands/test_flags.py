@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -84,6 +85,17 @@ def test_old_spellings_and_dashes() -> None:
 def test_negative_numbers_are_values() -> None:
     for word in ("-1", "-1e0", "-.5"):
         assert values("--size", word)["size"] == float(word)
+
+
+def test_a_file_whose_name_looks_like_a_flag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-a.mp4").touch()
+    with pytest.raises(UsageError, match=r"no flag -a\.mp4;.* is \./-a\.mp4\)$"):
+        values("-a.mp4")
+    with pytest.raises(UsageError, match=r"no flag -b\.mp4; --help lists all flags$"):
+        values("-b.mp4")
 
 
 @pytest.mark.parametrize(

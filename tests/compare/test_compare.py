@@ -53,6 +53,12 @@ def test_videos_of_one_name_are_paired_and_the_difference_has_an_interval() -> N
 def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(UsageError, match="no video in common"):
         compare([record("a.mp4", 0.1)], [record("b.mp4", 0.1)])
+    judged = [{"path": "a.mp4", "video_sha256": "1", "scores": {"surprise": -0.1}}]
+    with pytest.raises(UsageError, match=r"^B: holds what wmreward select judged.*wmreward score"):
+        compare([record("a.mp4", 0.1, "1")], judged)
+    for none in ([], [record("a.mp4", None, "1")]):
+        with pytest.raises(UsageError, match=r"^A: holds no s.*; wmreward score --output"):
+            compare(none, [record("a.mp4", 0.1, "1")])
     twice = [record("x/a.mp4", 0.1, "1"), record("y/a.mp4", 0.2, "2")]
     with pytest.raises(
         UsageError, match=r"^old\.jsonl has 2 records .*x/a\.mp4 and y/a\.mp4: keep"

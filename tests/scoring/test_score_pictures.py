@@ -21,6 +21,7 @@ from wmreward.pictures.map_video import MapScale
 from wmreward.scoring import run
 from wmreward.surprise.compute import compute_vjepa_surprise
 from wmreward.surprise.result import SurpriseBatch, SurpriseResult
+from wmreward.video.find import find_videos
 from wmreward.video_io import probe, read_frames, read_uniform
 
 cli = cli_fixtures.cli
@@ -39,6 +40,7 @@ def test_pictures_show_the_scored_frames(cli: Cli, tmp_path: Path) -> None:
     info = probe(picture)
     assert info.num_frames == 20 and info.fps == pytest.approx(19 / 3.9, rel=1e-3)
     assert len(list(Path("p/q").iterdir())) == 2
+    assert find_videos(["."]) == ([Path("in/clip.mp4")], [picture])  # the map is no further video
     first, last = read_frames(picture, [0, 19]).astype(float)
     # Six times enlarged, 6 pixels between; nothing is predicted of the first frames.
     left, right = np.s_[6:294, 6:390], np.s_[6:294, 396:780]
@@ -191,7 +193,7 @@ def test_a_result_draws_itself(videos: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no\.pdf: .* ends in \.png"):
         of_array.plot(tmp_path / "no.pdf")
     assert not (tmp_path / "no.pdf").exists()
-    with pytest.raises(UsageError, match="pass them as frames"):
+    with pytest.raises(UsageError, match=r"array or a tensor .*frames=\.\.\."):
         of_array.map_video(tmp_path / "no.mp4")
     of_array.map_video(tmp_path / "array.mp4", frames=frames)
     assert probe(tmp_path / "array.mp4").num_frames == len(frames)

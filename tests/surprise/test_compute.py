@@ -148,6 +148,8 @@ def test_result_knows_its_parts(nano: ModelChoice) -> None:
     assert (result.num_frames, result.unused_tail_frames) == (21, 1)
     assert result.effective_fps is result.source_fps is result.speed is None
     assert repr(result) == f"SurpriseResult({float(result):.6f}, plain, 3 windows)"
+    single = compute_vjepa_surprise(frames(16), nano)
+    assert repr(single) == f"SurpriseResult({float(single):.6f}, plain, 1 window)"
     with pytest.raises(TypeError, match="float"):
         pickle.dumps(result)
 

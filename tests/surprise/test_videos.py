@@ -159,7 +159,7 @@ def test_a_list_of_tensors_passes_gradients() -> None:
         ([frames(1)[0], torch.zeros(4, 4, 3)], "frame 0 is a ndarray .* frame 1 a Tensor"),
         ([frames(), None], "not a NoneType"),
         ([np.stack([frames()] * 2)], "single videos, not batches of 2"),
-        (frames().astype(np.int64), "uint8 or floating point, not int64"),
+        (frames().astype(np.int64), r"uint8 or floating point, not int64; .*astype\(np\.uint8\)"),
         (frames() > 100, "uint8 or floating point, not bool"),
     ],
 )  # fmt: skip
@@ -243,6 +243,7 @@ def test_settings_of_the_wrong_kind(settings: dict[str, Any], message: str) -> N
     [
         ({"rates": 4}, r"rates must be several: \[4\]"),
         ({"fps": "8"}, "fps='8' must be a number"),
+        ({"fps": 8, "max_frames": 20}, "max_frames=20 and fps=8 are two ways of taking frames"),
         ({"image_fps": [24]}, r"image_fps=\[24\] must be a number"),
         ({"max_frames": 24.5}, r"max_frames=24\.5 must be a whole number"),
     ],

@@ -45,3 +45,16 @@ def test_an_unknown_format_is_named() -> None:
     wrong: Any = "html"
     with pytest.raises(UsageError, match=r"'html'.*markdown"):
         render(HEADER, ROWS, wrong)
+
+
+def test_wide_letters_take_two_columns_of_a_terminal() -> None:
+    lines = render(
+        HEADER, [("視頻.mp4", "0.5"), ("e\u0301.mp4", "1.5"), ("🎬", "2.5")]
+    ).splitlines()
+    assert lines == [
+        "video     surprise",
+        "視頻.mp4       0.5",
+        "e\u0301.mp4          1.5",
+        "🎬             2.5",
+    ]
+    assert render(HEADER, [("視頻", "1")], "markdown").splitlines()[2] == "| 視頻  |        1 |"

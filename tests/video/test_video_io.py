@@ -816,10 +816,25 @@ def test_folders_that_are_left_out_are_named(tree: Path) -> None:
         *left,
         Path("b/thumbs"),
     ]  # matched, so not passed over
-    (one,) = notes_on([], left[1:], None)
+    (one,) = notes_on([], left[1:], 24.0)
     assert one.startswith("note: b/frames was left out") and "name it" in one
-    (several,) = notes_on([], left, None)
+    (several,) = notes_on([], left, 24.0)
     assert several.startswith("note: b/deep/more and 1 more folder were left out")
+
+
+def test_heat_maps_are_not_taken_for_videos(tree: Path) -> None:
+    (tree / "b" / "outputs").mkdir()
+    for name in ("2-0123abcd-map.mp4", "10-0123abcd-map.mp4", "my-map.mp4"):
+        (tree / "b" / "outputs" / name).touch()
+    maps = [Path("b/outputs/2-0123abcd-map.mp4"), Path("b/outputs/10-0123abcd-map.mp4")]
+    assert found("b") == ["b/2.mp4", "b/10.mp4", "b/deep/c.gif", "b/outputs/my-map.mp4"]
+    assert find_videos(["b"]).left_out == maps
+    assert find_videos(["b", maps[0]]).left_out == maps[1:]  # named, and so taken
+    (one,), (both,) = notes_on([], maps[1:], 24.0), notes_on([], maps, 24.0)
+    assert one.startswith(f"note: {maps[1]} was left out, as heat maps")
+    assert both.startswith(f"note: {maps[0]} and 1 more were left out")
+    (tree / "b" / "outputs" / "my-map.mp4").unlink()
+    assert find_videos(["b/outputs"]) == (maps, [])  # there is nothing else: they are meant
 
 
 def test_the_rate_of_a_folder_of_images_is_said(tree: Path) -> None:
@@ -827,6 +842,8 @@ def test_the_rate_of_a_folder_of_images_is_said(tree: Path) -> None:
     assert "shots/s1 is a folder of images" in note and "taken as 24 frames a second" in note
     assert "--image_fps" in note
     assert notes_on([Path("a.MKV")], [], 24.0) == notes_on([Path("shots/s1")], [], None) == ()
+    (vain,) = notes_on([Path("a.MKV")], [], None)
+    assert "--image_fps is without effect" in vain
 
 
 def test_links_do_not_run_in_circles(tree: Path) -> None:

@@ -6,6 +6,7 @@ A command line is a table: groups of `Flag`. What several commands have is defin
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -264,7 +265,9 @@ class Parser(argparse.ArgumentParser):
                 name = word.partition("=")[0]
                 if name.removeprefix("--") in self.elsewhere:
                     raise UsageError(f"{name} has no meaning here (--help lists all flags)")
-                raise UsageError(f"there is no flag {quoted(name)[1:-1]}{self._hint(name)}")
+                raise UsageError(
+                    f"there is no flag {quoted(name)[1:-1]}{self._hint(name)}{_meant_file(word)}"
+                )
         if not extra:
             return []
         if not (self.positional and self.positional[-1].many):
@@ -291,6 +294,13 @@ class Parser(argparse.ArgumentParser):
             flag = meant(word, self.flags)
             return listed if flag is None else f"; did you mean {flag}?"
         return did_you_mean(name, [f"--{flag}" for flag in self.flags]) or listed
+
+
+def _meant_file(word: str) -> str:
+    """What to write for a file whose name looks like a flag."""
+    if not os.path.lexists(word):
+        return ""
+    return f" (the file of this name is {quoted(f'./{word}')[1:-1]})"
 
 
 class _HelpAll(argparse.Action):

@@ -92,11 +92,15 @@ def compare(
         names: Of their files, for messages.
 
     Raises:
-        UsageError: nothing pairs, or a name stands for several videos or settings in one file.
+        UsageError: a file holds no scores, nothing pairs, or a name stands for several videos or settings
+            in one file.
     """
     one, two = (
         [r for r in records if r.get("surprise") is not None] for records in (first, second)
     )
+    for name, records, scored in zip(names, (first, second), (one, two), strict=True):
+        if not scored:
+            raise UsageError(f"{name}: {_no_scores(records)}; wmreward score --output writes them")
     by, keys = "content", _pairing(one, two, names, lambda record: record.get("video_sha256"))
     if not keys:
         by, keys = "name", _pairing(one, two, names, lambda record: PurePath(record["path"]).name)
@@ -146,6 +150,13 @@ def _pairing(
             if len(records) > 1:
                 raise UsageError(_several(file, records))
     return [(ours[name][0], theirs[name][0]) for name in common]
+
+
+def _no_scores(records: Sequence[Record]) -> str:
+    """What a file holds instead of scores."""
+    if any("scores" in record for record in records):
+        return "holds what wmreward select judged, not scores"
+    return "holds no scores" if not records else "holds no surprise of any video"
 
 
 def _several(file: str, records: Sequence[Record]) -> str:

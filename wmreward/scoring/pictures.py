@@ -14,6 +14,7 @@ from wmfiles.names import cut
 from wmreward.pictures.map_video import MapScale
 from wmreward.pictures.plot import Curve
 from wmreward.scoring.report import Row
+from wmreward.video.find import MAP_ENDING
 
 if TYPE_CHECKING:
     from wmreward.surprise.result import SurpriseResult
@@ -44,7 +45,7 @@ class Pictures:
         """
         stem = video.name if video.is_dir() else video.stem
         key = hashlib.sha256(f"{sha256}{settings}".encode()).hexdigest()[:8]
-        wanted = (("plot.png", self.plot), ("map.mp4", self.map))
+        wanted = (("plot.png", self.plot), (MAP_ENDING, self.map))
         # Long names leave no room for what is added to them.
         stem = cut(stem, _LONGEST_STEM)
         return [self.folder / f"{stem}-{key}-{kind}" for kind, draw in wanted if draw]

@@ -183,6 +183,11 @@ def _at_rates(given: Given, videos: Sequence[Any]) -> Given:
 
 def _check_kinds(given: Given, videos: Sequence[Any]) -> None:
     """Refuse what has no meaning for the kind of videos that are given."""
+    if given["fps"] is not None and given["max_frames"] != _DEFAULTS["max_frames"]:
+        raise UsageError(
+            f"max_frames={given['max_frames']!r} and fps={given['fps']!r} are two ways of taking frames: "
+            "leave out one"
+        )
     files = [_is_path(video) for video in videos]
     if not any(files):
         for name in ("fps", "max_frames", "decoder", "image_fps"):

@@ -111,7 +111,10 @@ def _of_array(video: Any) -> Tensor:
             f"a video array must be [T, H, W, 3], not {list(video.shape)}{_array_hint(video)}"
         )
     if video.dtype != np.uint8 and not np.issubdtype(video.dtype, np.floating):
-        raise UsageError(f"a video must be uint8 or floating point, not {video.dtype}")
+        raise UsageError(
+            f"a video must be uint8 or floating point, not {video.dtype}; of whole numbers from 0 to 255 it "
+            "is video.astype(np.uint8)"
+        )
     if video.dtype not in (np.uint8, np.float16, np.float32, np.float64):
         video = video.astype(np.float64)  # longer floats, which PyTorch does not know
     # PyTorch warns of memory that may not be written to, and takes no negative strides.
@@ -170,7 +173,10 @@ def _tensor_hint(video: Tensor) -> str:
 def _in_range(tensor: Tensor, value_range: ValueRange | None) -> Tensor:
     """Floating-point values of a stated range, in [−1, 1]."""
     if not tensor.is_floating_point():
-        raise UsageError(f"a video tensor must be uint8 or floating point, not {tensor.dtype}")
+        raise UsageError(
+            f"a video tensor must be uint8 or floating point, not {tensor.dtype}; of whole numbers from 0 "
+            "to 255 it is video.to(torch.uint8)"
+        )
     check_finite_pixels(tensor)
     if not isinstance(value_range, str) or value_range not in _TO_UNIT:
         wrong = "" if value_range is None else f", not {_said(value_range)}"

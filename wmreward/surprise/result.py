@@ -145,7 +145,9 @@ class SurpriseResult(float):
 
     def __repr__(self) -> str:
         rule = self.settings.get("score", "plain")
-        return f"SurpriseResult({float(self):.6f}, {rule}, {len(self.windows)} windows)"
+        count = len(self.windows)
+        windows = f"{count} window{'' if count == 1 else 's'}"
+        return f"SurpriseResult({float(self):.6f}, {rule}, {windows})"
 
     def __reduce__(self) -> Any:
         raise TypeError(

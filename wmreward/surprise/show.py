@@ -124,7 +124,10 @@ def write_map_video(
 def _frames_of(result: SurpriseResult) -> Iterator[UInt8Array]:
     """The frames that were scored, read once more, a bounded number at a time."""
     if result.path is None:
-        raise UsageError("a tensor's frames are not kept: pass them as frames, uint8 [T, H, W, 3]")
+        raise UsageError(
+            "the frames of a video that came as an array or a tensor are not kept: pass them once more, as "
+            "map_video(path, frames=...), uint8 [T, H, W, 3]"
+        )
     sampling = Sampling(**result.settings["sampling"])
     for clip in sampling.clips(result.path, partial(shrunk, MAP_SIZE)):
         yield from as_shown(clip.frames, clip.source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -53,7 +54,7 @@ def render(
     aligned = _aligned(lines, left)
     if form == "text":
         return "\n".join("  ".join(line).rstrip() for line in aligned)
-    widths = [len(cell) for cell in aligned[0]]
+    widths = [shown_width(cell) for cell in aligned[0]]
     rule = [
         "-" * width if is_left else "-" * max(1, width - 1) + ":"
         for width, is_left in zip(widths, left, strict=True)
@@ -62,14 +63,36 @@ def render(
 
 
 def _aligned(lines: Sequence[Sequence[str]], left: Sequence[bool]) -> list[list[str]]:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(shown_width, column)) for column in zip(*lines, strict=True)]
     return [
         [
-            cell.ljust(width) if is_left else cell.rjust(width)
+            _padded(cell, width, is_left)
             for cell, width, is_left in zip(line, widths, left, strict=True)
         ]
         for line in lines
     ]
+
+
+def _padded(cell: str, width: int, is_left: bool) -> str:
+    blank = " " * (width - shown_width(cell))
+    return cell + blank if is_left else blank + cell
+
+
+def shown_width(text: str) -> int:
+    """Columns of a terminal that ``text`` takes.
+
+    Wide letters and signs take two, marks that join the letter before take none.
+
+    Source: Unicode Standard Annex 11, East Asian Width.
+    """
+    if text.isascii():
+        return len(text)
+    return sum(
+        0
+        if unicodedata.category(letter) in ("Mn", "Me", "Cf")
+        else 1 + (unicodedata.east_asian_width(letter) in "WF")
+        for letter in text
+    )
 
 
 def _in_markdown(cell: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,11 @@ VIDEO_SUFFIXES = frozenset(
 TABLES = (".csv", ".jsonl")
 """Of videos with their prompts, or of scores: never a video."""
 
+MAP_ENDING = "map.mp4"
+"""Of the videos with heat maps that `wmreward score --map` draws, behind a hash."""
+
+_MAP = re.compile(rf"-[0-9a-f]{{8}}-{re.escape(MAP_ENDING)}$")
+
 _A_FEW = 2
 """Images of a folder that may be a video; a single one is a picture."""
 
@@ -32,7 +38,8 @@ class Found(NamedTuple):
 
     Attributes:
         videos: In order.
-        left_out: Folders that were passed over, though they hold videos or images that may be one.
+        left_out: What was passed over: folders, though they hold videos or images that may be one, and heat
+            maps that `wmreward score --map` has drawn of other videos.
     """
 
     videos: list[Path]
@@ -52,8 +59,10 @@ def notes_on(
         videos, left_out: See :class:`Found`.
         image_fps: At which folders of images are read, where nobody has stated it; else None.
     """
-    rate = None if image_fps is None else _image_rate_note(videos, image_fps)
-    return tuple(note for note in (_left_out_note(left_out), rate) if note)
+    rate = _image_rate_note(videos, image_fps)
+    maps = [path for path in left_out if _is_map(path)]
+    folders = [path for path in left_out if path not in maps]
+    return tuple(note for note in (_left_out_note(folders), _maps_note(maps), rate) if note)
 
 
 def _left_out_note(folders: Sequence[Path]) -> str | None:
@@ -69,8 +78,19 @@ def _left_out_note(folders: Sequence[Path]) -> str | None:
     )
 
 
-def _image_rate_note(videos: Sequence[Path], rate: float) -> str | None:
+def _maps_note(maps: Sequence[Path]) -> str | None:
+    if not maps:
+        return None
+    first, more = printable(str(maps[0])), len(maps) - 1
+    what = f"{first} was" if not more else f"{first} and {more} more were"
+    return f"note: {what} left out, as heat maps that --map has drawn: name them to have them taken, too"
+
+
+def _image_rate_note(videos: Sequence[Path], rate: float | None) -> str | None:
     folders = [video for video in videos if video.is_dir()]
+    if rate is None:
+        vain = "note: --image_fps is without effect: no video here is a folder of images"
+        return None if folders else vain
     if not folders:
         return None
     first = printable(str(folders[0]))
@@ -92,7 +112,7 @@ def find_videos(arguments: Iterable[str | os.PathLike[str]]) -> Found:
     - A file is taken whatever it is called.
     - A folder stands for all videos in it and below it, in natural order. If there are none,
       each folder of images in it, or itself, is one video. If there are some, folders of images
-      below are left out.
+      below are left out, and so are heat maps that `wmreward score --map` has drawn.
     - A pattern such as `runs/**/*.mp4` stands for the videos and folders it matches.
     - A `.txt` file lists one of these per line, looked up beside the list first and then in the
       working directory; blank lines and lines starting with # are skipped.
@@ -216,6 +236,10 @@ def _videos_below(folder: Path) -> Found:
             image_folders.append(current)
         if len(images) >= _A_FEW and not own:  # pictures beside videos are pictures of these
             left_out.append(current)
+    maps = [path for path in videos if _is_map(path)]
+    if len(maps) < len(videos):  # else they are what is meant
+        left_out += maps
+        videos = [path for path in videos if path not in maps]
     if videos:
         return Found(sorted(videos, key=natural_key), sorted(left_out, key=natural_key))
     return Found(sorted(image_folders, key=natural_key), [])
@@ -232,6 +256,10 @@ def _walk(folder: Path) -> Iterator[Path]:
         seen.add(real)
         subfolders[:] = [sub for sub in subfolders if not sub.startswith(".")]
         yield Path(name)
+
+
+def _is_map(path: Path) -> bool:
+    return _MAP.search(path.name) is not None
 
 
 def _is_video(path: Path) -> bool:
