@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,12 +60,14 @@ def check_regular(
 
 def check_folder(folder: Path) -> None:
     """Raise ``WMRewardError`` unless files can be written to ``folder``, which need not be there yet."""
+    from tempfile import TemporaryFile  # --help does without
+
     # Of a link that leads nowhere neither a file nor a folder can be made.
     there = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), Path())
     if not there.is_dir():
         raise WMRewardError(f"{there} is not a folder: nothing can be written to {folder}")
     try:  # permissions say little: of root, of /proc, of what is mounted read-only
-        with tempfile.TemporaryFile(dir=there):
+        with TemporaryFile(dir=there):
             pass
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, "no files can be made there; write somewhere else")
