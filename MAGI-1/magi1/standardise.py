@@ -27,21 +27,26 @@ def standardise(x: Tensor) -> Tensor:
     Mean and std are computed in float32 at least and rounded to the precision of ``x``, which the
     arithmetic after them has.
     """
-    if x.is_cuda and x.dtype != torch.float64 and (kernel := _kernel(x.device)) is not None:
-        fused: Tensor = _Fused.apply(x, kernel)
-        return fused
-    return standardise_plainly(x)
+    if not x.is_cuda or x.dtype == torch.float64:
+        return standardise_plainly(x)
+    kernel = _kernel(x.device, x.dtype, x.shape[-1])
+    if kernel is None:
+        return standardise_plainly(x)
+    fused: Tensor = _Fused.apply(x, kernel)
+    return fused
 
 
 @cache
-def _kernel(device: torch.device) -> ModuleType | None:
-    """The kernel, if it works there: on its first use Triton needs a C compiler and Python's headers, which
-    small container images lack, and it does not know every GPU.
+def _kernel(device: torch.device, dtype: torch.dtype, width: int) -> ModuleType | None:
+    """The kernel, if it works there and for such rows.
+
+    On its first use Triton needs a C compiler and Python's headers, which small container images lack, and it
+    does not know every GPU.
     """
     try:
         from magi1 import standardise_kernel
 
-        standardise_kernel.forward(torch.ones(1, 2, device=device), EPS)
+        standardise_kernel.forward(torch.ones(1, width, device=device, dtype=dtype), EPS)
     except ImportError:  # no Triton
         return None
     except Exception as error:  # each of the above fails in another way

@@ -290,7 +290,7 @@ def test_a_kernel_that_cannot_be_built_is_done_without(
     kernel = ModuleType("standardise_kernel")
     monkeypatch.setattr(kernel, "forward", forward, raising=False)
     monkeypatch.setattr(magi1, "standardise_kernel", kernel, raising=False)
-    found = standardising._kernel.__wrapped__(torch.device("cpu"))
+    found = standardising._kernel.__wrapped__(torch.device("cpu"), torch.float32, 2)
     assert found is (kernel if works else None)
     assert ("Failed to find C compiler" in caplog.text) is not works
 
