@@ -11,7 +11,11 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 
 def available_memory() -> int | None:
-    """Bytes that a process may still take, as far as the system says; None where it does not."""
+    """Bytes that a process may still take, as far as the system says; None where it does not.
+
+    From the limit of a container nothing is taken off: much of what it has in use are files that were read,
+    which give way.
+    """
     found = [int(text) for place in _LIMITS if (text := _read(place).strip()).isdecimal()]
     if told := re.search(r"^MemAvailable: *(\d+) kB", _read("/proc/meminfo"), re.MULTILINE):
         found.append(int(told[1]) * 1024)

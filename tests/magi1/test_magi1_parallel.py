@@ -142,7 +142,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     for process in team:
         process.join()
     assert [process.exitcode for process in team] == [0] * PROCESSES
-    return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(PROCESSES)]
 
 
 # --- several against one ------------------------------------------------------------------------------

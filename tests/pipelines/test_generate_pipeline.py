@@ -301,6 +301,13 @@ def test_words_become_what_an_argument_takes() -> None:
     assert arguments_of(["a=high"], Kind, []) == {"a": "high"}
 
 
+def test_a_tuple_is_written_as_a_list() -> None:
+    class Kind:
+        def __call__(self, a: tuple, b: tuple[int, int]) -> None: ...  # type: ignore[type-arg]
+
+    assert arguments_of(["a=[1, 2]", "b=[3, 4]"], Kind, []) == {"a": [1, 2], "b": [3, 4]}
+
+
 def test_an_image_opens_the_video(command: CommandLine, tmp_path: Path) -> None:
     """Refused without one; with one it decides the settings, and guidance is on by default."""
     tiny("wan_5b_i2v").pipe.save_pretrained(tmp_path / "i2v")

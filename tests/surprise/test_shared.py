@@ -87,7 +87,7 @@ def shared(
     for process in team:
         process.join()
     assert [process.exitcode for process in team] == [0] * request.param
-    return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(request.param)]
 
 
 @pytest.fixture(scope="module")

@@ -88,10 +88,9 @@ def _open(path: Path, stored: str, config: ModelConfig) -> State:
         raise WeightsError(
             f"{path} holds a {type(checkpoint).__name__}, not a {config.generation} checkpoint"
         )
+    # Each encoder tells which model it is of; only the wanted one must be in order.
     for part in map(checkpoint.get, ENCODERS):
-        if isinstance(
-            part, dict
-        ):  # each tells which model it is of; only the wanted must be in order
+        if isinstance(part, dict):
             named = {str(key): value for key, value in part.items() if isinstance(value, Tensor)}
             refuse_others(from_official(named), config, path)
     if stored not in checkpoint:

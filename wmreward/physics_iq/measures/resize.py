@@ -43,9 +43,8 @@ class Bilinear:
         self._row_weights = _weights(shares)
         columns, shares = _positions(source[1], target[1])
         last = source[1] - 1
-        shares[(columns < 0) | (columns >= last)] = (
-            0  # of columns only: rows keep theirs at an edge
-        )
+        # Of columns only: rows keep theirs at an edge.
+        shares[(columns < 0) | (columns >= last)] = 0
         columns = columns.clip(0, last)
         self._columns = np.stack([columns, np.minimum(columns + 1, last)])
         self._column_weights = _weights(shares)

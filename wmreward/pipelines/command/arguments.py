@@ -15,6 +15,7 @@ _WORDS: dict[Any, str] = {
     float: "a number",
     str: "a text",
     list: "a list, as [1, 2]",
+    tuple: "a list, as [1, 2]",
     dict: 'names with values, as {"a": 1}',
 }
 """Types that can be written, and how they are called."""
@@ -74,7 +75,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if origin in (list, Sequence, tuple):
+    if (origin or hint) in (list, Sequence, tuple):
         of = (get_args(hint) or (Any,))[0]
         return isinstance(value, list) and all(_fits(one, of) for one in value)
     if isinstance(kind := origin or hint, type):

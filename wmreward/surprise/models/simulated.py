@@ -69,9 +69,8 @@ def meaningless_of(choice: ModelChoice, videos: Iterable[Any]) -> str | None:
 
 def embedded(record: Mapping[str, Any]) -> str | None:
     """The embedded model that gave the score of a record; None: another, or one with other weights."""
-    settings = (
-        record.get("settings") or record
-    )  # a table has all in one row, and does not say the source
+    # A table has all in one row, and does not say the source.
+    settings = record.get("settings") or record
     name, source = settings.get("model"), settings.get("weights_source", EMBEDDED_SOURCE)
     return str(name) if name in EMBEDDED and source == EMBEDDED_SOURCE else None
 
