@@ -229,6 +229,7 @@ def test_a_short_clip_and_several_videos_are_counted() -> None:
         assert four.memory[part] > 1.9 * one.memory[part]
     assert four.memory["weights"] == one.memory["weights"]
     assert "4, 2 at a time" in four.table() and "at a time" not in one.table()
+    assert "1.9 h for all 4 at 0.40 PFLOP/s" in four.table() and "for all" not in one.table()
 
 
 # --- what really runs
@@ -361,7 +362,7 @@ def test_table_and_json() -> None:
         "44.59 GiB",
         "349   (all branches: 390)",
         "700.7 PFLOP (all branches: 767.3)",
-        f"{counted.seconds(0.99e15):.0f} s at 0.99 PFLOP/s per GPU",
+        f"{counted.seconds(0.99e15) / 60:.1f} min at 0.99 PFLOP/s per GPU",
         "key/value cache, host",
     ):
         assert shown in table, table

@@ -21,7 +21,7 @@ from magi1.planning.memory import device_memory, parameter_counts, size_of
 from magi1.sampling.schedule import plan_calls
 from magi1.transformer.dit import DiT
 from magi1.vae import VAE, VAEConfig
-from wmfiles.amounts import BYTES, NUMBERS, OPERATIONS, SECONDS, amount, unit_of
+from wmfiles.amounts import BYTES, LONG, NUMBERS, OPERATIONS, amount, counted, unit_of
 from wmweights import blank
 
 Mode = Literal["t2v", "i2v", "v2v"]
@@ -103,12 +103,11 @@ class Plan:
         )
 
     def _rows(self, sustained: float) -> Iterator[tuple[str, str]]:
-        devices = f"{self.world_size} device{'s' * (self.world_size > 1)}"
         yield (
             "",
             f"{self.model}, {self.mode}: {self.frames} frames of {self.width}×{self.height} in "
-            f"{self.chunks} chunks of {self.tokens_per_chunk} tokens, {self.steps} steps, {devices}"
-            + (", offloading" if self.offload else ""),
+            f"{counted(self.chunks, 'chunk')} of {self.tokens_per_chunk} tokens, {self.steps} steps, "
+            f"{counted(self.world_size, 'device')}" + (", offloading" if self.offload else ""),
         )
         if self.videos > 1:
             yield (
@@ -134,10 +133,11 @@ class Plan:
             f"{self.work.flop / scale:8.1f} {unit} (all branches: {self.all_branches.flop / scale:.1f})",
         )
         yield "VAE", amount(self.vae_flop, OPERATIONS, "8.2f")
+        of_all = f" for all {self.videos}" if self.videos > 1 else ""
         yield (
             "time",
-            f"{amount(self.seconds(sustained), SECONDS, '8.0f')} at {sustained / 1e15:.2f} PFLOP/s per GPU "
-            "(a CPU takes far longer)",
+            f"{amount(self.seconds(sustained), LONG, '8.1f')}{of_all} at {sustained / 1e15:.2f} PFLOP/s "
+            "per GPU (a CPU takes far longer)",
         )
 
 
