@@ -22,7 +22,7 @@ from magi1.text.reader import CutPrompt
 from magi1.transformer.kernels import find_kernels
 from wmfiles.amounts import BYTES, LONG, amount, counted
 from wmreward.batch.candidates import Candidate, Maker
-from wmreward.devices import find_device
+from wmreward.devices import find_device, slow_to_compile
 from wmreward.errors import UsageError
 from wmreward.generation.batch.wanted import Wanted, listed
 from wmreward.generation.configured import configuration
@@ -91,7 +91,8 @@ class Setup(Wanted):
         for job in self.jobs:
             if found := cut_prompts(reader, self.request(job)):
                 cut[job.id] = found[0]
-        notes = foreign(self.config.model_config.model_name, self.steering.rewards)
+        notes = slow_to_compile(self.values["compile"], self.values["device"])
+        notes += foreign(self.config.model_config.model_name, self.steering.rewards)
         if cut:
             name, first = next(iter(cut.items()))
             notes.append(f"job {name}: {first} ({len(cut)} such prompts in the list)")
