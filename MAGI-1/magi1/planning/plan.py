@@ -17,7 +17,7 @@ from magi1.planning.costs import (
     work_as_run,
     work_of_all_branches,
 )
-from magi1.planning.memory import device_memory, parameter_counts, size_of
+from magi1.planning.memory import device_memory, host_of_video, parameter_counts, size_of
 from magi1.sampling.schedule import plan_calls
 from magi1.transformer.dit import DiT
 from magi1.vae import VAE, VAEConfig
@@ -60,7 +60,7 @@ class Plan:
         chunks, tokens_per_chunk, steps, calls: Of the sampler.
         parameters: By part; ``layer.…`` are those of one layer.
         memory: Bytes on each device while denoising, by part.
-        host: Bytes in host memory for each device.
+        host: Bytes in host memory for each device, by part; ``video``: its texts, latents and frames.
         text_encoder: Bytes of the text encoder, which is used and let go before the rest.
         all_branches: Transformer arithmetic of one video with every guidance branch.
         work: The same as it is run: without branches whose weight is zero.
@@ -174,6 +174,7 @@ def plan(
         dit, autoencoder = DiT(model, fp8=config.engine_config.fp8_quant), VAE(vae)
     memory, host = device_memory(config, dit, calls, world_size, offload, at_once)
     memory["VAE"] = 2 * size_of(autoencoder)
+    host["video"] = host_of_video(config, layout, at_once)
     pieces = [latents for latents, _ in decoded(runtime, layout, released=released)]
     pieces += [layout.prefix] * (layout.prefix > 0)
     text_encoder = T5_PARAMETERS if model.caption_channels == T5_WIDTH else 0
