@@ -4,6 +4,7 @@ checkpoints.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -139,7 +140,7 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, block: nn.Module, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.block = block
+        ctx.block, ctx.autocast = block, _autocast_of(x.device.type)
         ctx.save_for_backward(x, cos, sin)
         out: Tensor = block(x, cos, sin)
         return out
@@ -149,9 +150,18 @@ class _Recomputed(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         x, cos, sin = ctx.saved_tensors
         leaf = x.detach().requires_grad_()
-        with torch.enable_grad():
+        with torch.enable_grad(), ctx.autocast:
             out = ctx.block(leaf, cos, sin)
         return torch.autograd.grad(out, leaf, grad)[0], None, None, None
+
+
+def _autocast_of(device: str) -> AbstractContextManager[Any]:
+    """What autocast does now, for a backward pass, which runs outside of it."""
+    if not torch.amp.is_autocast_available(device):
+        return nullcontext()
+    return torch.autocast(
+        device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+    )
 
 
 def keep_tokens(

@@ -61,7 +61,8 @@ def check_regular(
 
 def check_folder(folder: Path) -> None:
     """Raise ``WMRewardError`` unless files can be written to ``folder``, which need not be there yet."""
-    there = next((place for place in (folder, *folder.parents) if place.exists()), Path())
+    # Of a link that leads nowhere neither a file nor a folder can be made.
+    there = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), Path())
     if not there.is_dir():
         raise WMRewardError(f"{there} is not a folder: nothing can be written to {folder}")
     try:  # permissions say little: of root, of /proc, of what is mounted read-only

@@ -1,11 +1,12 @@
 """How the VAE's attention standardises its queries, keys and values, channel by channel of a head.
 
-On a GPU one kernel does it (:mod:`magi1.standardise_kernel`), where Triton is installed; as the dozen
+On a GPU one kernel does it (:mod:`magi1.standardise_kernel`), where Triton can build it; as the dozen
 operations that it is in PyTorch it takes more time there than all matrix products of the VAE.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from functools import cache
 from types import ModuleType
@@ -14,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+log = logging.getLogger(__name__)
 
 EPS = 1e-5
 
@@ -24,17 +27,31 @@ def standardise(x: Tensor) -> Tensor:
     Mean and std are computed in float32 at least and rounded to the precision of ``x``, which the
     arithmetic after them has.
     """
-    if x.is_cuda and x.dtype != torch.float64 and (kernel := _kernel()) is not None:
-        fused: Tensor = _Fused.apply(x, kernel)
-        return fused
-    return standardise_plainly(x)
+    if not x.is_cuda or x.dtype == torch.float64:
+        return standardise_plainly(x)
+    kernel = _kernel(x.device, x.dtype, x.shape[-1])
+    if kernel is None:
+        return standardise_plainly(x)
+    fused: Tensor = _Fused.apply(x, kernel)
+    return fused
 
 
 @cache
-def _kernel() -> ModuleType | None:
+def _kernel(device: torch.device, dtype: torch.dtype, width: int) -> ModuleType | None:
+    """The kernel, if it works there and for such rows. On its first use Triton needs a C compiler and Python's
+    headers, which small container images lack, and it does not know every GPU.
+    """
     try:
         from magi1 import standardise_kernel
+
+        standardise_kernel.forward(torch.ones(1, width, device=device, dtype=dtype), EPS)
     except ImportError:  # no Triton
+        return None
+    except Exception as error:  # each of the above fails in another way
+        reason = str(error).partition("\n")[0]
+        log.warning(
+            "Triton cannot build a kernel of the VAE, which takes longer without: %s", reason
+        )
         return None
     return standardise_kernel
 

@@ -246,7 +246,7 @@ class Transformer(nn.Module):
         if grid == self.grid:
             return self.pos_embed
         weights = self.pos_embed
-        if weights.requires_grad:
+        if weights.requires_grad or weights.is_inference():  # the latter do not tell of changes
             return self._resized_to(grid)
         of = (weights.data_ptr(), weights._version, weights.dtype, weights.device)
         if grid not in self._kept or self._kept[grid][0] != of:

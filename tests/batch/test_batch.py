@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from wmreward.batch.candidates import candidates_of
 from wmreward.batch.cli import main as batch_main
 from wmreward.batch.folder import RunFolder, differences
 from wmreward.batch.lock import RunLock
+from wmreward.batch.processes import stopping
 from wmreward.batch.processes.share import Share
 from wmreward.batch.records import read_records
 from wmreward.batch.trouble import disk_trouble
@@ -429,6 +431,23 @@ def test_after_sigterm_what_is_being_made_is_finished(run: Run) -> None:
     assert run.here() == 0
     run.assert_complete()
     assert max(run.attempts().values()) == 1
+
+
+def test_a_process_leaves_in_time_though_nobody_can_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stopping, "_CLEANUP_S", 60.0)  # what is slow must not end the tests
+    closed = io.StringIO()
+    closed.close()
+    started = time.monotonic()
+    with (
+        pytest.raises(stopping.Interrupted),
+        stopping.Stopping(0.01, say=closed.write) as waiting,
+        waiting.making(),
+    ):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(2)
+    assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])

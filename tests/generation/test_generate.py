@@ -401,6 +401,16 @@ def test_dashes_and_numbers_of_the_configuration(command: CommandLine) -> None:
     assert runtime["num_steps"] == 4 and runtime["text_scales"] == [3.0] * 5
 
 
+def test_a_compiled_run_says_so(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code may round differently, so the record has to tell."""
+    compiled: list[DiT] = []
+    monkeypatch.setattr(DiT, "compile_layers", lambda dit: compiled.append(dit))
+    flags = ("--num_frames", "24", "--num_steps", "4", "--guidance_scale", "0", "--json")
+    code, out, err = command(*T2V, *flags, "--compile")
+    assert code == 0, err
+    assert json.loads(out)["compiled"] is True and len(compiled) == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

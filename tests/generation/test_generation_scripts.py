@@ -268,7 +268,9 @@ def test_sigterm_to_the_script(nano: Path, jobs: Path, uninterrupted: dict[str, 
     launch.process.send_signal(signal.SIGTERM)
     code, err = launch.end()
     assert code == 143 and "the same command goes on from here" in err
-    assert len(err.splitlines()) == 2, err  # and nothing of torchrun's own
+    told, *rest = err.splitlines()
+    assert told.startswith("SIGTERM: the video at work has")
+    assert len(rest) == 2, err  # and nothing of torchrun's own
     before = contents(launch.runs)
     assert 2 <= len(before) < 12
     arguments = ("--jobs", str(jobs), "--config_file", str(nano), "--runs", str(launch.runs))

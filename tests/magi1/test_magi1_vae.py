@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import product
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from magi1_goldens import close, golden, goldens
 from torch import Tensor
 
+import magi1
+from magi1 import standardise as standardising
 from magi1.errors import MagiUsageError
 from magi1.pixels import from_uint8, to_uint8
 from magi1.tiling import Tiling, map_tiles, tiled_decode, tiled_encode
@@ -248,6 +251,48 @@ def test_standardise() -> None:
     flat = torch.ones(2, 16, requires_grad=True)
     standardise(flat).sum().backward()
     assert flat.grad is not None and flat.grad.isfinite().all()
+
+
+def test_positions_of_another_grid_are_kept_until_the_weights_change() -> None:
+    vae = nano_vae().requires_grad_(True)
+    latent = torch.randn(1, 2, 3, 5, 4, dtype=torch.float64)
+    vae.decode(latent).sum().backward()
+    assert vae.decoder.pos_embed.grad is not None  # while they are trained
+    vae.requires_grad_(False)
+    with torch.inference_mode():
+        before = vae.decode(latent)
+    kept = vae.decoder.positions((3, 5, 4))
+    assert vae.decoder.positions((3, 5, 4)) is kept
+    leaf = latent.clone().requires_grad_()
+    vae.decode(leaf).sum().backward()  # what inference mode kept can be used here, too
+    vae.load_state_dict({name: 2 * value for name, value in vae.state_dict().items()})
+    after = vae.decode(latent)
+    vae.decoder._kept.clear()
+    assert torch.equal(after, vae.decode(latent)) and not torch.equal(after, before)
+
+
+def test_weights_may_be_made_in_inference_mode() -> None:
+    latent = torch.randn(1, 2, 3, 5, 4, dtype=torch.float64)
+    wanted = nano_vae().decode(latent)
+    with torch.inference_mode():
+        assert torch.equal(nano_vae().decode(latent), wanted)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_kernel_that_cannot_be_built_is_done_without(
+    works: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forward(x: Tensor, eps: float) -> Tensor:
+        if not works:
+            raise RuntimeError("Failed to find C compiler.")
+        return x
+
+    kernel = ModuleType("standardise_kernel")
+    monkeypatch.setattr(kernel, "forward", forward, raising=False)
+    monkeypatch.setattr(magi1, "standardise_kernel", kernel, raising=False)
+    found = standardising._kernel.__wrapped__(torch.device("cpu"), torch.float32, 2)
+    assert found is (kernel if works else None)
+    assert ("Failed to find C compiler" in caplog.text) is not works
 
 
 def test_last_convolution_is_the_same_for_one_clip_and_several() -> None:

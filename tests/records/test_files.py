@@ -32,6 +32,10 @@ def test_a_folder_that_takes_no_files_is_known_beforehand(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(WMRewardError, match="file is not a folder"):
         check_folder(tmp_path / "file" / "x")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for folder in (tmp_path / "link", tmp_path / "link" / "x"):
+        with pytest.raises(WMRewardError, match="link is not a folder"):
+            check_folder(folder)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs Linux's /proc")

@@ -425,6 +425,17 @@ def test_what_is_recomputed_is_not_kept_and_changes_no_gradient() -> None:
     assert kept[1] < kept[0] / 2
 
 
+def test_what_is_recomputed_is_computed_as_before() -> None:
+    """In the precision of autocast, which a backward pass outside of it does not have."""
+    model, gradients = random_model().float(), []
+    pixels = pixels_of(1).float().requires_grad_()
+    for model.encoder.recompute in (False, True):
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = model.future_latents(pixels, 6).observed
+        gradients.append(torch.autograd.grad(latents.square().sum(), pixels)[0])
+    assert torch.equal(*gradients)
+
+
 def test_gradients_work_after_inference_mode() -> None:
     """Tables made in inference mode must not be kept for a call that differentiates."""
     config = replace(NANO, crop=48)  # a grid that no other test has used

@@ -111,7 +111,7 @@ class Stopping:
         grace = self.grace_s if first == signal.SIGTERM else 0.0
         self._end = time.monotonic() + grace + _CLEANUP_S
         self.signal = first
-        with suppress(OSError):  # a closed stream must not keep the process from leaving
+        with suppress(Exception):  # a stream that is gone must not keep the process from leaving
             self.say(_told(first, grace))
         if grace and self._next((signal.SIGINT,), grace) == signal.SIGINT:
             self._end = time.monotonic() + _CLEANUP_S

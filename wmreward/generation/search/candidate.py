@@ -181,6 +181,7 @@ class _Run:
             "resumed": self.resumed is not None,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
             "processes": self.making.processes,
+            "compiled": self.pipeline.compiled,
             "peak_memory_bytes": torch.cuda.max_memory_allocated(device)
             if device.type == "cuda"
             else None,

@@ -15,7 +15,6 @@ from typing import cast
 
 import av
 import numpy as np
-from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
@@ -54,10 +53,10 @@ def _encoder(height: int, width: int, fps: int) -> VideoCodecContext:
     encoder.time_base, encoder.framerate = Fraction(1, fps), Fraction(fps)
     encoder.bit_rate = min(2 * height * width * fps, 2**31 - 1)
     encoder.bit_rate_tolerance = encoder.bit_rate
-    encoder.gop_size, encoder.qmin = 12, 3
-    encoder.flags |= (
-        Flags.global_header
-    )  # once, as in a file: else it takes of every key frame's bits
+    encoder.gop_size = 12
+    # The header comes once, as in a file: else it takes of every key frame's bits. PyAV has attributes for
+    # both in its later versions only.
+    encoder.options = {"qmin": "3", "flags": "+global_header"}
     encoder.thread_count = 1  # threads cut the picture into slices, which are coded apart
     return encoder
 
