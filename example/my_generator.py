@@ -44,8 +44,9 @@ class Step:
     def model(self, latents: Tensor) -> Tensor:
         return self.flow(latents, self.times)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.decoder(latents)
+    @property
+    def decode(self) -> Decoder:
+        return self.decoder  # itself: it may pull gradients back, too (`PullsBack`)
 
     def resample(self, ancestors: Tensor) -> None:
         self.ancestors = ancestors

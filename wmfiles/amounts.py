@@ -21,3 +21,8 @@ def amount(value: float, units: Units, spec: str = ".2f") -> str:
     """``value`` in the unit that it fills, with its name: ``amount(3 * 2**20, BYTES)`` is ``3.00 MiB``."""
     size, name = unit_of(value, units)
     return f"{value / size:{spec}} {name}".rstrip()
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """``1 chunk``, ``2 chunks``: a number of things; ``many`` where the name takes more than an s."""
+    return f"{count} {one if count == 1 else many or one + 's'}"

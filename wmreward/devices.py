@@ -24,3 +24,17 @@ def find_device(name: str) -> torch.device:
             f"{named('device', name)} is not there: {torch.cuda.device_count()} GPUs found; use cpu"
         )
     return device
+
+
+def slow_to_compile(wanted: bool, device: str) -> list[str]:
+    """A note for who waits: on a GPU the compiler takes half a minute, on a CPU it may take several.
+
+    Args:
+        wanted: Whether anything is compiled (``--compile``).
+        device: Name of the device that works.
+    """
+    if not wanted or find_device(device).type != "cpu":
+        return []
+    return [
+        f"{named('compile')} on a CPU may take minutes before it gains anything, and nothing is told then"
+    ]

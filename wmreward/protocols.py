@@ -268,7 +268,10 @@ class DenoiseStep(Protocol):
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents → video ``[B, 3, T, H, W]`` in about [−1, 1]; differentiable."""
+        """Latents → video ``[B, 3, T, H, W]`` in about [−1, 1]; differentiable.
+
+        May be a property with an object that also :class:`PullsBack`, which is then asked for gradients.
+        """
         ...
 
     def resample(self, ancestors: Tensor) -> None:

@@ -508,7 +508,8 @@ def test_a_second_run_is_refused_and_harms_nothing(
     line = capsys.readouterr().err
     assert f"is in use by process {pid} on {socket.gethostname()}" in line
     assert batch_main(["status", str(run.path)]) == 1
-    assert f"at work: process {pid}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"at work: process {pid}" in out and ", 2 processes\n" in out
     assert run.wait() == [0, 0]
     run.assert_complete()
     assert max(run.attempts().values()) == 1

@@ -565,6 +565,24 @@ def test_videos_that_no_memory_holds_are_refused_before_anything_is_made(
     assert "weights are read" in command(*T2V, "--num_frames", most[1])[2]  # so many do fit
 
 
+def test_who_compiles_on_a_cpu_is_told_to_wait(
+    command: CommandLine, nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(DiT, "compile_layers", lambda self: None)
+    note = "note: --compile on a CPU may take minutes before it gains anything"
+    flags = (*T2V, "--num_frames", "24", "--num_steps", "4", "--output", "ball.mp4")
+    code, _, err = command(*flags, "--compile")
+    assert code == 0 and err.count(note) == 1
+    assert note not in command(*flags, "--compile")[2]  # it is there: nobody waits
+    assert note not in command(*flags, "--overwrite")[2]
+    job = tmp_path / "list.jsonl"
+    job.write_text('{"id": "ball", "mode": "t2v", "prompt": "a ball"}\n')
+    config = str(nano / "nano.json")
+    common = ("--jobs", str(job), "--config_file", config, "--device", "cpu", "--no_scores")
+    assert batch([*common, "--run", "run", "--compile", "--num_steps", "4"]) == 0
+    assert capsys.readouterr().err.count(note) == 1
+
+
 def test_the_state_after_a_chunk_is_let_go(
     command: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

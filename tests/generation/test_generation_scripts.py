@@ -18,6 +18,7 @@ from magi1_fakes import write_nano
 
 from wmreward.batch.status import Status
 from wmreward.generation.batch.cli import main
+from wmreward.generation.batch.setup import until_the_last
 from wmreward.records.lock import read as read_lock
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +109,13 @@ def test_plan_on_one_machine(nano: Path, jobs: Path) -> None:
     assert "KiB per GPU" in table["memory"] and "s at 0.40 PFLOP/s" in table["time"]
     assert not table["memory"].startswith("0.0") and not table["time"].startswith("0.0 ")
     assert not (jobs.parent / "outputs").exists()
+
+
+def test_a_plan_lasts_as_long_as_its_slowest_group() -> None:
+    assert until_the_last([3.0], 16) == 3.0  # nobody shares it
+    assert until_the_last([1.0] * 5, 2) == 3.0
+    assert until_the_last([1.0, 1.0, 2.0, 4.0], 2) == 4.0
+    assert until_the_last([1.0, 2.0], 1) == 3.0 and until_the_last([], 4) == 0.0
 
 
 def test_launch_lines_of_clusters(nano: Path, jobs: Path) -> None:

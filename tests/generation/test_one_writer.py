@@ -14,7 +14,7 @@ from magi1_fakes import write_nano
 
 from magi1.pipeline import Pipeline
 from wmfiles import Process
-from wmreward.generation import run
+from wmreward.generation import planned, run
 from wmreward.records.lock import Lock, Lost
 
 command = generate_fixtures.command
@@ -70,6 +70,16 @@ def test_a_run_that_lost_its_place_writes_nothing(
     code, _, err = command(*T2V, *PLAIN, "--output", "ball.mp4")
     assert code == 2 and "ball.mp4 is in use by somebody" in err
     assert not list(Path().iterdir())
+
+
+def test_a_plan_that_is_stopped_promises_nothing(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(planned, "plan_table", stopped)
+    assert command(*T2V, "--plan") == (130, "", "interrupted\n")
 
 
 @pytest.mark.parametrize("flags", [(), ("--best_of", "2", "--reward", "run_rewards:bright")])

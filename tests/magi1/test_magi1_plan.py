@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -229,6 +230,7 @@ def test_a_short_clip_and_several_videos_are_counted() -> None:
         assert four.memory[part] > 1.9 * one.memory[part]
     assert four.memory["weights"] == one.memory["weights"]
     assert "4, 2 at a time" in four.table() and "at a time" not in one.table()
+    assert "1.9 h for all 4 at 0.40 PFLOP/s" in four.table() and "for all" not in one.table()
 
 
 # --- what really runs
@@ -324,7 +326,7 @@ def test_devices_share_groups_of_heads() -> None:
 def test_offloading() -> None:
     config = on_gpu(released("24B_base"))
     here, away = plan(config), plan(config, offload=True)
-    assert here.host == {}
+    assert list(here.host) == ["video"]
     assert away.host["weights"] == here.memory["weights"]
     assert away.host["key/value cache"] == here.memory["key/value cache"]
     layer = 2 * here.parameters["layer"]
@@ -332,7 +334,16 @@ def test_offloading() -> None:
     assert away.memory["key/value cache"] == here.memory["key/value cache"] // 48
     kept_in_host = plan(released("24B_base"))
     assert kept_in_host.memory["weights"] == here.memory["weights"]
-    assert kept_in_host.host == {"key/value cache": here.memory["key/value cache"]}
+    assert kept_in_host.host == here.host | {"key/value cache": here.memory["key/value cache"]}
+
+
+def test_a_long_video_waits_in_the_host() -> None:
+    """A run whose frames fit no memory is refused: a plan says how much that is."""
+    frames = 2016
+    long = plan(released("24B_base", num_frames=frames), at_once=2)
+    picture = 1280 * 720 * 3
+    assert 3 * frames * picture < long.host["video"] < 5 * frames * picture  # and latents, texts
+    assert re.search(r"video, host +[\d.]+ GiB", long.table())
 
 
 def test_activations_hold_the_tokens_of_the_largest_call() -> None:
@@ -361,7 +372,7 @@ def test_table_and_json() -> None:
         "44.59 GiB",
         "349   (all branches: 390)",
         "700.7 PFLOP (all branches: 767.3)",
-        f"{counted.seconds(0.99e15):.0f} s at 0.99 PFLOP/s per GPU",
+        f"{counted.seconds(0.99e15) / 60:.1f} min at 0.99 PFLOP/s per GPU",
         "key/value cache, host",
     ):
         assert shown in table, table

@@ -227,6 +227,7 @@ def test_pipelines_that_are_not_there_or_not_known(command: CommandLine, saved: 
         "--pipeline nobody/nothing is no folder and not on this machine: `wmreward generate --download`"
         in gone
     )
+    assert "--plan needs no weights: `hf download nobody/nothing --include '*.json'" in gone
     assert "neither a folder nor a name" in command.fails(*PROMPT, pipeline="no/such/folder")
     Path("strange").mkdir()
     Path("strange/model_index.json").write_text(json.dumps({"_class_name": "StrangePipeline"}))

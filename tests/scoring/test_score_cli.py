@@ -19,6 +19,7 @@ from fakes import NANO_AC
 from safetensors.torch import load_file, save_file
 
 import compute_wmreward
+from vjepa2.world_model import WorldModel
 from wmfiles import Process
 from wmreward.records.lock import Lock, Lost
 from wmreward.records.record_file import RecordFile
@@ -87,6 +88,15 @@ def test_folders_of_images_are_told_of(cli: Cli, tmp_path: Path) -> None:
     assert stated.records[0]["settings"]["sampling"]["image_fps"] == 8
     assert stated.records[0]["num_frames"] == 20  # at 24 a second it would be a third of them
     assert stated.records[0]["settings_id"] != taken.records[0]["settings_id"]
+
+
+def test_who_compiles_on_a_cpu_is_told_to_wait(
+    cli: Cli, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WorldModel, "compile_blocks", lambda self: None)
+    note = "note: --compile on a CPU may take minutes before it gains anything"
+    assert cli(str(videos[0]), "--compile").err.startswith(note)
+    assert note not in cli(str(videos[0])).err
 
 
 def test_the_first_video_is_decoded_while_weights_load(

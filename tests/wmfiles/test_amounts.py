@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wmfiles.amounts import BYTES, LONG, NUMBERS, SECONDS, Units, amount
+from wmfiles.amounts import BYTES, LONG, NUMBERS, SECONDS, Units, amount, counted
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,9 @@ from wmfiles.amounts import BYTES, LONG, NUMBERS, SECONDS, Units, amount
 )
 def test_amounts(value: float, units: Units, text: str) -> None:
     assert amount(value, units) == text
+
+
+def test_one_thing_is_no_plural() -> None:
+    told = [counted(n, "chunk") for n in (0, 1, 2)]
+    assert told == ["0 chunks", "1 chunk", "2 chunks"]
+    assert [counted(n, "process", "processes") for n in (1, 2)] == ["1 process", "2 processes"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import wmreward.records.lock as locks
+from wmfiles.amounts import counted
 from wmreward.batch.candidates import candidates_of
 from wmreward.batch.records import Records, read_head, read_records
 from wmreward.prompts.jobs import read_jobs
@@ -97,7 +98,8 @@ def _workers(run: Path) -> list[str]:
     for path in sorted((run / ".locks").glob("[!.]*.json")):
         content = locks.read(path)
         if content is not None and not locks.is_gone(content):
-            found.append(f"{locks.holder(content)}, {len(content['processes'])} processes")
+            processes = counted(len(content["processes"]), "process", "processes")
+            found.append(f"{locks.holder(content)}, {processes}")
     return found
 
 

@@ -17,13 +17,13 @@ from wmreward.pipelines.command.flags import check_flags
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are printed as one line."""
-    return run_command(
-        _run,
-        argv,
-        interrupted=lambda _: (
-            "interrupted; the same command goes on from the last finished chunk, if any"
-        ),
-    )
+    return run_command(_run, argv, interrupted=_interrupted)
+
+
+def _interrupted(argv: Sequence[str]) -> str:
+    if "--plan" in argv:
+        return "interrupted"
+    return "interrupted; the same command goes on from the last finished chunk, if any"
 
 
 def _run(argv: Sequence[str]) -> int:

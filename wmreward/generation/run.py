@@ -15,7 +15,7 @@ from torch import distributed as dist
 
 from magi1.config import EngineConfig
 from magi1.parallel.groups import Place, process_groups
-from wmreward.devices import find_device
+from wmreward.devices import find_device, slow_to_compile
 from wmreward.errors import UsageError, WMRewardError
 from wmreward.generation.job import Job
 from wmreward.generation.progress import Progress, say
@@ -46,6 +46,8 @@ def run(job: Job) -> int:
     if os.environ.get("RANK", "0") == "0":
         if job.output.done is None:
             say(job.length)
+            for note in slow_to_compile(job.compile, job.device):
+                say(f"note: {note}")
         for cut in job.cut:
             say(f"note: {cut}")
         if job.doubts:

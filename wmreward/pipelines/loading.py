@@ -204,7 +204,8 @@ def _from_hub(hub: Any, name: str, revision: str | None, download: bool) -> Path
         if not download:
             raise WMRewardError(
                 f"--pipeline {name} is no folder and not on this machine: `wmreward generate --download`, or "
-                f"`hf download {name}`, fetches it from the Hugging Face Hub"
+                f"`hf download {name}`, fetches it from the Hugging Face Hub (--plan needs no weights: `hf "
+                f"download {name} --include '*.json' --local-dir FOLDER`, then --pipeline FOLDER)"
             ) from error
         raise WMRewardError(f"{name} cannot be fetched: {_line(error)}") from error
 

@@ -38,8 +38,10 @@ def _run(argv: Sequence[str]) -> int:
     from wmreward.scoring.settings import job_from
 
     job = job_from(values, found)
+    from wmreward.devices import slow_to_compile
     from wmreward.scoring.run import run
 
+    tell(slow_to_compile(values["compile"], values["device"]))
     return run(job)
 
 

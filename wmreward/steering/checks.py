@@ -62,6 +62,24 @@ def gradient_of(scores: Tensor, of: Tensor, what: str = "the reward") -> Tensor:
     return gradient
 
 
+def checked_pullback(found: Any, latents: Tensor, count: int, decoder: object) -> list[Tensor]:
+    """The gradients that a decoder pulled back by itself: ``count`` of them, each like ``latents``.
+
+    Raises:
+        UsageError: they are fewer or more, or have another shape.
+    """
+    told = found if isinstance(found, (list, tuple)) else [found]
+    shapes = [one.shape if isinstance(one, Tensor) else None for one in told]
+    if told is found and shapes == [latents.shape] * count:
+        return list(found)
+    named = [list(one.shape) if isinstance(one, Tensor) else type(one).__name__ for one in told]
+    instead = "a single tensor" if isinstance(found, Tensor) else " and ".join(map(str, named))
+    raise UsageError(
+        f"pulled_back of {type(decoder).__name__} must return a list of gradients, {count} of "
+        f"{list(latents.shape)}, not {instead or 'an empty one'}"
+    )
+
+
 def checked_velocity(velocity: Any, like: Tensor) -> Tensor:
     """The velocity of a guide, which must have the shape of the generator's own.
 

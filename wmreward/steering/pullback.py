@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wmreward.protocols import PullsBack
+from wmreward.steering.checks import checked_pullback
 
 PullBack = Callable[[Sequence[Tensor]], list[Tensor]]
 """Gradients at the video → gradients at the latents. Can be asked once."""
@@ -23,7 +24,7 @@ def decoded(decode: Callable[[Tensor], Tensor], latents: Tensor) -> tuple[Tensor
     """
     if isinstance(decode, PullsBack):
         with torch.no_grad():
-            return decode(latents), partial(decode.pulled_back, latents)
+            return decode(latents), partial(_asked, decode, latents)
     leaf = latents.detach().requires_grad_()
     with torch.enable_grad():
         video = decode(leaf)
@@ -37,3 +38,8 @@ def decoded(decode: Callable[[Tensor], Tensor], latents: Tensor) -> tuple[Tensor
         ]
 
     return video.detach(), pull_back
+
+
+def _asked(decoder: PullsBack, latents: Tensor, towards: Sequence[Tensor]) -> list[Tensor]:
+    found = decoder.pulled_back(latents, towards)
+    return checked_pullback(found, latents, len(towards), decoder)

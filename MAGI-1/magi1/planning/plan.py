@@ -17,11 +17,11 @@ from magi1.planning.costs import (
     work_as_run,
     work_of_all_branches,
 )
-from magi1.planning.memory import device_memory, parameter_counts, size_of
+from magi1.planning.memory import device_memory, host_of_video, parameter_counts, size_of
 from magi1.sampling.schedule import plan_calls
 from magi1.transformer.dit import DiT
 from magi1.vae import VAE, VAEConfig
-from wmfiles.amounts import BYTES, NUMBERS, OPERATIONS, SECONDS, amount, unit_of
+from wmfiles.amounts import BYTES, LONG, NUMBERS, OPERATIONS, amount, counted, unit_of
 from wmweights import blank
 
 Mode = Literal["t2v", "i2v", "v2v"]
@@ -60,7 +60,7 @@ class Plan:
         chunks, tokens_per_chunk, steps, calls: Of the sampler.
         parameters: By part; ``layer.…`` are those of one layer.
         memory: Bytes on each device while denoising, by part.
-        host: Bytes in host memory for each device.
+        host: Bytes in host memory for each device, by part; ``video``: its texts, latents and frames.
         text_encoder: Bytes of the text encoder, which is used and let go before the rest.
         all_branches: Transformer arithmetic of one video with every guidance branch.
         work: The same as it is run: without branches whose weight is zero.
@@ -103,12 +103,11 @@ class Plan:
         )
 
     def _rows(self, sustained: float) -> Iterator[tuple[str, str]]:
-        devices = f"{self.world_size} device{'s' * (self.world_size > 1)}"
         yield (
             "",
             f"{self.model}, {self.mode}: {self.frames} frames of {self.width}×{self.height} in "
-            f"{self.chunks} chunks of {self.tokens_per_chunk} tokens, {self.steps} steps, {devices}"
-            + (", offloading" if self.offload else ""),
+            f"{counted(self.chunks, 'chunk')} of {self.tokens_per_chunk} tokens, {self.steps} steps, "
+            f"{counted(self.world_size, 'device')}" + (", offloading" if self.offload else ""),
         )
         if self.videos > 1:
             yield (
@@ -134,10 +133,11 @@ class Plan:
             f"{self.work.flop / scale:8.1f} {unit} (all branches: {self.all_branches.flop / scale:.1f})",
         )
         yield "VAE", amount(self.vae_flop, OPERATIONS, "8.2f")
+        of_all = f" for all {self.videos}" if self.videos > 1 else ""
         yield (
             "time",
-            f"{amount(self.seconds(sustained), SECONDS, '8.0f')} at {sustained / 1e15:.2f} PFLOP/s per GPU "
-            "(a CPU takes far longer)",
+            f"{amount(self.seconds(sustained), LONG, '8.1f')}{of_all} at {sustained / 1e15:.2f} PFLOP/s "
+            "per GPU (a CPU takes far longer)",
         )
 
 
@@ -174,6 +174,7 @@ def plan(
         dit, autoencoder = DiT(model, fp8=config.engine_config.fp8_quant), VAE(vae)
     memory, host = device_memory(config, dit, calls, world_size, offload, at_once)
     memory["VAE"] = 2 * size_of(autoencoder)
+    host["video"] = host_of_video(config, layout, at_once)
     pieces = [latents for latents, _ in decoded(runtime, layout, released=released)]
     pieces += [layout.prefix] * (layout.prefix > 0)
     text_encoder = T5_PARAMETERS if model.caption_channels == T5_WIDTH else 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,9 +20,9 @@ from magi1.planning.plan import RELEASED_VAE, Mode, Plan, plan
 from magi1.text.chunk_texts import SpecialTokens, load_token_vectors
 from magi1.text.reader import CutPrompt
 from magi1.transformer.kernels import find_kernels
-from wmfiles.amounts import BYTES, LONG, amount
+from wmfiles.amounts import BYTES, LONG, amount, counted
 from wmreward.batch.candidates import Candidate, Maker
-from wmreward.devices import find_device
+from wmreward.devices import find_device, slow_to_compile
 from wmreward.errors import UsageError
 from wmreward.generation.batch.wanted import Wanted, listed
 from wmreward.generation.configured import configuration
@@ -90,7 +91,8 @@ class Setup(Wanted):
         for job in self.jobs:
             if found := cut_prompts(reader, self.request(job)):
                 cut[job.id] = found[0]
-        notes = foreign(self.config.model_config.model_name, self.steering.rewards)
+        notes = slow_to_compile(self.values["compile"], self.values["device"])
+        notes += foreign(self.config.model_config.model_name, self.steering.rewards)
         if cut:
             name, first = next(iter(cut.items()))
             notes.append(f"job {name}: {first} ({len(cut)} such prompts in the list)")
@@ -153,13 +155,25 @@ class Setup(Wanted):
             )
         candidates = self.candidates
         memory = max(sum(plan.memory.values()) for plan in self.plans.values())
-        seconds = sum(map(self.cost, candidates)) / groups
+        seconds = until_the_last(map(self.cost, candidates), groups)
         rows = {
             "jobs": f"{len(self.jobs)} ({', '.join(self.plans)})",
             "candidates": f"{len(candidates)} ({', '.join(self.variants)})",
             "model": next(iter(self.plans.values())).model,
-            "GPUs": f"{processes}: {groups} videos at a time, {self.processes_per_video} GPUs each",
+            "GPUs": f"{processes}: {counted(groups, 'video')} at a time, "
+            f"{counted(self.processes_per_video, 'GPU')} each",
             "memory": f"{amount(memory, BYTES, '.1f')} per GPU, without guidance and rewards",
             "time": f"{amount(seconds, LONG, '.1f')} at 0.40 PFLOP/s per GPU (a CPU takes far longer)",
         }
         return "\n".join(f"{name:<12}{value}" for name, value in rows.items())
+
+
+def until_the_last(costs: Iterable[float], groups: int) -> float:
+    """Seconds until all is made: as in a run, whoever is free takes what is longest. No video is shared by
+    groups, so that more of them than videos help nobody.
+    """
+    longest_first = sorted(costs, reverse=True)
+    ends = [0.0] * min(groups, len(longest_first))
+    for cost in longest_first:
+        heapq.heapreplace(ends, ends[0] + cost)
+    return max(ends, default=0.0)

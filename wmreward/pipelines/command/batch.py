@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from wmfiles.amounts import counted
 from wmreward.batch.candidates import Candidate
 from wmreward.commands.flags import Values
 from wmreward.errors import UsageError
@@ -77,7 +78,7 @@ class PipelineBatch(Wanted):
             "jobs": f"{len(self.jobs)}",
             "candidates": f"{len(self.candidates)} ({', '.join(self.variants)})",
             "pipeline": f"{self.choice.found.name}, {self.choice.found.kind.__name__}",
-            "GPUs": f"{processes}: {processes} videos at a time",
+            "GPUs": f"{processes}: {counted(processes, 'video')} at a time",
         }
         return "\n".join(f"{name:<12}{value}" for name, value in rows.items())
 
