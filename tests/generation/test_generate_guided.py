@@ -248,6 +248,19 @@ def test_the_default_world_model(nano: Path) -> None:
     assert chosen is not None and chosen.model.name == "tiny"
 
 
+@pytest.mark.parametrize("flag", ["guidance_measure", "plot", "json"])
+def test_what_steps_did_is_measured_when_asked_for(nano: Path, flag: str) -> None:
+    from wmreward.generation.flags import build_parser
+
+    values = build_parser().defaults | {
+        "guidance_scale": 0.1,
+        "config_file": str(nano / "nano.json"),
+        flag: True,
+    }
+    guidance = steering_from(values, configuration(values), judges=False).guidance
+    assert guidance is not None and guidance.measure == (flag != "json")
+
+
 # --- memory -------------------------------------------------------------------------------------------
 
 
