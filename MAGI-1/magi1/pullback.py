@@ -47,7 +47,7 @@ def tiled_pullback(
     tiles, shape = cut.tiles(latent)
     with torch.enable_grad():
         # A video is a linear function of its tiles: what they hold makes no difference to gradients.
-        blanks = [_blank(config, tile).to(vae.dtype).requires_grad_() for tile in tiles]
+        blanks = [_blank(config, tile.to(vae.dtype)).requires_grad_() for tile in tiles]
         video = assemble(blanks, shape, cut.in_pixels(config), chained=False)
     of_tiles = [
         torch.autograd.grad(video, blanks, g.to(video.dtype), retain_graph=True) for g in towards
